@@ -1,0 +1,136 @@
+"""Customers, their consent, their enrollment audio and their voiceprints.
+
+Audio and voiceprints are sealed under the customer's own data key (``voiceauth.vault``).
+"""
+
+import uuid
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+customer_id_validator = RegexValidator(
+    r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z", "1 to 64 letters, digits or . _ : @ - characters, no space."
+)
+
+
+class Customer(models.Model):
+    """A customer of the bank.
+
+    States::
+
+        PENDING    known, no audio yet
+        ENROLLING  some net speech, not yet enough       PENDING -> ENROLLING -> ENROLLED
+        ENROLLED   enough net speech; can be verified
+        OPTED_OUT  consent withdrawn: audio and voiceprints erased; a new consent leads to PENDING
+        EXPIRED    voiceprint unused for too long
+        LOCKED     too many failures, or locked by a reviewer
+    """
+
+    class State(models.TextChoices):
+        PENDING = "PENDING"
+        ENROLLING = "ENROLLING"
+        ENROLLED = "ENROLLED"
+        EXPIRED = "EXPIRED"
+        OPTED_OUT = "OPTED_OUT"
+        LOCKED = "LOCKED"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer_id = models.CharField(max_length=64, unique=True, validators=[customer_id_validator])
+    display_name = models.CharField(max_length=128, blank=True)
+    state = models.CharField(max_length=16, choices=State, default=State.PENDING)
+    data_key = models.BinaryField()  # wrapped under the master key
+    speech_seconds = models.FloatField(default=0)  # net speech over the accepted samples
+    created_at = models.DateTimeField(auto_now_add=True)
+    enrolled_at = models.DateTimeField(null=True)
+    last_accessed_at = models.DateTimeField(null=True)  # enrollment or a successful verification
+
+    class Meta:
+        ordering = ["customer_id"]
+
+    def __str__(self) -> str:
+        return self.customer_id
+
+
+class Consent(models.Model):
+    """What the customer agreed to. A withdrawn consent is kept: it shows what was allowed, and when."""
+
+    class Purpose(models.TextChoices):
+        VOICE_AUTHENTICATION = "voice_authentication"  # store audio, score it, refine the recogniser with it
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="consents")
+    purpose = models.CharField(max_length=32, choices=Purpose)
+    text_version = models.CharField(max_length=64)
+    channel = models.CharField(max_length=32)  # branch, phone, app, web, …
+    granted_at = models.DateTimeField(auto_now_add=True)
+    granted_by = models.CharField(max_length=128)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-granted_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "purpose"],
+                condition=models.Q(withdrawn_at=None),
+                name="one_current_consent_a_purpose",
+            )
+        ]
+
+
+class AudioSample(models.Model):
+    """One accepted enrollment recording and its quality report."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="samples")
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=128)
+    sha256 = models.CharField(max_length=64)  # keyed (HMAC), so that equal audio of two customers cannot be linked
+    byte_count = models.PositiveIntegerField()
+    container = models.CharField(max_length=32)
+    codec = models.CharField(max_length=32)
+    sample_rate = models.PositiveIntegerField()  # Hz, as uploaded
+    duration_seconds = models.FloatField()
+    speech_seconds = models.FloatField()
+    snr_db = models.FloatField()
+    clipping_ratio = models.FloatField()
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [models.UniqueConstraint(fields=["customer", "sha256"], name="no_sample_twice")]
+
+
+class SealedAudio(models.Model):
+    """The bytes of a sample as uploaded, sealed. Apart from ``AudioSample`` so that lists stay light."""
+
+    sample = models.OneToOneField(AudioSample, on_delete=models.CASCADE, primary_key=True, related_name="audio")
+    content = models.BinaryField()
+
+
+class SampleEmbedding(models.Model):
+    """The embedding of one sample under one model, sealed float32."""
+
+    sample = models.ForeignKey(AudioSample, on_delete=models.CASCADE, related_name="embeddings")
+    model_fingerprint = models.CharField(max_length=64)
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["sample", "model_fingerprint"], name="one_embedding_a_model")]
+
+
+class Voiceprint(models.Model):
+    """A customer's row in the classifier of one model: a unit vector in its embedding space, sealed float32.
+
+    The mean of the sample embeddings weighed by net speech. ``revision`` grows with every write, so that
+    a scoring worker's gallery fetches only what changed.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="voiceprints")
+    model_fingerprint = models.CharField(max_length=64)
+    content = models.BinaryField()
+    sample_count = models.PositiveIntegerField()
+    speech_seconds = models.FloatField()
+    revision = models.BigIntegerField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["customer", "model_fingerprint"], name="one_voiceprint_a_model")]
+        indexes = [models.Index(fields=["model_fingerprint", "revision"])]

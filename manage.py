@@ -1,0 +1,20 @@
+#!/usr/bin/env python
+"""Django's command line. Attaches to the embedded servers where none is configured."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
+    from voiceauth import embedded
+
+    embedded.attach(sys.argv)
+
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

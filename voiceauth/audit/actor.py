@@ -1,0 +1,14 @@
+"""Who acts: kept as text in the trail, so that it outlives the account."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    name: str
+    role: str  # teller, ivr, reviewer, admin, system
+    ip_address: str = ""
+    request_id: str = ""
+
+
+SYSTEM = Actor(name="system", role="system")

@@ -1,0 +1,131 @@
+"""Small inline SVG charts: no script, no image request, readable to screen readers, themed by ``review.css``."""
+
+from collections.abc import Mapping, Sequence
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+WIDTH, HEIGHT = 460, 220
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 26
+
+
+def probability_bar(probability: float | None, threshold: float | None) -> SafeString:
+    """A probability in [0, 1] as a bar, its threshold as a tick, both in words for a screen reader."""
+    if probability is None:
+        return mark_safe('<span class="va-none">no score</span>')
+    over = threshold is not None and probability >= threshold
+    words = f"Probability {probability:.4f}" + (f", threshold {threshold:.4f}" if threshold is not None else "")
+    tick = (
+        format_html('<line class="va-tick" x1="{0}" x2="{0}" y1="0" y2="14"/>', f"{1 + threshold * 118:.1f}")
+        if threshold is not None
+        else ""
+    )
+    return format_html(
+        '<span class="va-probability"><svg class="va-bar" viewBox="0 0 120 14" role="img" aria-label="{}">'
+        '<rect class="va-track" x="0" y="3" width="120" height="8" rx="4"/>'
+        '<rect class="va-fill {}" x="0" y="3" width="{}" height="8" rx="4"/>{}</svg><b>{}</b></span>',
+        words,
+        "va-over" if over else "va-under",
+        f"{max(probability * 120, 3):.1f}",
+        tick,
+        f"{probability:.4f}",
+    )
+
+
+def progress_bar(percent: float, label: str = "") -> SafeString:
+    """A share of 100 as a bar with its figure."""
+    percent = min(max(percent, 0.0), 100.0)
+    return format_html(
+        '<span class="va-probability"><svg class="va-bar" viewBox="0 0 120 14" role="img" aria-label="{} percent done">'
+        '<rect class="va-track" x="0" y="3" width="120" height="8" rx="4"/>'
+        '<rect class="va-fill va-over" x="0" y="3" width="{}" height="8" rx="4"/></svg><b>{} %</b>{}</span>',
+        f"{percent:.0f}",
+        f"{percent * 1.2:.1f}",
+        f"{percent:.0f}",
+        format_html(' <span class="va-quiet">{}</span>', label) if label else "",
+    )
+
+
+def line_chart(title: str, series: Mapping[str, Sequence[float | None]]) -> SafeString:
+    """Curves over epochs 1…n, a legend, and the lowest and highest value on the axis. Empty without values."""
+    values = [value for line in series.values() for value in line if value is not None]
+    if not values:
+        return SafeString("")
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.06 or max(abs(high) * 0.05, 0.01)
+    low, high = low - margin, high + margin
+    epochs = max(len(line) for line in series.values())
+
+    def place(index: int, value: float) -> tuple[float, float]:
+        x = LEFT + (WIDTH - LEFT - RIGHT) * (index / (epochs - 1) if epochs > 1 else 0.5)
+        return x, TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+
+    grid = format_html_join(
+        "",
+        '<line class="va-grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="va-axis" x="{}" y="{}" text-anchor="end">{}</text>',
+        (
+            (LEFT, WIDTH - RIGHT, f"{y:.1f}", f"{y:.1f}", LEFT - 6, f"{y + 4:.1f}", f"{value:.4g}")
+            for value in (low + (high - low) * step / 4 for step in range(5))
+            for y in [place(0, value)[1]]
+        ),
+    )
+    ticks = sorted({0, (epochs - 1) // 2, epochs - 1})
+    grid += format_html_join(
+        "",
+        '<text class="va-axis" x="{}" y="{}" text-anchor="middle">{}</text>',
+        ((f"{place(index, low)[0]:.1f}", HEIGHT - 8, index + 1) for index in ticks),
+    )
+    lines = SafeString("")
+    for number, line in enumerate(series.values(), start=1):
+        points = [place(index, value) for index, value in enumerate(line) if value is not None]
+        lines += format_html(
+            '<polyline class="va-line va-series-{}" points="{}"/>', number, " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        )
+        lines += format_html_join(
+            "", '<circle class="va-dot va-series-{}" cx="{}" cy="{}" r="2.5"/>', ((number, f"{x:.1f}", f"{y:.1f}") for x, y in points)
+        )
+    legend = format_html_join(
+        "",
+        '<li><svg class="va-key" viewBox="0 0 14 4" aria-hidden="true"><rect class="va-swatch va-series-{}" width="14" height="4"/></svg>{}</li>',
+        ((number, name) for number, name in enumerate(series, start=1)),
+    )
+    return format_html(
+        '<figure class="va-chart"><figcaption>{0}<ul>{1}</ul></figcaption>'
+        '<svg viewBox="0 0 {2} {3}" role="img" aria-label="{0} over {4} epochs">{5}{6}</svg></figure>',
+        title,
+        legend,
+        WIDTH,
+        HEIGHT,
+        epochs,
+        grid,
+        lines,
+    )
+
+
+def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> SafeString:
+    """One stacked column a label; each part carries its count as a tooltip. ``series`` maps a CSS suffix to counts."""
+    width, height, floor = 720, 150, 128
+    totals = [sum(counts[index] for counts in series.values()) for index in range(len(labels))]
+    top, step = max([*totals, 1]), width / len(labels)
+    parts = SafeString("")
+    for index, label in enumerate(labels):
+        y = float(floor)
+        for name, counts in series.items():
+            if not counts[index]:
+                continue
+            tall = (floor - 8) * counts[index] / top
+            y -= tall
+            parts += format_html(
+                '<rect class="va-column va-column-{}" x="{}" y="{}" width="{}" height="{}"><title>{}: {} {}</title></rect>',
+                *(name, f"{index * step + 3:.1f}", f"{y:.1f}", f"{step - 6:.1f}", f"{tall:.1f}", label, counts[index], name),
+            )
+    axis = format_html_join(
+        "",
+        '<text class="va-axis" x="{}" y="146" text-anchor="middle">{}</text>',
+        ((f"{(index + 0.5) * step:.1f}", label) for index, label in enumerate(labels) if index % 3 == 0),
+    )
+    return format_html(
+        '<svg class="va-columns" viewBox="0 0 {} {}" role="img" aria-label="{}: {} in all, at most {} in one hour">'
+        '<line class="va-grid" x1="0" x2="{}" y1="{}" y2="{}"/>{}{}</svg>',
+        *(width, height, title, sum(totals), max(totals, default=0), width, floor, floor, parts, axis),
+    )

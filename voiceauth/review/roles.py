@@ -1,0 +1,55 @@
+"""The roles of people: which group may see and do what on the review site.
+
+A superuser may do everything that the site offers, and is the only one who manages accounts.
+Nobody may write a row directly: the site only reads, and calls services.
+"""
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission
+from django.db.models import Q
+
+CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
+
+PERMISSIONS: dict[str, list[str]] = {
+    "teller": [*CUSTOMER_DATA, "review.erase_customer"],
+    "reviewer": [
+        *CUSTOMER_DATA,
+        "verification.view_decision",
+        "mltraining.view_modelversion",
+        "audit.view_auditevent",
+        "review.play_audio",
+        "review.verify_trail",
+    ],
+    "admin": [
+        *CUSTOMER_DATA,
+        "verification.view_decision",
+        "mltraining.view_modelversion",
+        "mltraining.view_trainingrun",
+        "audit.view_auditevent",
+        "api.view_apiclient",
+        "review.play_audio",
+        "review.erase_customer",
+        "review.run_training",
+        "review.promote_model",
+        "review.verify_trail",
+        "review.manage_clients",
+    ],
+}
+
+
+def ensure_groups() -> None:
+    """Make one group a role, with exactly the permissions above. Safe to repeat."""
+    for role, names in PERMISSIONS.items():
+        group, _ = Group.objects.get_or_create(name=role)
+        wanted = Q()
+        for name in names:
+            app_label, codename = name.split(".")
+            wanted |= Q(content_type__app_label=app_label, codename=codename)
+        group.permissions.set(Permission.objects.filter(wanted))
+
+
+def role_of(user: AbstractBaseUser | AnonymousUser) -> str:
+    """The role under which a person's acts are recorded: the most powerful one they hold, or ``none``."""
+    if getattr(user, "is_superuser", False):
+        return "admin"
+    groups = set(user.groups.values_list("name", flat=True)) if user.is_authenticated else set()  # type: ignore[union-attr]
+    return next((role for role in ("admin", "reviewer", "teller") if role in groups), "none")

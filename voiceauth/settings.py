@@ -1,0 +1,208 @@
+"""Settings, read from the environment with safe defaults. ``docs/operations.md`` lists every name."""
+
+from pathlib import Path
+
+from voiceauth import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+STATE_DIR = Path(env.text("VOICEAUTH_STATE_DIR", str(BASE_DIR / "var"))).resolve()
+SECRETS_DIR = STATE_DIR / "secrets"
+
+DEBUG = env.boolean("VOICEAUTH_DEBUG", False)
+SECRET_KEY = env.secret("VOICEAUTH_SECRET_KEY", SECRETS_DIR)
+VOICEAUTH_MASTER_KEY = env.secret("VOICEAUTH_MASTER_KEY", SECRETS_DIR)
+
+# --- who may reach us -------------------------------------------------------------------------
+ALLOWED_HOSTS = env.words("VOICEAUTH_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("VOICEAUTH_TRUSTED_ORIGINS")
+# Behind a TLS proxy: set it, and cookies and redirects become HTTPS-only.
+VOICEAUTH_TLS = env.boolean("VOICEAUTH_TLS", False)
+# How many proxies in front of us append to X-Forwarded-For; 0 trusts none of it.
+VOICEAUTH_TRUSTED_PROXIES = env.integer("VOICEAUTH_TRUSTED_PROXIES", 0, minimum=0, maximum=5)
+if VOICEAUTH_TLS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 31_536_000
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = VOICEAUTH_TLS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_AGE = 8 * 3600
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+
+INSTALLED_APPS = [
+    "voiceauth.review.site.ReviewAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "axes",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "voiceauth",
+    "voiceauth.api",
+    "voiceauth.audit",
+    "mltraining",
+    "enrollment",
+    "voiceauth.verification",
+    "voiceauth.review",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "voiceauth.api.middleware.RequestContextMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "voiceauth.urls"
+WSGI_APPLICATION = "voiceauth.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- database and queue -----------------------------------------------------------------------
+DATABASES = {"default": env.database("DATABASE_URL")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
+CELERY_BROKER_URL = REDIS_URL
+CELERY_RESULT_BACKEND = REDIS_URL
+CELERY_RESULT_EXPIRES = 60
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "maintenance"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_TASK_ROUTES = {
+    "mltraining.analyse_audio": {"queue": "scoring"},
+    "mltraining.ping": {"queue": "scoring"},
+    "verification.score_call": {"queue": "scoring"},
+    "enrollment.run_training": {"queue": "training"},
+    "enrollment.run_promotion": {"queue": "training"},
+}
+# Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.
+VOICEAUTH_RETRAIN_SCHEDULE = env.text("VOICEAUTH_RETRAIN_SCHEDULE", "0 2 * * 0")
+CELERY_BEAT_SCHEDULE = {
+    "recover-runs": {"task": "enrollment.recover_runs", "schedule": 15.0},
+    "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
+}
+if VOICEAUTH_RETRAIN_SCHEDULE:
+    CELERY_BEAT_SCHEDULE["retrain"] = {
+        "task": "enrollment.scheduled_retrain",
+        "schedule": env.crontab("VOICEAUTH_RETRAIN_SCHEDULE", VOICEAUTH_RETRAIN_SCHEDULE),
+    }
+
+# --- policy -----------------------------------------------------------------------------------
+VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = env.number(
+    "VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS", 20, minimum=1, maximum=600
+)
+VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS = env.number(
+    "VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS", 3, minimum=0.2, maximum=60
+)
+VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS = env.number("VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS", 1, minimum=0.2, maximum=60)
+VOICEAUTH_MIN_SNR_DB = env.number("VOICEAUTH_MIN_SNR_DB", 5, minimum=-20, maximum=60)
+VOICEAUTH_MAX_CLIPPING_RATIO = env.number("VOICEAUTH_MAX_CLIPPING_RATIO", 0.05, minimum=0, maximum=1)
+VOICEAUTH_SCORING_DEADLINE_SECONDS = env.number("VOICEAUTH_SCORING_DEADLINE_SECONDS", 2, minimum=0.1, maximum=30)
+# Enrollment takes up to two minutes of audio, so it is given longer.
+VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = env.number("VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS", 15, minimum=0.1, maximum=60)
+VOICEAUTH_KEEP_CALL_AUDIO_DAYS = env.integer("VOICEAUTH_KEEP_CALL_AUDIO_DAYS", 30, minimum=0, maximum=3650)
+VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+VOICEAUTH_MAX_AUDIO_SECONDS = 120
+# Added to the recipe of every retrain, for example "training.epochs=15,training.batch_size=16".
+VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")
+VOICEAUTH_MODELS_DIR = Path(env.text("VOICEAUTH_MODELS_DIR", str(STATE_DIR / "models"))).resolve()
+VOICEAUTH_RUNS_DIR = Path(env.text("VOICEAUTH_RUNS_DIR", str(STATE_DIR / "training-runs"))).resolve()
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["voiceauth.api.uploads.CappedMemoryUploadHandler"]
+
+# --- people -----------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.5  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+LOGIN_URL = "admin:login"
+
+# --- the API ----------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["voiceauth.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["voiceauth.api.permissions.DenyAll"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "voiceauth.api.pagination.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "voiceauth.api.schema.ApiSchema",
+    "EXCEPTION_HANDLER": "voiceauth.api.exceptions.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "voiceauth",
+    "VERSION": "1",
+    "DESCRIPTION": "Voice authentication for banks. Voice is never the sole factor: always offer the fallback.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+
+# --- the rest ---------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = STATE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request": {"()": "voiceauth.api.middleware.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
+    "root": {"handlers": ["stderr"], "level": env.text("VOICEAUTH_LOG_LEVEL", "INFO")},
+}
