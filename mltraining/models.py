@@ -53,7 +53,7 @@ class TrainingRun(models.Model):
     States::
 
         QUEUED  -> RUNNING    a worker claimed it
-        RUNNING -> QUEUED     its worker died (no heartbeat); it resumes from its last checkpoint
+        RUNNING -> QUEUED     its worker died (no heartbeat) or shuts down; it resumes from its last checkpoint
         RUNNING -> SUCCEEDED  a candidate model is registered
         RUNNING -> FAILED     an expected failure, with ``error_code`` (too_few_speakers, worker_lost, …)
         RUNNING -> ERRORED    a bug; the trace is in the worker's log
@@ -76,9 +76,11 @@ class TrainingRun(models.Model):
     resolved_config = models.JSONField(default=dict)
     requested_by = models.CharField(max_length=128)
     cancel_requested = models.BooleanField(default=False)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0)  # claims; a worker that lost its claim sees another number
+    lost_workers = models.PositiveSmallIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)  # when the queue was last told
     progress_percent = models.FloatField(default=0)
-    phase = models.CharField(max_length=32, blank=True)  # exporting, training, evaluating, registering
+    phase = models.CharField(max_length=32, blank=True)  # collecting, decoding, training, …, registering
     epoch = models.PositiveIntegerField(default=0)
     epochs = models.PositiveIntegerField(default=0)
     speakers = models.PositiveIntegerField(default=0)
@@ -95,9 +97,7 @@ class TrainingRun(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["state"], condition=models.Q(state="RUNNING"), name="one_running_training"
-            )
+            models.UniqueConstraint(fields=["state"], condition=models.Q(state="RUNNING"), name="one_running_training")
         ]
 
     def __str__(self) -> str:

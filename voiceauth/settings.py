@@ -72,6 +72,7 @@ APPEND_SLASH = False
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "voiceauth" / "review" / "templates"],  # before the admin's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -155,6 +156,8 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.5  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False  # no banner on every command
+AXES_ENABLE_ADMIN = False  # its pages delete rows; attempts are in the audit trail
 LOGIN_URL = "admin:login"
 
 # --- the API ----------------------------------------------------------------------------------
@@ -188,6 +191,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = "voiceauth.review.formats"
 STATIC_URL = "static/"
 STATIC_ROOT = STATE_DIR / "static"
 STORAGES = {
@@ -199,7 +203,7 @@ WHITENOISE_AUTOREFRESH = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request": {"()": "voiceauth.api.middleware.RequestIdFilter"}},
+    "filters": {"request": {"()": "voiceauth.api.request_id.RequestIdFilter"}},
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
     },

@@ -16,7 +16,6 @@ FORMATS: dict[str, tuple[str, str, int, dict[str, str]]] = {
     "wav_alaw": ("wav", "pcm_alaw", 8_000, {}),
     "wav_ima_adpcm": ("wav", "adpcm_ima_wav", 8_000, {}),
     "ogg_opus": ("ogg", "libopus", 16_000, {"b": "24000"}),
-    "ogg_vorbis": ("ogg", "libvorbis", 16_000, {}),
     "webm_opus": ("webm", "libopus", 48_000, {"b": "32000"}),
     "mp3": ("mp3", "libmp3lame", 16_000, {"b": "32000"}),
     "flac": ("flac", "flac", 16_000, {}),
@@ -34,34 +33,51 @@ FORMATS: dict[str, tuple[str, str, int, dict[str, str]]] = {
 HEADERLESS = ("mulaw", "alaw", "g722", "s16le")
 
 
+# First four formants (Hz) of an average adult's a, e, i, o, u and schwa.
+VOWELS = np.array(
+    [
+        [730, 1090, 2440, 3500],
+        [530, 1840, 2480, 3600],
+        [270, 2290, 3010, 3700],
+        [570, 840, 2410, 3400],
+        [300, 870, 2240, 3300],
+        [500, 1500, 2500, 3500],
+    ],
+    dtype=float,
+)
+BANDWIDTHS = np.array([60.0, 90.0, 130.0, 180.0])
+
+
 def voice(speaker: int, *, seconds: float = 3.0, sample_rate: int = 16_000, take: int = 0) -> np.ndarray:
     """One utterance of a synthetic speaker: (seconds * sample_rate,) float32, peak 0.5.
 
-    A harmonic source at the speaker's own pitch goes through four formants that move from syllable to
-    syllable around the speaker's own vocal tract length; ``take`` changes the words, not the voice.
+    A harmonic source at the speaker's own pitch goes through formants that glide from vowel to vowel, scaled by the
+    speaker's own vocal tract; hiss stands for consonants. ``take`` changes the words, not the voice.
     """
     own = np.random.default_rng([speaker, 7])
-    pitch, tract = own.uniform(85, 260), own.uniform(0.8, 1.25)
-    tilt, widths = own.uniform(0.6, 1.4), own.uniform(0.7, 1.4, size=4)
+    pitch, tract, tilt = own.uniform(90, 230), own.uniform(0.85, 1.2), own.uniform(0.9, 1.3)
+    widths, shifts = own.uniform(0.8, 1.5, size=4), own.uniform(0.93, 1.07, size=4)
     words = np.random.default_rng([speaker, take, 11])
 
     count = int(round(seconds * sample_rate))
     time = np.arange(count) / sample_rate
-    samples = words.normal(0, 2e-4, count)
-    start = 0.1
-    while start < seconds - 0.1:
-        length = words.uniform(0.12, 0.28)
-        begin, end = int(start * sample_rate), min(int((start + length) * sample_rate), count)
-        formants = np.array([500.0, 1500.0, 2500.0, 3500.0]) * tract * words.uniform(0.75, 1.3, size=4)
-        f0 = pitch * words.uniform(0.92, 1.1) * (1 + 0.04 * np.sin(2 * np.pi * 4 * time[begin:end]))
-        phase = 2 * np.pi * np.cumsum(f0) / sample_rate
-        syllable = np.zeros(end - begin)
-        for harmonic in range(1, int(0.45 * sample_rate / pitch / 1.2) + 1):
-            frequency = harmonic * pitch
-            envelope = np.sum(1 / (1 + ((frequency - formants) / (70 * widths)) ** 2)) + 0.02
-            syllable += envelope * harmonic**-tilt * np.sin(harmonic * phase)
-        samples[begin:end] += syllable * np.hanning(end - begin) ** 0.5
-        start += length + words.choice([0.02, 0.05, 0.12])
+    starts = np.cumsum(words.uniform(0.16, 0.28, size=int(seconds / 0.16) + 2))
+    targets = VOWELS[words.integers(len(VOWELS), size=len(starts))] * tract * shifts
+    formants = np.stack([np.interp(time, starts, targets[:, place]) for place in range(4)])  # (4, n)
+    syllable = starts[np.searchsorted(starts, time).clip(0, len(starts) - 1)] - time  # time to its end
+    loudness = np.clip(np.sin(np.pi * syllable / 0.22), 0.06, 1) ** 0.6
+    loudness *= np.clip(np.minimum(time - 0.1, seconds - 0.1 - time) / 0.03, 0, 1)
+
+    melody = np.interp(time, starts, words.uniform(0.85, 1.2, size=len(starts)))
+    jitter = 1 + 0.01 * np.interp(time, time[::80], words.normal(size=len(time[::80])))
+    phase = 2 * np.pi * np.cumsum(pitch * melody * jitter) / sample_rate
+    samples = np.zeros(count)
+    for harmonic in range(1, int(min(4000, 0.45 * sample_rate) / (1.2 * pitch)) + 1):
+        frequency = harmonic * pitch * melody
+        envelope = (1 / (1 + ((frequency - formants) / (BANDWIDTHS * widths)[:, None]) ** 2)).sum(axis=0)
+        samples += (envelope + 0.01) * harmonic**-tilt * np.sin(harmonic * phase)
+    hiss = np.diff(words.normal(size=count + 1)) * np.clip(np.sin(np.pi * (syllable + 0.1) / 0.22), 0, 1) ** 4
+    samples = loudness * samples / np.abs(samples).max() + 0.01 * hiss * (loudness > 0) + words.normal(0, 1e-4, count)
     return (0.5 * samples / np.abs(samples).max()).astype(np.float32)
 
 

@@ -1,0 +1,3 @@
+from .actor import actor_of
+
+__all__ = ["actor_of"]

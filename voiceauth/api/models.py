@@ -45,7 +45,7 @@ class IdempotentAnswer(models.Model):
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField(default=0)
-    body = models.JSONField(default=dict)
+    body = models.BinaryField(default=b"")  # sealed
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

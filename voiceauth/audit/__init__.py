@@ -1,0 +1,3 @@
+from .actor import SYSTEM, Actor
+
+__all__ = ["SYSTEM", "Actor"]

@@ -1,12 +1,38 @@
 """Small inline SVG charts: no script, no image request, readable to screen readers, themed by ``review.css``."""
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 26
+
+
+def badge(words: str, tone: str) -> SafeString:
+    """A coloured label; ``tone`` is good, bad, busy or neutral."""
+    return format_html('<span class="va-badge va-{}">{}</span>', tone, words)
+
+
+def pretty(content: Any) -> SafeString:
+    """JSON for reading; a dash where there is none."""
+    if not content:
+        return SafeString("—")
+    return format_html('<pre class="va-json">{}</pre>', json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def facts(content: Mapping[str, Any]) -> SafeString:
+    """Named figures as a table of two columns; a nested group's names are put before its own."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        flat |= {f"{name} {part}".replace("_", " ").strip(): each for part, each in parts}
+    rows = format_html_join(
+        "", "<tr><th>{}</th><td>{}</td></tr>", ((name, _figure(flat[name])) for name in sorted(flat))
+    )
+    return format_html('<table class="va-table">{}</table>', rows) if rows else SafeString("—")
 
 
 def probability_bar(probability: float | None, threshold: float | None) -> SafeString:
@@ -46,6 +72,24 @@ def progress_bar(percent: float, label: str = "") -> SafeString:
     )
 
 
+def metrics_table(epochs: Sequence[Mapping[str, Any]]) -> SafeString:
+    """One row an epoch, one column a metric, in the order in which they first appear."""
+    names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
+    head = format_html_join("", "<th>{}</th>", ((name.replace("_", " "),) for name in names))
+    cells = (
+        (format_html_join("", "<td>{}</td>", ((_figure(epoch.get(name)),) for name in names)),) for epoch in epochs
+    )
+    return format_html(
+        '<table class="va-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
+        head,
+        format_html_join("", "<tr>{}</tr>", cells),
+    )
+
+
+def _figure(value: Any) -> str:
+    return "—" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def line_chart(title: str, series: Mapping[str, Sequence[float | None]]) -> SafeString:
     """Curves over epochs 1…n, a legend, and the lowest and highest value on the axis. Empty without values."""
     values = [value for line in series.values() for value in line if value is not None]
@@ -79,10 +123,14 @@ def line_chart(title: str, series: Mapping[str, Sequence[float | None]]) -> Safe
     for number, line in enumerate(series.values(), start=1):
         points = [place(index, value) for index, value in enumerate(line) if value is not None]
         lines += format_html(
-            '<polyline class="va-line va-series-{}" points="{}"/>', number, " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            '<polyline class="va-line va-series-{}" points="{}"/>',
+            number,
+            " ".join(f"{x:.1f},{y:.1f}" for x, y in points),
         )
         lines += format_html_join(
-            "", '<circle class="va-dot va-series-{}" cx="{}" cy="{}" r="2.5"/>', ((number, f"{x:.1f}", f"{y:.1f}") for x, y in points)
+            "",
+            '<circle class="va-dot va-series-{}" cx="{}" cy="{}" r="2.5"/>',
+            ((number, f"{x:.1f}", f"{y:.1f}") for x, y in points),
         )
     legend = format_html_join(
         "",
@@ -104,7 +152,7 @@ def line_chart(title: str, series: Mapping[str, Sequence[float | None]]) -> Safe
 
 def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> SafeString:
     """One stacked column a label; each part carries its count as a tooltip. ``series`` maps a CSS suffix to counts."""
-    width, height, floor = 720, 150, 128
+    width, height, floor = 1000, 150, 128
     totals = [sum(counts[index] for counts in series.values()) for index in range(len(labels))]
     top, step = max([*totals, 1]), width / len(labels)
     parts = SafeString("")
@@ -117,7 +165,16 @@ def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequenc
             y -= tall
             parts += format_html(
                 '<rect class="va-column va-column-{}" x="{}" y="{}" width="{}" height="{}"><title>{}: {} {}</title></rect>',
-                *(name, f"{index * step + 3:.1f}", f"{y:.1f}", f"{step - 6:.1f}", f"{tall:.1f}", label, counts[index], name),
+                *(
+                    name,
+                    f"{index * step + 3:.1f}",
+                    f"{y:.1f}",
+                    f"{step - 6:.1f}",
+                    f"{tall:.1f}",
+                    label,
+                    counts[index],
+                    name,
+                ),
             )
     axis = format_html_join(
         "",

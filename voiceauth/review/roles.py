@@ -4,7 +4,7 @@ A superuser may do everything that the site offers, and is the only one who mana
 Nobody may write a row directly: the site only reads, and calls services.
 """
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission
+from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
 CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
@@ -45,11 +45,3 @@ def ensure_groups() -> None:
             app_label, codename = name.split(".")
             wanted |= Q(content_type__app_label=app_label, codename=codename)
         group.permissions.set(Permission.objects.filter(wanted))
-
-
-def role_of(user: AbstractBaseUser | AnonymousUser) -> str:
-    """The role under which a person's acts are recorded: the most powerful one they hold, or ``none``."""
-    if getattr(user, "is_superuser", False):
-        return "admin"
-    groups = set(user.groups.values_list("name", flat=True)) if user.is_authenticated else set()  # type: ignore[union-attr]
-    return next((role for role in ("admin", "reviewer", "teller") if role in groups), "none")

@@ -1,13 +1,79 @@
-"""The review site: the Django admin with our header, our index and our sign-in."""
+"""The review site: the Django admin with our index, our sections and a record of what it refuses."""
+
+from collections.abc import Callable
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+# The menu: the models of several apps under the names that people use, in the order in which a reviewer meets them.
+SECTIONS = {
+    "Calls and customers": {"Decision": "Decisions", "Customer": "Customers"},
+    "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
+    "Oversight": {"AuditEvent": "Audit trail", "ApiClient": "API clients"},
+    "People": {"User": "Users", "Group": "Roles"},
+}
+NAMES = {model: name for models in SECTIONS.values() for model, name in models.items()}
 
 
 class ReviewSite(admin.AdminSite):
     site_header = "voiceauth"
     site_title = "voiceauth"
     index_title = "Overview"
+    index_template = "review/index.html"
+    site_url = None
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
+        def recorded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            from voiceauth.api.exceptions import note
+
+            try:
+                return view(request, *args, **kwargs)
+            except PermissionDenied as error:
+                note(error, request)  # the middleware records the refusal
+                raise
+
+        recorded.csrf_exempt = getattr(view, "csrf_exempt", False)  # type: ignore[attr-defined]
+        return super().admin_view(recorded, cacheable)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from voiceauth.review.summary import summary
+
+        return super().index(request, {**(extra_context or {}), "summary": summary(request.user)})
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        if app_label is not None:
+            return super().get_app_list(request, app_label)
+        known = {
+            model["object_name"]: {**model, "name": NAMES.get(model["object_name"], model["name"])}
+            for app in super().get_app_list(request)
+            for model in app["models"]
+        }
+        return [
+            {
+                "name": section,
+                "app_label": section.lower().replace(" ", "-"),
+                "app_url": "#",
+                "has_module_perms": True,
+                "models": [known[model] for model in models if model in known],
+            }
+            for section, models in SECTIONS.items()
+            if any(model in known for model in models)
+        ]
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from voiceauth.api import actor_of
+        from voiceauth.audit.services import record
+
+        with transaction.atomic():
+            response = super().password_change(request, extra_context)
+            if request.method == "POST" and response.status_code == 302:
+                record(action="user.password_changed", actor=actor_of(request), target=f"user:{request.user.pk}")
+        return response
 
 
 class ReviewAdminConfig(AdminConfig):

@@ -1,0 +1,157 @@
+"""Customers, consent and enrollment over HTTP: for the teller; a reviewer may read customers."""
+
+from typing import Any
+from uuid import UUID
+
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, parsers
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from enrollment import selectors, services
+from enrollment.models import Consent, Customer
+from enrollment.serializers import (
+    ConsentAnswer,
+    ConsentWithdrawal,
+    CustomerAnswer,
+    EnrollmentAnswer,
+    NewConsent,
+    NewCustomer,
+    NewSample,
+    ReceiptAnswer,
+    SampleAnswer,
+)
+from voiceauth.api import actor_of
+from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.api.permissions import allow
+
+CUSTOMER_ID = OpenApiParameter(
+    "customer_id",
+    {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$"},
+    OpenApiParameter.PATH,
+    description="The bank's own identifier.",
+)
+Teller = allow("teller")
+TellerOrReviewer = allow("teller", "reviewer")
+
+
+class CustomerFilter(StrictFilterSet):
+    customer_id = filters.CharFilter(lookup_expr="startswith", label="The beginning of the identifier.")
+
+    class Meta:
+        model = Customer
+        fields = ("state", "customer_id")
+
+
+class CustomerPermission(BasePermission):
+    """Tellers read and write, reviewers read."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        reads = request.method in SAFE_METHODS
+        return (TellerOrReviewer if reads else Teller)().has_permission(request, view)
+
+
+@extend_schema(tags=["customers"])
+class CustomerList(IdempotentCreate, generics.ListAPIView):
+    """The bank's customers."""
+
+    permission_classes = (CustomerPermission,)
+    serializer_class = CustomerAnswer
+    filterset_class = CustomerFilter
+
+    def get_queryset(self) -> Any:
+        return selectors.customers()
+
+    @extend_schema(request=NewCustomer, responses={201: CustomerAnswer})
+    def post(self, request: Request) -> Response:
+        """A new customer, PENDING."""
+        data = _valid(NewCustomer, request.data)
+        customer = services.create_customer(**data, actor=actor_of(request))
+        return Response(CustomerAnswer(customer).data, status=201)
+
+
+@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID])
+class CustomerDetail(APIView):
+    permission_classes = (CustomerPermission,)
+
+    @extend_schema(responses=CustomerAnswer)
+    def get(self, request: Request, customer_id: str) -> Response:
+        """One customer: state, net speech, what remains to be enrolled."""
+        return Response(CustomerAnswer(selectors.customer(customer_id)).data)
+
+    @extend_schema(responses={200: ReceiptAnswer})
+    def delete(self, request: Request, customer_id: str) -> Response:
+        """Erases the customer with all audio and voiceprints. Decisions and the audit trail stay."""
+        receipt = services.erase_customer(customer_id=customer_id, actor=actor_of(request))
+        return Response(ReceiptAnswer(receipt).data)
+
+
+@extend_schema(tags=["consent"], parameters=[CUSTOMER_ID])
+class ConsentDetail(IdempotentCreate, APIView):
+    permission_classes = (Teller,)
+
+    @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
+    def post(self, request: Request, customer_id: str) -> Response:
+        """Records a consent. A new version of the text replaces the one before."""
+        data = _valid(NewConsent, request.data)
+        consent = services.give_consent(customer_id=customer_id, **data, actor=actor_of(request))
+        return Response(ConsentAnswer(consent).data, status=201)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("purpose", str, enum=Consent.Purpose.values),
+            OpenApiParameter("text_version", {"type": "string", "minLength": 1, "maxLength": 64}),
+            OpenApiParameter("channel", {"type": "string", "minLength": 1, "maxLength": 32}),
+        ],
+        responses={200: ReceiptAnswer},
+    )
+    def delete(self, request: Request, customer_id: str) -> Response:
+        """Withdraws the consent and erases all audio and voiceprints; the customer is OPTED_OUT.
+
+        The fields may come in the query or as a JSON body.
+        """
+        data = _valid(ConsentWithdrawal, request.data or request.query_params.dict())
+        data.pop("text_version", None)  # a withdrawal ends whichever version is current
+        receipt = services.withdraw_consent(customer_id=customer_id, **data, actor=actor_of(request))
+        return Response(ReceiptAnswer(receipt).data)
+
+
+@extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
+class EnrollmentList(IdempotentCreate, generics.ListAPIView):
+    """The customer's accepted samples."""
+
+    permission_classes = (Teller,)
+    parser_classes = (parsers.MultiPartParser,)
+    serializer_class = SampleAnswer
+    filter_backends = ()
+
+    def get_queryset(self) -> Any:
+        return selectors.samples(self.kwargs["customer_id"])
+
+    @extend_schema(request={"multipart/form-data": NewSample}, responses={201: EnrollmentAnswer})
+    def post(self, request: Request, customer_id: str) -> Response:
+        """Adds a recording. Refused, with a code and the quality report, where it is not good enough."""
+        data = _valid(NewSample, request.data)
+        sample = services.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
+        return Response(EnrollmentAnswer(sample).data, status=201)
+
+
+@extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
+class EnrollmentDetail(APIView):
+    permission_classes = (Teller,)
+
+    @extend_schema(responses={200: CustomerAnswer})
+    def delete(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
+        """Takes a polluted recording out again; state and voiceprint follow from the others."""
+        customer = services.remove_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
+        return Response(CustomerAnswer(customer).data)
+
+
+def _valid(serializer_class: Any, data: Any) -> dict[str, Any]:
+    serializer = serializer_class(data=data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

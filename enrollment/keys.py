@@ -1,0 +1,79 @@
+"""What belongs to a customer is sealed under the customer's own data key (ISO/IEC 24745).
+
+The context of every ciphertext names its customer and its place, so that a row that is moved to another
+customer, sample or model cannot be opened there (``vault.Unsealable``). Deleting or replacing the data
+key erases everything that was sealed under it, backups included.
+"""
+
+import hashlib
+import hmac
+from uuid import UUID
+
+import numpy as np
+
+from enrollment.models import Customer
+from voiceauth import vault
+
+Sealed = bytes | memoryview  # as PostgreSQL hands them out
+
+
+def new_data_key(customer_pk: UUID) -> bytes:
+    """A fresh data key for a customer, wrapped under the master key."""
+    return vault.new_data_key(f"customer:{customer_pk}")
+
+
+def seal_audio(customer: Customer, sample_pk: UUID, audio: bytes) -> bytes:
+    """The audio of an enrollment sample, as it is stored."""
+    return vault.seal(_data_key(customer), audio, f"audio:{customer.pk}:{sample_pk}")
+
+
+def unseal_audio(customer: Customer, sample_pk: UUID, sealed: Sealed) -> bytes:
+    """The audio of an enrollment sample, as it was uploaded."""
+    return vault.unseal(_data_key(customer), bytes(sealed), f"audio:{customer.pk}:{sample_pk}")
+
+
+def seal_call(customer: Customer, decision_pk: UUID, audio: bytes) -> bytes:
+    """The audio of a call that claimed to be ``customer``, as it is stored."""
+    return vault.seal(_data_key(customer), audio, f"call:{customer.pk}:{decision_pk}")
+
+
+def unseal_call(customer: Customer, decision_pk: UUID, sealed: Sealed) -> bytes:
+    """The audio of a call, as it was uploaded."""
+    return vault.unseal(_data_key(customer), bytes(sealed), f"call:{customer.pk}:{decision_pk}")
+
+
+def seal_embedding(customer: Customer, sample_pk: UUID, fingerprint: str, vector: np.ndarray) -> bytes:
+    """A sample's embedding ``(d,)`` under one model, as little-endian float32, sealed."""
+    return _seal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{fingerprint}", vector)
+
+
+def unseal_embedding(customer: Customer, sample_pk: UUID, fingerprint: str, sealed: Sealed) -> np.ndarray:
+    """The embedding ``(d,)`` float32 that ``seal_embedding`` sealed."""
+    return _unseal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{fingerprint}", sealed)
+
+
+def seal_voiceprint(customer: Customer, fingerprint: str, vector: np.ndarray) -> bytes:
+    """A voiceprint ``(d,)`` under one model, as little-endian float32, sealed."""
+    return _seal_vector(customer, f"voiceprint:{customer.pk}:{fingerprint}", vector)
+
+
+def unseal_voiceprint(customer: Customer, fingerprint: str, sealed: Sealed) -> np.ndarray:
+    """The voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed."""
+    return _unseal_vector(customer, f"voiceprint:{customer.pk}:{fingerprint}", sealed)
+
+
+def audio_hash(customer: Customer, audio: bytes) -> str:
+    """HMAC-SHA-256 of a recording under the customer's key: finds the same bytes again, at this customer only."""
+    return hmac.new(_data_key(customer), b"audio:" + audio, hashlib.sha256).hexdigest()
+
+
+def _data_key(customer: Customer) -> bytes:
+    return vault.open_data_key(bytes(customer.data_key), f"customer:{customer.pk}")
+
+
+def _seal_vector(customer: Customer, context: str, vector: np.ndarray) -> bytes:
+    return vault.seal(_data_key(customer), np.asarray(vector, dtype="<f4").tobytes(), context)
+
+
+def _unseal_vector(customer: Customer, context: str, sealed: Sealed) -> np.ndarray:
+    return np.frombuffer(vault.unseal(_data_key(customer), bytes(sealed), context), dtype="<f4")

@@ -1,0 +1,136 @@
+"""What the API takes and answers about customers."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from enrollment import selectors
+from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
+from voiceauth.api.serializers import StrictSerializer
+from voiceauth.api.uploads import AudioField
+
+
+class NewCustomer(StrictSerializer):
+    """A customer to be."""
+
+    customer_id = serializers.CharField(
+        max_length=64, trim_whitespace=False, validators=[customer_id_validator], help_text="The bank's own identifier."
+    )
+    display_name = serializers.CharField(max_length=128, required=False, allow_blank=True, default="")
+
+
+class NewConsent(StrictSerializer):
+    """What a customer agreed to."""
+
+    purpose = serializers.ChoiceField(Consent.Purpose.choices)
+    text_version = serializers.CharField(max_length=64, help_text="Which text the customer agreed to.")
+    channel = serializers.CharField(max_length=32, help_text="Where: branch, phone, app, web, …")
+
+
+class ConsentWithdrawal(StrictSerializer):
+    """All optional: there is one purpose so far."""
+
+    purpose = serializers.ChoiceField(Consent.Purpose.choices, default=Consent.Purpose.VOICE_AUTHENTICATION)
+    text_version = serializers.CharField(max_length=64, required=False)
+    channel = serializers.CharField(max_length=32, default="")
+
+
+class NewSample(StrictSerializer):
+    """A recording to enroll."""
+
+    audio = AudioField(help_text="At most 10 MB and 120 s, in any format of a telephone system or a browser.")
+
+
+class ConsentAnswer(serializers.ModelSerializer):
+    class Meta:
+        model = Consent
+        fields = ("purpose", "text_version", "channel", "granted_at", "withdrawn_at")
+        read_only_fields = fields
+
+
+class CustomerAnswer(serializers.ModelSerializer):
+    speech_seconds = serializers.FloatField(help_text="Net speech over the accepted samples.")
+    remaining_seconds = serializers.SerializerMethodField(help_text="Net speech that is missing to be enrolled.")
+    consents = ConsentAnswer(many=True)
+
+    class Meta:
+        model = Customer
+        fields = (
+            "customer_id",
+            "display_name",
+            "state",
+            "speech_seconds",
+            "remaining_seconds",
+            "consents",
+            "created_at",
+            "enrolled_at",
+            "last_accessed_at",
+        )
+        read_only_fields = fields
+
+    def get_remaining_seconds(self, customer: Customer) -> float:
+        return selectors.remaining_seconds(customer)
+
+
+class SampleAnswer(serializers.ModelSerializer):
+    sample_id = serializers.UUIDField(source="id")
+
+    class Meta:
+        model = AudioSample
+        fields = (
+            "sample_id",
+            "created_at",
+            "created_by",
+            "byte_count",
+            "container",
+            "codec",
+            "sample_rate",
+            "duration_seconds",
+            "speech_seconds",
+            "snr_db",
+            "clipping_ratio",
+        )
+        read_only_fields = fields
+
+
+class QualityReportAnswer(serializers.ModelSerializer):
+    class Meta:
+        model = AudioSample
+        fields = (
+            "duration_seconds",
+            "speech_seconds",
+            "snr_db",
+            "clipping_ratio",
+            "container",
+            "codec",
+            "sample_rate",
+        )
+        read_only_fields = fields
+
+
+class EnrollmentAnswer(serializers.Serializer):
+    """The accepted sample, its quality, and how far the customer's enrollment is."""
+
+    sample_id = serializers.UUIDField(source="id")
+    created_at = serializers.DateTimeField()
+    quality = QualityReportAnswer(source="*")
+    customer_id = serializers.CharField(source="customer.customer_id")
+    state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
+    speech_seconds = serializers.FloatField(source="customer.speech_seconds")
+    remaining_seconds = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.FloatField())
+    def get_remaining_seconds(self, sample: Any) -> float:
+        return selectors.remaining_seconds(sample.customer)
+
+
+class ReceiptAnswer(serializers.Serializer):
+    """What was erased, and when."""
+
+    receipt_id = serializers.UUIDField()
+    customer_id = serializers.CharField()
+    samples = serializers.IntegerField()
+    voiceprints = serializers.IntegerField()
+    call_recordings = serializers.IntegerField()
+    erased_at = serializers.DateTimeField()

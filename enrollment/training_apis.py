@@ -1,0 +1,46 @@
+"""Starting a training run and a promotion."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mltraining.apis import TrainingRunList
+from mltraining.models import ModelVersion
+from mltraining.serializers import ModelVersionSerializer, TrainingRunRequest, TrainingRunSerializer
+from voiceauth.api import actor_of
+from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.api.permissions import allow
+
+from . import retraining
+
+
+@extend_schema(tags=["training"])
+class TrainingRuns(IdempotentCreate, TrainingRunList):
+    """Training runs, the newest first; POST starts one."""
+
+    @extend_schema(
+        operation_id="training_runs_create", request=TrainingRunRequest, responses={201: TrainingRunSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """Queue a retrain on the consented audio of the enrolled customers."""
+        given = TrainingRunRequest(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = retraining.request_training(config=given.validated_data["config"], actor=actor_of(request))
+        return Response(TrainingRunSerializer(run).data, status=201)
+
+
+@extend_schema(tags=["models"], request=None, responses={200: ModelVersionSerializer, 202: ModelVersionSerializer})
+class PromoteModel(APIView):
+    """Put a model into service: every voiceprint is made anew under it, then one step switches.
+
+    202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
+    Promoting a retired model is the way back.
+    """
+
+    permission_classes = (allow("admin"),)
+
+    def post(self, request: Request, version: str) -> Response:
+        model = retraining.request_promotion(version=version, actor=actor_of(request))
+        status = 200 if model.state == ModelVersion.State.ACTIVE else 202
+        return Response(ModelVersionSerializer(model).data, status=status)

@@ -1,0 +1,32 @@
+from django.urls import path, register_converter
+
+from enrollment import apis, training_apis
+
+
+class CustomerIdConverter:
+    """The bank's identifier, as ``models.customer_id_validator`` has it."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(CustomerIdConverter, "customer_id")
+
+urlpatterns = [
+    path("customers", apis.CustomerList.as_view(), name="customers"),
+    path("customers/<customer_id:customer_id>", apis.CustomerDetail.as_view(), name="customer"),
+    path("customers/<customer_id:customer_id>/consent", apis.ConsentDetail.as_view(), name="consent"),
+    path("customers/<customer_id:customer_id>/enrollments", apis.EnrollmentList.as_view(), name="enrollments"),
+    path(
+        "customers/<customer_id:customer_id>/enrollments/<uuid:sample_id>",
+        apis.EnrollmentDetail.as_view(),
+        name="enrollment",
+    ),
+    path("training-runs", training_apis.TrainingRuns.as_view(), name="training-runs"),
+    path("models/<str:version>/promote", training_apis.PromoteModel.as_view(), name="promote-model"),
+]

@@ -1,0 +1,198 @@
+"""Services on the registry of models: files under ``VOICEAUTH_MODELS_DIR/<version>``, rows in ``ModelVersion``."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from voiceauth.audit import SYSTEM, Actor
+from voiceauth.audit.services import record
+
+from .errors import ModelNotFound, ModelUnchanged, PromotionInProgress
+from .models import ModelVersion
+from .runs import LOST_SECONDS, finite, send_on_commit
+
+State = ModelVersion.State
+
+# What a model keeps of a training run. Its class rows are voiceprints and their names are customers:
+# they stay behind, and so does every chart that names a class.
+PIPELINE_FILES = ("encoder.safetensors", "pipeline.json")
+CHARTS = ("losses.png", "roc.png", "score_histogram.png")
+
+
+def folder_of(version: str) -> Path:
+    """Where the files of ``version`` lie."""
+    return Path(settings.VOICEAUTH_MODELS_DIR) / version
+
+
+def charts_of(version: str) -> list[Path]:
+    """The charts kept with ``version``."""
+    return [path for name in CHARTS if (path := folder_of(version) / "charts" / name).is_file()]
+
+
+def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> str:
+    """Copy a trained pipeline into the models' folder in one step (rename) and answer its new version.
+
+    Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), and
+    ``ModelUnchanged`` where it was installed this very second.
+    """
+    text = (pipeline / "pipeline.json").read_text(encoding="utf-8")
+    if any(word in text for word in private):
+        raise ValueError("pipeline.json names a customer")
+    version = f"{timezone.now():%Y%m%d-%H%M%S}-{json.loads(text)['fingerprint'][:6]}"
+    folder = folder_of(version)
+    if folder.exists():
+        raise ModelUnchanged(version=version)
+    incoming = folder.with_name(f".incoming-{version}")
+    shutil.rmtree(incoming, ignore_errors=True)
+    (incoming / "charts").mkdir(parents=True)
+    for name in PIPELINE_FILES:
+        shutil.copyfile(pipeline / name, incoming / name)
+    for name in CHARTS:
+        if (charts / name).is_file():
+            shutil.copyfile(charts / name, incoming / "charts" / name)
+    os.replace(incoming, folder)
+    return version
+
+
+def uninstall(version: str) -> None:
+    """Remove the files of a version that did not come to be registered."""
+    shutil.rmtree(folder_of(version), ignore_errors=True)
+
+
+def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
+    """An installed version becomes a CANDIDATE. Raises ``ModelUnchanged`` where its fingerprint is known."""
+    described: dict[str, Any] = json.loads((folder_of(version) / "pipeline.json").read_text(encoding="utf-8"))
+    fingerprint = described["fingerprint"]
+    with transaction.atomic():
+        if known := ModelVersion.objects.filter(fingerprint=fingerprint).first():
+            raise ModelUnchanged(version=known.version)
+        model = ModelVersion.objects.create(
+            version=version,
+            fingerprint=fingerprint,
+            threshold=described["threshold"],
+            calibration_version=described["calibration"]["version"],
+            metrics=finite(described["metrics"]),
+            config=described["config"],
+            data_hash=described["data_hash"],
+        )
+        _record("registered", model, actor, after={"state": State.CANDIDATE, "fingerprint": fingerprint})
+    return model
+
+
+def begin_promotion(*, version: str, actor: Actor) -> ModelVersion:
+    """CANDIDATE or RETIRED -> PROMOTING, and its message to the training queue once committed.
+
+    An ACTIVE model, or one that is being promoted, is answered as it is. Raises ``ModelNotFound``, and
+    ``PromotionInProgress`` while another model is being promoted.
+    """
+    try:
+        with transaction.atomic():
+            model = ModelVersion.objects.select_for_update().filter(version=version).first()
+            if model is None:
+                raise ModelNotFound
+            if model.state in (State.ACTIVE, State.PROMOTING):
+                return model
+            before = {"state": model.state}
+            model.state = State.PROMOTING
+            model.promotion_percent, model.promotion_error = 0, ""
+            model.promotion_requested_by, model.promotion_heartbeat_at = actor.name, None
+            model.save()
+            _record("promotion_requested", model, actor, before=before, after={"state": model.state})
+            send_on_commit("enrollment.run_promotion", version)
+    except IntegrityError as error:  # one_promotion
+        raise PromotionInProgress from error
+    return model
+
+
+def claim_promotion(version: str) -> bool:
+    """True for the one worker that may carry the promotion out: nobody's heart beats on it."""
+    now = timezone.now()
+    free = ModelVersion.objects.filter(version=version, state=State.PROMOTING).exclude(
+        promotion_heartbeat_at__gte=now - timedelta(seconds=LOST_SECONDS)
+    )
+    return bool(free.update(promotion_heartbeat_at=now))
+
+
+def promotion_progress(version: str, percent: float) -> None:
+    """Save how far the re-embedding is; it is the heartbeat as well."""
+    ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(
+        promotion_percent=percent, promotion_heartbeat_at=timezone.now()
+    )
+
+
+def release_promotion(version: str) -> None:
+    """The worker stops: another takes the promotion up without waiting for the heartbeat to grow old."""
+    ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(promotion_heartbeat_at=None)
+
+
+def fingerprints_in_service() -> list[str]:
+    """Of the model in service and, while a promotion is under way, of the one that follows it."""
+    serving = ModelVersion.objects.filter(state__in=[State.ACTIVE, State.PROMOTING])
+    return list(serving.values_list("fingerprint", flat=True))
+
+
+def finish_promotion(version: str) -> None:
+    """In one transaction: ACTIVE -> RETIRED for the model in service, PROMOTING -> ACTIVE for ``version``.
+
+    The caller's transaction has made sure that every customer has a voiceprint under ``version``.
+    """
+    with transaction.atomic():
+        retired = ModelVersion.objects.select_for_update().filter(state=State.ACTIVE).first()
+        if retired is not None and retired.version == version:
+            return  # committed by an earlier try whose answer was lost
+        if retired is not None:
+            ModelVersion.objects.filter(version=retired.version).update(state=State.RETIRED)
+        if not ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(
+            state=State.ACTIVE, promotion_percent=100, activated_at=timezone.now()
+        ):
+            raise RuntimeError(f"model {version} is not being promoted")
+        model = ModelVersion.objects.get(version=version)
+        _record(
+            "promoted",
+            model,
+            SYSTEM,
+            before={"active": retired.version if retired else None},
+            after={"active": version},
+            threshold=model.threshold,
+        )
+
+
+def abort_promotion(version: str, *, code: str) -> None:
+    """PROMOTING -> what it was before, with the reason in ``promotion_error``. The active model stays."""
+    with transaction.atomic():
+        model = ModelVersion.objects.select_for_update().filter(version=version, state=State.PROMOTING).first()
+        if model is None:
+            return
+        model.state = State.CANDIDATE if model.activated_at is None else State.RETIRED
+        model.promotion_error = code
+        model.save()
+        _record("promotion_failed", model, SYSTEM, outcome="failed", after={"state": model.state, "error_code": code})
+
+
+def recover_promotion() -> None:
+    """The sweep: a promotion whose worker died, or whose message was lost, is sent again."""
+    lost = ModelVersion.objects.filter(state=State.PROMOTING).exclude(
+        promotion_heartbeat_at__gte=timezone.now() - timedelta(seconds=LOST_SECONDS)
+    )
+    for version in lost.values_list("version", flat=True):
+        send_on_commit("enrollment.run_promotion", version)
+
+
+def _record(event: str, model: ModelVersion, actor: Actor, **fields: Any) -> None:
+    data = {"requested_by": model.promotion_requested_by} if model.promotion_requested_by else {}
+    record(
+        action=f"model.{event}",
+        actor=actor,
+        target=f"model:{model.version}",
+        model_version=model.version,
+        data=data,
+        **fields,
+    )

@@ -1,0 +1,174 @@
+"""The scoring worker's models: loaded once, warmed, and switched without a cold request.
+
+A daemon thread follows the registry: the active model, and the one being promoted, are loaded and have
+embedded once before the first call needs them. Only worker-side code calls into this module; torch is
+imported on first use.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app
+from celery.signals import worker_process_init
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+
+from . import registry
+from .errors import INVALID_AUDIO, InvalidAudio, ModelUnavailable
+from .models import ModelVersion
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .speech.audio import Waveform
+    from .speech.pipeline import ScoringPipeline
+    from .speech.quality import Quality
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 2.0
+KEPT_MODELS = 2  # the active one and the one being promoted, or the one just retired
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    version: str
+    fingerprint: str
+    pipeline: "ScoringPipeline"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one recording gave: its quality and, where a model was given, its embedding (dimensions,)."""
+
+    waveform: "Waveform"
+    quality: "Quality"
+    embedding: "np.ndarray | None"
+
+    def report(self) -> dict[str, Any]:
+        """The quality and format as JSON values: seconds, decibels, a ratio, Hz."""
+        return {
+            "duration_seconds": float(self.quality.duration_seconds),
+            "speech_seconds": float(self.quality.speech_seconds),
+            "snr_db": float(self.quality.snr_db),
+            "clipping_ratio": float(self.quality.clipping_ratio),
+            "container": self.waveform.container,
+            "codec": self.waveform.codec,
+            "sample_rate": int(self.waveform.sample_rate),
+        }
+
+
+_models: OrderedDict[str, LoadedModel] = OrderedDict()
+_lock = threading.Lock()
+
+
+def loaded_versions() -> list[str]:
+    """The versions in memory; never waits for a load in progress."""
+    return list(_models)
+
+
+def active_model() -> LoadedModel | None:
+    """The model in service, loaded; ``None`` where none was ever promoted. Raises ``ModelUnavailable``."""
+    version = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).values_list("version", flat=True).first()
+    return None if version is None else load(version)
+
+
+def load(version: str, device: str = "cpu") -> LoadedModel:
+    """The model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``."""
+    with _lock:
+        if version not in _models:
+            _models[version] = _read(version, device)
+        _models.move_to_end(version)
+        while len(_models) > KEPT_MODELS:
+            _models.popitem(last=False)
+        return _models[version]
+
+
+def analyse(audio: bytes, model: LoadedModel | None) -> Analysis:
+    """Decode, measure and, with a ``model``, embed one recording as uploaded.
+
+    Raises the ``InvalidAudio`` subclass that names what is wrong with the recording.
+    """
+    from .speech import quality
+
+    waveform = _decode(audio)
+    embedding = None if model is None else model.pipeline.embed(waveform)
+    return Analysis(waveform, quality.measure(waveform), embedding)
+
+
+def embed(audio: bytes, model: LoadedModel) -> "np.ndarray":
+    """(dimensions,) float32: the embedding alone, for a recording whose quality is known. Raises ``InvalidAudio``."""
+    return model.pipeline.embed(_decode(audio))
+
+
+def _decode(audio: bytes) -> "Waveform":
+    from .speech import audio as speech_audio
+
+    try:
+        return speech_audio.decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
+    except speech_audio.AudioError as error:
+        raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error
+
+
+def _read(version: str, device: str) -> LoadedModel:
+    from .speech.pipeline import PipelineError, ScoringPipeline
+
+    fingerprint = ModelVersion.objects.values_list("fingerprint", flat=True).get(pk=version)
+    try:
+        pipeline = ScoringPipeline.load(registry.folder_of(version), device=device)
+    except (PipelineError, OSError, ValueError) as error:
+        logger.error("model %s cannot be loaded: %s", version, error)
+        raise ModelUnavailable(version=version) from error
+    if pipeline.fingerprint != fingerprint:
+        logger.error("model %s has fingerprint %s, not the registered %s", version, pipeline.fingerprint, fingerprint)
+        raise ModelUnavailable(version=version)
+    pipeline.embed(_noise())  # the first pass through a network costs far more than the later ones
+    return LoadedModel(version, fingerprint, pipeline)
+
+
+def _noise() -> "Waveform":
+    """Three seconds to warm up with."""
+    import numpy as np
+
+    from .speech.audio import Waveform
+
+    samples = np.random.default_rng(0).normal(0, 0.1, 8000 * 3).astype("float32")
+    return Waveform(samples=samples, sample_rate=8000, container="wav", codec="pcm_s16le", channels=1)
+
+
+@worker_process_init.connect
+def _start_following(**_: Any) -> None:
+    if "scoring" in current_app.amqp.queues.consume_from:
+        threading.Thread(target=_follow, name="models", daemon=True).start()
+
+
+def _follow() -> None:
+    if "OMP_NUM_THREADS" not in os.environ:  # torch reads it; the launcher shares out the cores with it
+        import torch
+
+        torch.set_num_threads(1)
+    from .speech import quality
+
+    quality.measure(_noise())  # enrollment measures, with or without a model
+    broken: set[str] = set()
+    while True:
+        close_old_connections()
+        try:
+            serving = ModelVersion.objects.filter(state__in=[ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING])
+            for version in serving.values_list("version", flat=True):
+                if version not in _models and version not in broken:
+                    load(version)
+                    logger.info("model %s is loaded and warm", version)
+        except ModelUnavailable as error:
+            broken.add(error.data["version"])  # said once; a call tries again
+        except DatabaseError:
+            pass  # it comes back; so do we
+        except Exception:
+            logger.exception("following the registry failed")  # the calls go on; they load what they need
+        time.sleep(FOLLOW_SECONDS)

@@ -1,0 +1,74 @@
+"""What the API shows and takes of training runs and models."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from voiceauth.api.serializers import StrictSerializer
+
+from .models import ModelVersion, TrainingRun
+from .training_settings import resolve
+
+
+class TrainingRunRequest(StrictSerializer):
+    config = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text="Overrides of the training configuration by dotted name, "
+        'for example `{"training.epochs": 15, "training.loss_function": "CosineBCE"}`.',
+    )
+
+    def validate_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        resolve(config)  # an unknown or forbidden setting is refused now, not in an hour
+        return config
+
+
+class TrainingRunSerializer(serializers.ModelSerializer):
+    model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
+
+    class Meta:
+        model = TrainingRun
+        fields = (
+            "id",
+            "state",
+            "phase",
+            "progress_percent",
+            "epoch",
+            "epochs",
+            "speakers",
+            "clips",
+            "metrics",
+            "config",
+            "resolved_config",
+            "model",
+            "error_code",
+            "error_message",
+            "cancel_requested",
+            "attempts",
+            "requested_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        )
+        read_only_fields = fields
+
+
+class ModelVersionSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ModelVersion
+        fields = (
+            "version",
+            "fingerprint",
+            "state",
+            "threshold",
+            "calibration_version",
+            "metrics",
+            "config",
+            "data_hash",
+            "promotion_percent",
+            "promotion_error",
+            "promotion_requested_by",
+            "created_at",
+            "activated_at",
+        )
+        read_only_fields = fields

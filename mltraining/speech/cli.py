@@ -1,0 +1,200 @@
+"""``python -m mltraining.speech train`` and ``score``: the library from a terminal or from another process.
+
+Exit codes: 0 done, 1 a bug, 2 the configuration or the data (with a stable code), 3 stopped, goes on when run again.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from mltraining.speech import config as configuration
+
+logger = logging.getLogger(__name__)
+
+DONE, BUG, REFUSED, STOPPED = 0, 1, 2, 3
+STEP_SECONDS = 1.0  # between two "step" events
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
+    for noisy in ("httpx", "httpcore", "huggingface_hub", "timm", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["score"]:
+        from mltraining.speech import score
+
+        return score.main(arguments[1:])
+    return _train(_parser().parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mltraining.speech", description="Speaker recognition.")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("score", help="score audio files with a scoring pipeline", add_help=False)
+
+    train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
+    train.add_argument("--config", required=True, type=Path, help="the training YAML")
+    train.add_argument("--data-folder", help="instead of dataset.data_folder")
+    train.add_argument("--train-dataframe", help="instead of dataset.train_dataframe; here or in the data folder")
+    train.add_argument("--output", type=Path, help="folder for all results; a run found in it is resumed")
+    train.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override; repeatable")
+    train.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    train.add_argument("--progress", choices=["terminal", "json"], default="terminal")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    reporter = _reporter(options.progress)
+    try:
+        config = configuration.load(options.config, options.set)
+        named = {"data_folder": options.data_folder, "train_dataframe": options.train_dataframe}
+        config = config.with_values(dataset={key: value for key, value in named.items() if value is not None})
+        if options.dry_run:
+            print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
+            return DONE
+        if options.output is None:
+            raise configuration.ConfigError("--output: names no folder for the results")
+    except configuration.ConfigError as error:
+        return reporter.refuse(error.code, str(error))
+    if options.progress == "json":
+        _die_with_parent()
+    stop = _stop_on_signals()
+
+    from mltraining.speech import manifest, trainer  # torch takes seconds to import; a refused key should not
+
+    try:
+        trainer.train(config, options.output, progress=reporter, should_stop=stop.is_set)
+    except configuration.ConfigError as error:
+        return reporter.refuse(error.code, str(error))
+    except manifest.DataError as error:
+        return reporter.refuse(error.code, error.message)
+    except OSError as error:  # a full disk, a folder that is not ours
+        return reporter.refuse("storage_failed", str(error))
+    except trainer.Stopped:
+        reporter({"event": "error", "code": "stopped", "message": "stopped; the same command resumes"})
+        return STOPPED
+    except Exception as error:
+        logger.exception("the run failed")
+        reporter({"event": "error", "code": "internal_error", "message": type(error).__name__})
+        return BUG
+    finally:
+        reporter.close()
+    return DONE
+
+
+class _Reporter:
+    """Takes the run's events. Of several processes only the first reports."""
+
+    silent = int(os.environ.get("RANK", 0)) != 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def refuse(self, code: str, message: str) -> int:
+        self({"event": "error", "code": code, "message": message})
+        self.close()
+        return REFUSED
+
+    def close(self) -> None:
+        pass
+
+
+class _JsonReporter(_Reporter):
+    """One JSON object a line on stdout; "step" events at most once a second."""
+
+    def __init__(self) -> None:
+        self._next_step = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            now = time.monotonic()
+            if now < self._next_step:
+                return
+            self._next_step = now + STEP_SECONDS
+        if not self.silent:
+            print(json.dumps(event), flush=True)
+
+
+class _TerminalReporter(_Reporter):
+    """A bar for the whole run, and a line an epoch."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.silent:
+            return
+        if event["event"] == "error":
+            self.close()
+            print(f"error: {event['code']}: {event['message']}", file=sys.stderr)
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                total=100, bar_format="{desc:<24}|{bar}| {n:3.0f}% {elapsed}{postfix}", disable=not sys.stderr.isatty()
+            )
+        epoch = f" {event['epoch']}/{event['epochs']}" if "epoch" in event else ""
+        self._bar.set_description_str(f"{event['phase']}{epoch}", refresh=False)
+        if event["event"] == "step" and "metrics" in event:
+            self._bar.set_postfix_str(f"loss {event['metrics']['train_loss']:.4f}", refresh=False)
+        self._bar.n = event["percent"]
+        self._bar.refresh()
+        if event["event"] in ("epoch", "done"):
+            numbers = {key: value for key, value in event["metrics"].items() if isinstance(value, int | float)}
+            with self._bar.external_write_mode():
+                print("  ".join(f"{key} {value:.4g}" for key, value in numbers.items()), flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _reporter(kind: str) -> _Reporter:
+    return _JsonReporter() if kind == "json" else _TerminalReporter()
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by SIGTERM and Ctrl-C; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
+
+
+def _die_with_parent() -> None:
+    """End this process when the one that follows its progress is gone, or the one above torchrun's agent."""
+    ancestors = _ancestors()
+
+    def watch() -> None:
+        while _ancestors() == ancestors:
+            time.sleep(1)
+        os._exit(STOPPED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _ancestors() -> tuple[int, ...]:
+    parent = os.getppid()
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return (parent,)
+    try:
+        text = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no /proc: the agent alone is watched
+        return (parent,)
+    return parent, int(text.rpartition(")")[2].split()[1])

@@ -1,0 +1,324 @@
+"""The training YAML as typed, validated sections.
+
+A key is honoured or refused by name with the reason; what each does is in ``docs/training-configuration.md``.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+LOSSES = ("BCE", "CosineBCE")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message names the key."""
+
+    code = "invalid_configuration"
+
+
+def _at_least(minimum: float) -> Callable[[Any], str | None]:
+    return lambda value: None if value >= minimum else f"must be at least {minimum:g}"
+
+
+def _positive(value: float) -> str | None:
+    return None if value > 0 else "must be greater than 0"
+
+
+def _fraction(value: float) -> str | None:
+    return None if 0 < value <= 1 else "must be greater than 0 and at most 1"
+
+
+def _below_one(value: float) -> str | None:
+    return None if 0 <= value < 1 else "must be at least 0 and below 1"
+
+
+def _probability(value: float) -> str | None:
+    return None if 0 <= value <= 1 else "must be between 0 and 1"
+
+
+def _between(value: float) -> str | None:
+    return None if value is None or 0 < value < 1 else "must be between 0 and 1, both excluded"
+
+
+def _not_empty(value: Sequence[Any]) -> str | None:
+    return None if value else "must not be empty"
+
+
+def _refused(reason: str) -> Callable[[Any], str | None]:
+    return lambda value: None if value in (None, "") else f"is refused: {reason}"
+
+
+def checked(default: Any, check: Callable[[Any], str | None]) -> Any:
+    """A dataclass field whose value ``check`` refuses by returning the reason."""
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata={"check": check})
+    return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True)
+class Architecture:
+    backbone: str = "resnet50"
+    dropout: float = checked(0.0, _below_one)
+    pool: Literal["Average", "Max", "AverageMax", "GeM", "Statistics"] = "Average"
+    pretrained: bool = True
+    embedding_dimensions: int = checked(0, _at_least(0))  # 0: the pooled features themselves
+    weights_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Audio:
+    audio_parameters: Literal["Auto", "Custom"] = "Auto"
+    hop_size: int = checked(512, _at_least(1))
+    maximum_frequency: float = checked(16000.0, _positive)
+    mel_frequency_bins: int = checked(128, _at_least(1))
+    minimum_frequency: float = checked(50.0, _at_least(0))
+    sample_rate: int = checked(22050, _at_least(4000))
+    spectrogram_normalization: Literal["No", "Mean", "Channel", "Spectrogram"] = "No"
+    stft_window_size: int = checked(2048, _at_least(16))
+    training_chunk_seconds: float = checked(60.0, _positive)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    mix_audio: Literal["Disabled", "Mixup", "Cutmix"] = "Disabled"
+    mix_concentration: float = checked(1.0, _positive)
+    mix_iterations: int = checked(1, _at_least(1))
+    mix_probability: float = checked(1.0, _probability)
+    mix_target: Literal["Ratio", "Union"] = "Ratio"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    audio_column: str = "audio"
+    data_folder: str = "."
+    data_folder_test: str | None = checked(
+        None, _refused("there is no test frame here; `score` scores other clips with the pipeline that the run leaves")
+    )
+    data_sample: float = checked(1.0, _fraction)
+    data_sample_choice: tuple[Literal["Train", "Validation"], ...] = ("Train", "Validation")
+    fold_column: str = "fold"
+    folds: tuple[str, ...] = ("0",)
+    group_fold_column: str | None = "audio"
+    label_columns: tuple[str, ...] = checked(("class",), _not_empty)
+    skip_unreadable: bool = False
+    test_dataframe: str | None = checked(
+        None, _refused("`score` scores other clips with the pipeline that the run leaves")
+    )
+    train_dataframe: str = "train.pq"
+    unlabeled_dataframe: str | None = checked(
+        None, _refused("pseudo-labels would let unverified voices into a speaker's voiceprint")
+    )
+    validation_dataframe: str | None = None
+    validation_size: float = checked(0.2, _between)
+    validation_strategy: Literal["kfold", "automatic", "custom"] = "kfold"
+
+
+@dataclass(frozen=True)
+class Environment:
+    gpus: tuple[str, ...] = ("0",)
+    mixed_precision_inference: bool = False
+    mixed_precision_training: bool = True
+    number_of_workers: int = checked(4, _at_least(0))
+    seed: int = checked(-1, _at_least(-1))
+
+
+@dataclass(frozen=True)
+class Logging:
+    logger: str | None = checked(
+        None, _refused("training uses no network; metrics, charts and checkpoints are files in the output folder")
+    )
+    neptune_project: str = checked("", _refused("training uses no network, so there is no Neptune project to log to"))
+    number_of_audios: int = checked(8, _at_least(0))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    calibration_prior: float | None = checked(None, _between)  # None: 1 / number of classes
+    inference_chunk_method: Literal["Fix"] = "Fix"
+    inference_chunk_seconds: float = checked(60.0, _positive)
+    max_inference_chunk_seconds: float = checked(600.0, _positive)
+    metric: Literal["ROC_AUC", "Rank_One"] = "ROC_AUC"
+    probability_threshold: float = checked(0.5, _between)
+
+
+@dataclass(frozen=True)
+class Training:
+    automatically_adjust_batch_size: bool = False
+    batch_size: int = checked(32, _at_least(1))
+    build_scoring_pipelines: bool = True
+    calculate_train_metric: bool = False
+    differential_learning_rate: float = checked(0.001, _at_least(0))
+    differential_learning_rate_layers: tuple[str, ...] = ()
+    drop_last_batch: bool = True
+    epochs: int = checked(5, _at_least(1))
+    evaluation_epochs: int = checked(1, _at_least(1))
+    grad_accumulation: int = checked(1, _at_least(1))
+    gradient_clip: float = checked(0.0, _at_least(0))
+    learning_rate: float = checked(0.001, _positive)
+    loss_function: Literal["BCE", "CosineBCE"] = "BCE"
+    optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    run_interpretations: bool = True
+    save_best_checkpoint: bool = False
+    schedule: Literal["Cosine", "Linear", "Constant"] = "Cosine"
+    train_validation_data: bool = False
+    warmup_epochs: float = checked(0.0, _at_least(0))
+    weight_decay: float = checked(0.0, _at_least(0))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of a run's configuration, one frozen dataclass a section."""
+
+    architecture: Architecture = field(default_factory=Architecture)
+    audio: Audio = field(default_factory=Audio)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    dataset: Dataset = field(default_factory=Dataset)
+    environment: Environment = field(default_factory=Environment)
+    experiment_name: str = "speaker_recognition"
+    logging: Logging = field(default_factory=Logging)
+    prediction: Prediction = field(default_factory=Prediction)
+    training: Training = field(default_factory=Training)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Build and check. Raises ConfigError, which names the key."""
+        config = _build(cls, values, "")
+        _check_together(config)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, as JSON and YAML have them; ``from_dict`` takes it back."""
+        return _plain(dataclasses.asdict(self))
+
+    def with_values(self, **by_section: Mapping[str, Any]) -> "Config":
+        """A copy with other values: ``config.with_values(training={"epochs": 3})``."""
+        values = self.to_dict()
+        for section, changes in by_section.items():
+            values[section] |= changes
+        return Config.from_dict(values)
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read the YAML file and apply ``section.key=value`` overrides, whose values are YAML too.
+
+    Raises ConfigError: unreadable file, unknown key, wrong type, refused value.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no sections")
+    for override in overrides:
+        _override(values, override)
+    return Config.from_dict(values)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override}: an override is section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}: the value {text!r} is not YAML") from error
+    *sections, name = key.strip().split(".")
+    target = values
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{key}: there is no such key")
+    target[name] = value
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')}: must be a section, not {values!r}")
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"{prefix}{key}: there is no such key; known here: {', '.join(fields)}")
+    kinds = typing.get_type_hints(cls)
+    built = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if dataclasses.is_dataclass(kinds[key]):
+            built[key] = _build(kinds[key], value, f"{name}.")
+            continue
+        built[key] = _typed(kinds[key], value, name)
+        check = fields[key].metadata.get("check")
+        reason = check(built[key]) if check else None
+        if reason:
+            raise ConfigError(f"{name}: {built[key]!r} {reason}")
+    return cls(**built)
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    """``value`` as ``kind``, or a ConfigError that names the key."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):  # only "or None" is used; the field's own files write 'None'
+        if value is None or value == "None":
+            return None
+        return _typed(arguments[0], value, name)
+    if origin is Literal:
+        if value is False and "No" in arguments:  # an unquoted No is false in YAML 1.1
+            value = "No"
+        if value not in arguments:
+            raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name}: must be a list, not {value!r}")
+        return tuple(_typed(arguments[0], item, name) for item in value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)  # a fold or a GPU may be written 0 or '0'
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ConfigError(f"{name}: must be a finite number")
+        return float(value)
+    words = {bool: "true or false", str: "a string", int: "a whole number", float: "a number"}
+    raise ConfigError(f"{name}: must be {words[kind]}, not {value!r}")
+
+
+def _check_together(config: Config) -> None:
+    audio, dataset, prediction, training = config.audio, config.dataset, config.prediction, config.training
+    if audio.minimum_frequency >= min(audio.maximum_frequency, audio.sample_rate / 2):
+        raise ConfigError(
+            "audio.minimum_frequency: must be below audio.maximum_frequency and half of audio.sample_rate"
+        )
+    if audio.training_chunk_seconds * audio.sample_rate < audio.stft_window_size:
+        raise ConfigError("audio.training_chunk_seconds: is shorter than audio.stft_window_size")
+    if prediction.inference_chunk_seconds * audio.sample_rate < audio.stft_window_size:
+        raise ConfigError("prediction.inference_chunk_seconds: is shorter than audio.stft_window_size")
+    if prediction.max_inference_chunk_seconds < prediction.inference_chunk_seconds:
+        raise ConfigError("prediction.max_inference_chunk_seconds: must be at least prediction.inference_chunk_seconds")
+    if len(dataset.label_columns) > 1:
+        raise ConfigError("dataset.label_columns: name one column, the speaker; a clip with several is refused here")
+    if dataset.validation_strategy == "custom" and dataset.validation_dataframe is None:
+        raise ConfigError("dataset.validation_dataframe: is needed by dataset.validation_strategy: custom")
+    if dataset.validation_strategy != "custom" and dataset.validation_dataframe is not None:
+        raise ConfigError("dataset.validation_dataframe: is refused unless dataset.validation_strategy is custom")
+    if dataset.validation_strategy == "kfold" and not dataset.folds:
+        raise ConfigError("dataset.folds: must name the folds that are held out")
+    if training.warmup_epochs > training.epochs:
+        raise ConfigError("training.warmup_epochs: must not exceed training.epochs")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

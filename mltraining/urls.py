@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import apis
+
+urlpatterns = [
+    path("training-runs/<uuid:run_id>", apis.TrainingRunDetail.as_view()),
+    path("training-runs/<uuid:run_id>/cancel", apis.TrainingRunCancel.as_view()),
+    path("models", apis.ModelList.as_view()),
+    path("models/<str:version>", apis.ModelDetail.as_view()),
+]

@@ -1,0 +1,203 @@
+"""Customers, API clients of every role, and a stand-in for the scoring worker at the edge of the process.
+
+The stand-in runs the worker's own code on a stand-in model. A "recording" is a small JSON text that says whose
+voice it is and what the worker would measure: ``recording("ann", take=2, speech_seconds=12.0)``.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from rest_framework.test import APIClient
+
+from enrollment import services
+from enrollment.models import Consent, Customer
+from mltraining import scorer, scoring_client
+from mltraining.errors import NotAudio
+from mltraining.models import ModelVersion
+from mltraining.speech.scoring import Calibration
+from voiceauth.api.clients import create_client
+from voiceauth.audit import Actor
+from voiceauth.verification import scoring
+
+TELLER = Actor(name="branch-7", role="teller")
+IVR = Actor(name="ivr-1", role="ivr")
+DIMENSIONS = 32
+
+
+def recording(voice: str, take: int = 1, **measured: Any) -> bytes:
+    return json.dumps({"voice": voice, "take": take, **measured}).encode()
+
+
+def upload(content: bytes) -> SimpleUploadedFile:
+    return SimpleUploadedFile("call.wav", content, content_type="audio/wav")
+
+
+def activate_model(name: str = "first") -> ModelVersion:
+    """A registered model in service; the one before is retired."""
+    ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
+    return ModelVersion.objects.create(
+        version=name,
+        fingerprint=hashlib.sha256(name.encode()).hexdigest(),
+        state=ModelVersion.State.ACTIVE,
+        threshold=0.5,
+        calibration_version="c1",
+        data_hash="d" * 64,
+    )
+
+
+def consenting_customer(customer_id: str) -> Customer:
+    services.create_customer(customer_id=customer_id, actor=TELLER)
+    services.give_consent(
+        customer_id=customer_id,
+        purpose=Consent.Purpose.VOICE_AUTHENTICATION,
+        text_version="2026-09",
+        channel="branch",
+        actor=TELLER,
+    )
+    return Customer.objects.get(customer_id=customer_id)
+
+
+def enrolled_customer(customer_id: str) -> Customer:
+    """Needs ``worker``; the customer's voice is called like the customer."""
+    consenting_customer(customer_id)
+    services.enroll_sample(
+        customer_id=customer_id, audio=recording(customer_id, take=0, speech_seconds=30.0), actor=TELLER
+    )
+    return Customer.objects.get(customer_id=customer_id)
+
+
+@dataclass
+class _Pipeline:
+    dimensions: int = DIMENSIONS
+    threshold: float = 0.5
+    calibration: Calibration = field(
+        default_factory=lambda: Calibration(slope=16.0, offset=-8.0, prior=0.5, version="c1")
+    )
+
+
+@dataclass
+class _Analysis:
+    embedding: np.ndarray | None
+    measured: dict[str, Any]
+
+    def report(self) -> dict[str, Any]:
+        return self.measured
+
+
+@dataclass
+class StandInWorker:
+    """What ``scoring_client.call`` reaches. ``before_answer`` runs between the analysis and its answer."""
+
+    calls: list[str] = field(default_factory=list)
+    before_answer: Any = None
+
+    def call(self, task_name: str, payload: dict[str, Any], *, deadline_seconds: float) -> dict[str, Any]:
+        self.calls.append(task_name)
+        sent = json.loads(json.dumps(payload))
+        tasks: dict[str, Callable[..., dict[str, Any]]] = {
+            "mltraining.analyse_audio": _analyse_audio,
+            "verification.score_call": scoring.score_call,
+        }
+        answer = tasks[task_name](**sent)
+        if self.before_answer is not None:
+            self.before_answer()
+        return dict(json.loads(json.dumps(answer)))
+
+
+def _analyse_audio(audio: str) -> dict[str, Any]:
+    model = _active_model()
+    analysis = _analyse(base64.b64decode(audio), model)
+    return {
+        "quality": analysis.report(),
+        "embedding": None
+        if analysis.embedding is None
+        else base64.b64encode(analysis.embedding.astype("<f4").tobytes()).decode(),
+        "model": model and {"version": model.version, "fingerprint": model.fingerprint},
+    }
+
+
+def _active_model() -> scorer.LoadedModel | None:
+    row = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
+    if row is None:
+        return None
+    return scorer.LoadedModel(row.version, row.fingerprint, _Pipeline())  # type: ignore[arg-type]
+
+
+def _analyse(audio: bytes, model: scorer.LoadedModel | None) -> _Analysis:
+    try:
+        said = json.loads(audio)
+    except ValueError:
+        raise NotAudio from None
+    measured = {
+        "duration_seconds": 40.0,
+        "speech_seconds": 10.0,
+        "snr_db": 25.0,
+        "clipping_ratio": 0.0,
+        "container": "wav",
+        "codec": "pcm_s16le",
+        "sample_rate": 8000,
+    }
+    measured |= {name: value for name, value in said.items() if name in measured}
+    embedding = None if model is None else embedding_of(said["voice"], said["take"], model.fingerprint)
+    return _Analysis(embedding, measured)
+
+
+def embedding_of(voice: str, take: int, fingerprint: str) -> np.ndarray:
+    """(DIMENSIONS,) float32, unit length: takes of one voice have a cosine near 0.9, two voices near 0."""
+
+    def direction(*words: object) -> np.ndarray:
+        seed = hashlib.sha256(repr(words).encode()).digest()
+        vector = np.random.default_rng(list(seed)).normal(size=DIMENSIONS)
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+    mixed = direction(voice, fingerprint) + 0.3 * direction(voice, take, fingerprint)
+    return np.asarray(mixed / np.linalg.norm(mixed), dtype=np.float32)
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
+    """The stand-in, in place of the queue and the process behind it."""
+    stand_in = StandInWorker()
+    monkeypatch.setattr(scoring_client, "call", stand_in.call)
+    monkeypatch.setattr(scorer, "active_model", _active_model)
+    monkeypatch.setattr(scorer, "analyse", _analyse)
+    return stand_in
+
+
+def client_of(role: str) -> APIClient:
+    """An API client with a fresh token of that role."""
+    _, token = create_client(name=f"a-{role}", role=role, actor=TELLER)
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client
+
+
+@pytest.fixture
+def teller(db: None) -> APIClient:
+    return client_of("teller")
+
+
+@pytest.fixture
+def ivr(db: None) -> APIClient:
+    return client_of("ivr")
+
+
+@pytest.fixture
+def reviewer(db: None) -> APIClient:
+    return client_of("reviewer")
+
+
+@pytest.fixture
+def admin(db: None) -> APIClient:
+    return client_of("admin")
+
+
+def error_code(response: Any) -> str:
+    return str(response.json()["error"]["code"])

@@ -1,0 +1,93 @@
+"""The demo's figures on answers whose figures are known."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from voiceauth.demo import recipe, report
+from voiceauth.demo.cast import Cast, Speaker
+from voiceauth.demo.client import Client, Clients
+from voiceauth.demo.story import Outcome, Search, Trial
+
+
+def _answer(decision: str, probability: float | None = None) -> dict[str, Any]:
+    return {"decision": decision, "probability": probability, "threshold": 0.5, "speech_seconds": 3.25}
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    speakers = [Speaker("anna", [b"a"] * 4, [b"c"]), Speaker("ben", [b"b"] * 4, [b"d"])]
+    told = Outcome(
+        Cast(speakers, Speaker("new", [], []), Speaker("other", [], []), "two voices"), {"training.epochs": 1}
+    )
+    told.customers = {"anna": "demo-1", "ben": "demo-2", "new": "demo-3"}
+    told.run, told.model = {"id": "run-1"}, {"version": "model-1"}
+    told.trials = [
+        Trial("anna", "anna", _answer("ACCEPT", 0.9)),
+        Trial("anna", "ben", _answer("REJECT", 0.1)),
+        Trial("ben", "ben", _answer("REJECT", 0.4)),
+        Trial("ben", "anna", _answer("NOT_ENOUGH_SPEECH")),
+    ]
+
+    def row(customer: str, ratio: float) -> dict[str, Any]:
+        return {"customer_id": customer, "log_likelihood_ratio": ratio, "over_threshold": ratio > 0}
+
+    told.searches = [
+        Search("anna", {"results": [row("demo-1", 2.0), row("demo-2", 1.0)]}),
+        Search("ben", {"results": [row("demo-1", 1.5), row("demo-2", 0.5)]}),
+        Search("ben", {"results": []}),
+    ]
+    told.newcomer = [Trial("new", "new", _answer("ACCEPT", 0.8)), Trial("other", "new", _answer("REJECT", 0.1))]
+    told.refused_uploads["not_enough_speech"] = 2
+    return told
+
+
+def _shown(outcome: Outcome) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    clients = Clients(*(Client("http://localhost:1", "token") for _ in range(4)))
+    clients.ivr.milliseconds["/verify"] = [10.0] * 99 + [1000.0]
+    report.show(outcome, clients, console, "http://localhost:1")
+    text = console.file.getvalue()
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_rates_count_only_the_trials_that_were_decided(outcome: Outcome) -> None:
+    shown = _shown(outcome)
+    assert "false rejects 50.00% 1 of 2" in shown
+    assert "false accepts 0.00% 0 of 1" in shown
+    assert "not decided: NOT_ENOUGH_SPEECH 25.00% 1 of 4" in shown
+    assert "enrollment recordings refused: not_enough_speech 25.00% 2 of 8" in shown
+
+
+def test_identification_is_over_the_calls_that_were_ranked(outcome: Outcome) -> None:
+    shown = _shown(outcome)
+    assert "rank-1 identification 50.00% 1 of 2" in shown
+    assert "not ranked 33.33% 1 of 3" in shown
+    assert "impostor rows over the threshold 100.00% 2 of 2" in shown
+
+
+def test_latencies_and_addresses_and_overrides_are_shown(outcome: Outcome) -> None:
+    shown = _shown(outcome)
+    assert "/verify 100 10 ms" in shown
+    assert "/admin/mltraining/trainingrun/run-1/change/" in shown
+    assert "training.epochs=1" in shown
+
+
+def test_roc_auc_counts_ties_half() -> None:
+    assert report.roc_auc(np.array([3.0, 2.0]), np.array([1.0, 2.0])) == (1 + 1 + 1 + 0.5) / 4
+
+
+def test_a_good_story_has_no_problem_and_a_wrong_one_says_which(outcome: Outcome) -> None:
+    assert report.problems(outcome) == []
+    outcome.newcomer = [Trial("new", "new", _answer("REJECT", 0.2)), Trial("other", "new", _answer("ACCEPT", 0.9))]
+    assert len(report.problems(outcome)) == 2
+
+
+@pytest.mark.parametrize("overrides", [recipe.SPEECH, recipe.SYNTHETIC])
+def test_the_service_takes_the_demos_overrides(overrides: dict[str, Any]) -> None:
+    from mltraining.training_settings import resolve
+
+    assert resolve(overrides).training.loss_function == "CosineBCE"

@@ -1,0 +1,191 @@
+"""``manage.py serve``: the real service in a state folder of its own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Service:
+    """One ``serve`` after the other in one state folder, at one port."""
+
+    def __init__(self, state: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.bind = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.state = state
+        without = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
+        self.environment = {name: value for name, value in os.environ.items() if name not in without}
+        self.environment |= {"VOICEAUTH_STATE_DIR": str(state), "VOICEAUTH_BIND": self.bind}
+        self.environment |= {"VOICEAUTH_SCORING_PROCESSES": "1"}
+        self.said = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.family: list[psutil.Process] = []
+
+    def start(self) -> None:
+        with open(self.state / "said", "wb") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.environment, stdout=said, stderr=said
+            )
+        until(lambda: self.is_ready() or self.has_ended(), seconds=120)
+        assert not self.has_ended(), self.output()
+        self.family += psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.family += psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def parts(self) -> list[psutil.Process]:
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    def part(self, words: str) -> psutil.Process:
+        return next(child for child in self.parts() if words in " ".join(child.cmdline()))
+
+    def postmaster(self) -> int | None:
+        try:
+            return int((self.state / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return None
+
+    def is_ready(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://{self.bind}/readyz", timeout=5).close()
+        except (OSError, urllib.error.URLError):
+            return False
+        return True
+
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def output(self) -> str:
+        return (self.state / "said").read_text()
+
+    def survivors(self) -> list[str]:
+        """The command lines of the processes that were ever part of the service and still live."""
+        return [" ".join(process.cmdline()) for process in psutil.wait_procs(self.family, timeout=20)[1]]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="voiceauth-test-") as folder:
+        running = Service(Path(folder))
+        running.start()
+        yield running
+        if not running.has_ended():
+            running.stop(signal.SIGINT)
+        for process in psutil.wait_procs(running.family, timeout=1)[1]:
+            process.kill()
+
+
+def test_the_first_start_shows_a_login_and_four_tokens_and_keeps_them_nowhere(service: Service) -> None:
+    tokens = re.findall(r"va_(?:teller|ivr|reviewer|admin)_\S+", service.output())
+    password = re.search(r"admin / (\S+)", service.output())
+    assert len(tokens) == 4
+    assert password is not None
+    for path in [*(service.state / "log").iterdir(), *(service.state / "run").glob("*.url")]:
+        content = path.read_bytes()
+        assert not any(secret.encode() in content for secret in [*tokens, password.group(1)]), path
+
+
+def test_a_second_service_in_the_same_state_folder_is_refused(service: Service) -> None:
+    second = service.command("serve")
+    assert second.returncode != 0
+    assert "runs already" in second.stderr
+    assert service.is_ready()
+
+
+def test_a_taken_port_is_refused_by_the_name_of_the_setting(service: Service) -> None:
+    with tempfile.TemporaryDirectory(prefix="voiceauth-test-") as folder:
+        environment = service.environment | {"VOICEAUTH_STATE_DIR": folder}
+        other = subprocess.run(
+            [sys.executable, "manage.py", "serve"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert other.returncode != 0
+    assert "VOICEAUTH_BIND" in other.stderr
+
+
+def test_the_queues_password_is_in_no_process_list(service: Service) -> None:
+    password = (service.state / "run" / "redis.url").read_text().split("@")[0].rsplit(":", 1)[1]
+    assert service.process is not None
+    assert len(password) > 30
+    for child in psutil.Process(service.process.pid).children(recursive=True):
+        assert password not in " ".join(child.cmdline())
+    assert (service.state / "run" / "redis.url").stat().st_mode & 0o077 == 0
+
+
+def test_a_command_comes_and_goes_while_the_service_runs(service: Service) -> None:
+    before = service.postmaster()
+    assert service.command("migrate", "--check").returncode == 0
+    assert service.postmaster() == before
+    assert service.is_ready()
+
+
+def test_the_web_server_loads_no_torch(service: Service) -> None:
+    web = service.part("gunicorn")
+    for process in [web, *web.children()]:
+        maps = " ".join(each.path for each in process.memory_maps())
+        assert "torch" not in maps
+        assert "onnxruntime" not in maps
+
+
+@pytest.mark.parametrize(("name", "words"), [("redis", "redis-server"), ("scoring", "scoring@"), ("web", "gunicorn")])
+def test_a_part_that_is_killed_comes_back(service: Service, name: str, words: str) -> None:
+    service.part(words).kill()
+    until(lambda: f"{name} ended with signal SIGKILL" in service.output())
+    until(lambda: any(words in " ".join(child.cmdline()) for child in service.parts()))
+    until(service.is_ready, seconds=60)
+
+
+def test_a_killed_postgresql_comes_back(service: Service) -> None:
+    before = service.postmaster()
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: service.postmaster() not in (None, before))
+    until(lambda: "PostgreSQL runs again" in service.output())
+    until(service.is_ready, seconds=60)
+
+
+def test_after_kill_9_no_part_is_left_and_the_next_start_copes(service: Service) -> None:
+    service.stop(signal.SIGKILL)
+    if sys.platform == "linux":
+        assert service.survivors() == []
+    service.start()
+    assert "Shown this once" not in service.output()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_no_process(service: Service, number: signal.Signals) -> None:
+    if service.has_ended():
+        service.start()
+    postmaster = service.postmaster()
+    assert postmaster is not None
+    database = psutil.Process(postmaster)
+    assert service.stop(number) == 0
+    assert service.survivors() == []
+    assert not database.is_running() or database.status() == psutil.STATUS_ZOMBIE
+    assert not (service.state / "run" / "redis.url").exists()

@@ -1,0 +1,156 @@
+"""The review site in a real browser: every page, each role's sign-in, no error on the console."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from voiceauth.audit import SYSTEM
+from voiceauth.audit.models import AuditEvent
+from voiceauth.audit.services import record
+
+from .conftest import PASSWORD
+from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, mu_law, tone
+
+CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+if not CHROMIUM.exists() and not os.environ.get("CI"):
+    pytestmark.append(pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs an event loop in this thread; Django's guard takes that for async code.
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--mute-audio"])
+        yield chromium
+        chromium.close()
+    if before is None:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that remembers what the browser complained about in ``page.complaints``."""
+    context = browser.new_context(viewport={"width": 1360, "height": 900})
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def visit(page: Any, live_server: Any, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
+    """Opens a path of the site and keeps a picture of it."""
+    pictures = Path(os.environ.get("VOICEAUTH_TEST_SCREENSHOTS", tmp_path))
+
+    def open_path(path: str, name: str) -> None:
+        response = page.goto(f"{live_server.url}/admin/{path}")
+        assert response.status == 200, path
+        page.screenshot(path=pictures / f"{name}.png", full_page=True)
+
+    return open_path
+
+
+def sign_in(page: Any, live_server: Any, username: str) -> None:
+    page.goto(f"{live_server.url}/admin/login/?next=/admin/")
+    page.fill("#id_username", username)
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_selector("#user-tools")
+
+
+def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
+    page: Any, live_server: Any, visit: Callable[[str, str], None]
+) -> None:
+    customer = make_customer()
+    make_sample(customer)
+    decision, run, model = make_decision(), make_run(), make_model(state="active")
+    with transaction.atomic():
+        event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
+    visit("login/", "login")
+    sign_in(page, live_server, "grace")
+    for path, name in {
+        "": "index",
+        "verification/decision/": "decisions",
+        f"verification/decision/{decision.pk}/change/": "decision",
+        "enrollment/customer/": "customers",
+        f"enrollment/customer/{customer.pk}/change/": "customer",
+        f"enrollment/customer/{customer.pk}/do/erase/": "erase",
+        "mltraining/trainingrun/": "runs",
+        f"mltraining/trainingrun/{run.pk}/change/": "run",
+        "mltraining/trainingrun/do/start/": "start",
+        "mltraining/modelversion/": "models",
+        f"mltraining/modelversion/{model.pk}/change/": "model",
+        "audit/auditevent/": "trail",
+        f"audit/auditevent/{event.pk}/change/": "event",
+        "api/apiclient/": "clients",
+        "api/apiclient/do/create/": "new-client",
+    }.items():
+        visit(path, name)
+    assert page.complaints == []
+
+
+def test_the_trail_is_verified_from_the_browser(page: Any, live_server: Any, people: dict[str, User]) -> None:
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}/admin/audit/auditevent/")
+    page.click("text=Verify trail")
+    page.click("input[type=submit]")
+    page.get_by_text("as they were written").wait_for()  # polls until its deadline
+
+
+def test_a_new_client_s_token_is_shown_once(page: Any, live_server: Any, people: dict[str, User]) -> None:
+    sign_in(page, live_server, "grace")
+    page.goto(f"{live_server.url}/admin/api/apiclient/do/create/")
+    page.fill("#id_name", "IVR Vienna")
+    page.select_option("#id_role", "ivr")
+    page.click("input[type=submit]")
+    token = page.inner_text(".va-token")
+    assert token.startswith("va_ivr_")
+    page.click("text=I have copied it")
+    page.wait_for_url("**/admin/api/apiclient/")
+    assert "IVR Vienna" in page.content()
+    assert token not in page.content()
+
+
+def test_a_run_that_is_not_finished_reloads_its_page(page: Any, live_server: Any, people: dict[str, User]) -> None:
+    run = make_run(progress_percent=46)
+    sign_in(page, live_server, "grace")
+    page.goto(f"{live_server.url}/admin/mltraining/trainingrun/{run.pk}/change/")
+    assert page.get_by_text("46 %").is_visible()
+    type(run).objects.filter(pk=run.pk).update(progress_percent=71)
+    page.get_by_text("71 %").wait_for()  # polls until its deadline
+
+
+@pytest.mark.parametrize("recording", [tone(440), mu_law()], ids=["pcm", "mu-law"])
+def test_a_reviewer_hears_the_call_and_is_recorded(
+    page: Any, live_server: Any, people: dict[str, User], recording: bytes
+) -> None:
+    customer, decision = make_customer(), make_decision()
+    keep_audio(decision, customer, recording)
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}/admin/verification/decision/{decision.pk}/change/")
+    assert not AuditEvent.objects.filter(action="decision.audio_played").exists()  # opening the page plays nothing
+    page.locator("audio").evaluate("player => player.play()")
+    page.wait_for_function("document.querySelector('audio').currentTime > 0")
+    assert AuditEvent.objects.filter(action="decision.audio_played", actor="user:rita").exists()
+    assert page.complaints == []
+
+
+def test_who_may_not_see_a_page_is_told_so(page: Any, live_server: Any, people: dict[str, User]) -> None:
+    sign_in(page, live_server, "tom")
+    page.goto(f"{live_server.url}/admin/verification/decision/")
+    assert "Your role does not allow this" in page.inner_text("#content")
+    page.goto(f"{live_server.url}/admin/enrollment/customer/")
+    assert page.locator("#nav-sidebar").get_by_text("Audit trail").count() == 0

@@ -1,0 +1,200 @@
+"""Who may open which page, and that nobody writes past the services."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from enrollment.models import Customer
+from mltraining.models import ModelVersion, TrainingRun
+from voiceauth.api.models import ApiClient
+from voiceauth.audit.models import AuditEvent
+from voiceauth.review.roles import PERMISSIONS, ensure_groups
+from voiceauth.verification.models import Decision
+
+from .conftest import PASSWORD
+from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample
+
+pytestmark = pytest.mark.django_db
+SignIn = Callable[[str], Client]
+
+LISTS = {
+    "enrollment/customer/": {"teller", "reviewer", "admin", "superuser"},
+    "verification/decision/": {"reviewer", "admin", "superuser"},
+    "mltraining/modelversion/": {"reviewer", "admin", "superuser"},
+    "mltraining/trainingrun/": {"admin", "superuser"},
+    "audit/auditevent/": {"reviewer", "admin", "superuser"},
+    "api/apiclient/": {"admin", "superuser"},
+    "auth/user/": {"superuser"},
+    "auth/group/": {"superuser"},
+}
+EVERYBODY = ["teller", "reviewer", "admin", "superuser", "nobody"]
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_opens_for_its_roles_only(signed_in: SignIn, path: str, role: str) -> None:
+    status = signed_in(role).get(f"/admin/{path}").status_code
+    assert status == (200 if role in LISTS[path] else 403)
+
+
+ACTIONS = {
+    "erase": {"teller", "admin", "superuser"},
+    "cancel": {"admin", "superuser"},
+    "start": {"admin", "superuser"},
+    "promote": {"admin", "superuser"},
+    "verify": {"reviewer", "admin", "superuser"},
+    "create": {"admin", "superuser"},
+    "revoke": {"admin", "superuser"},
+}
+
+
+@pytest.fixture
+def action_paths(db: None) -> dict[str, str]:
+    client = ApiClient.objects.create(name="old", role="ivr", token_hash="f" * 64)
+    return {
+        "erase": f"enrollment/customer/{make_customer().pk}/do/erase/",
+        "cancel": f"mltraining/trainingrun/{make_run().pk}/do/cancel/",
+        "start": "mltraining/trainingrun/do/start/",
+        "promote": f"mltraining/modelversion/{make_model().pk}/do/promote/",
+        "verify": "audit/auditevent/do/verify/",
+        "create": "api/apiclient/do/create/",
+        "revoke": f"api/apiclient/{client.pk}/do/revoke/",
+    }
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_asks_its_roles_and_refuses_the_others(
+    signed_in: SignIn, action_paths: dict[str, str], action: str, role: str
+) -> None:
+    client, path = signed_in(role), f"/admin/{action_paths[action]}"
+    allowed = role in ACTIONS[action]
+    assert client.get(path).status_code == (200 if allowed else 403)
+    if not allowed:
+        assert client.post(path).status_code == 403
+
+
+@pytest.mark.parametrize("role", ["teller", "nobody"])
+def test_who_may_not_listen_gets_no_audio_and_the_attempt_is_recorded(signed_in: SignIn, role: str) -> None:
+    customer = make_customer()
+    sample, decision = make_sample(customer), make_decision()
+    keep_audio(decision, customer)
+    client = signed_in(role)
+    for path in (f"verification/decision/{decision.pk}/audio/", f"enrollment/customer/samples/{sample.pk}/audio/"):
+        assert client.get(f"/admin/{path}").status_code == 403
+        refusal = AuditEvent.objects.filter(action="request.refused").first()
+        assert refusal is not None
+        assert (refusal.outcome, refusal.role) == ("refused", "teller" if role == "teller" else "none")
+        assert refusal.data["path"] == f"/admin/{path}"
+    assert not AuditEvent.objects.filter(action__endswith="audio_played").exists()
+
+
+def test_nobody_is_let_in_without_signing_in(db: None) -> None:
+    decision = make_decision()
+    for path in [*LISTS, "", f"verification/decision/{decision.pk}/audio/"]:
+        response = Client().get(f"/admin/{path}")
+        assert response.status_code == 302
+        assert "/admin/login/" in response["Location"]
+
+
+@pytest.mark.parametrize("model", [Customer, Decision, ModelVersion, TrainingRun, AuditEvent, ApiClient, Group])
+def test_not_even_a_superuser_may_add_change_or_delete_a_row(
+    signed_in: SignIn, action_paths: dict[str, str], model: Any
+) -> None:
+    make_decision()
+    client = signed_in("superuser")  # an audit event
+    base = f"/admin/{model._meta.app_label}/{model._meta.model_name}"
+    row = model.objects.values().first()
+    row_id = row[model._meta.pk.attname]
+    assert client.get(f"{base}/add/").status_code == 403
+    assert client.post(f"{base}/add/", {"name": "x"}).status_code == 403
+    assert client.post(f"{base}/{row_id}/change/", {"state": "ENROLLED", "name": "x"}).status_code == 403
+    assert client.post(f"{base}/{row_id}/delete/", {"post": "yes"}).status_code == 403
+    client.post(f"{base}/", {"action": "delete_selected", "_selected_action": [row_id], "post": "yes"})
+    assert model.objects.filter(pk=row_id).values().get() == row
+    page = client.get(f"{base}/{row_id}/change/").content.decode()
+    assert 'name="_save"' not in page
+    assert "deletelink" not in page
+
+
+def test_every_registered_page_but_the_users_is_read_only(people: dict[str, User]) -> None:
+    request = type("Request", (), {"user": people["superuser"]})()
+    writable = {
+        model.__name__
+        for model, page in admin.site._registry.items()
+        if page.has_add_permission(request)
+        or page.has_change_permission(request)
+        or page.has_delete_permission(request)
+    }
+    assert writable == {"User"}
+
+
+def test_groups_hold_exactly_their_role_s_permissions_even_after_someone_added_one(db: None) -> None:
+    ensure_groups()
+    Group.objects.get(name="teller").permissions.add(*Group.objects.get(name="admin").permissions.all())
+    ensure_groups()
+    for role, names in PERMISSIONS.items():
+        held = {f"{p.content_type.app_label}.{p.codename}" for p in Group.objects.get(name=role).permissions.all()}
+        assert held == set(names)
+
+
+def test_groups_exist_after_migrating(db: None) -> None:
+    assert set(Group.objects.values_list("name", flat=True)) >= set(PERMISSIONS)
+
+
+def test_sign_in_refused_sign_in_and_sign_out_are_recorded(people: dict[str, User]) -> None:
+    client = Client()
+    credentials = {"username": "rita", "password": PASSWORD}
+    client.post("/admin/login/", {**credentials, "password": "wrong"}, REMOTE_ADDR="198.51.100.7")
+    client.post("/admin/login/", {"username": PASSWORD, "password": "typed into the wrong field"})
+    client.post("/admin/login/", credentials, REMOTE_ADDR="198.51.100.7")
+    client.post("/admin/logout/")
+    events = AuditEvent.objects.order_by("sequence").values_list("action", "outcome", "actor", "role", "ip_address")
+    assert list(events) == [
+        ("session.sign_in_refused", "refused", "user:rita", "anonymous", "198.51.100.7"),
+        ("session.sign_in_refused", "refused", "anonymous", "anonymous", "127.0.0.1"),
+        ("session.signed_in", "success", "user:rita", "reviewer", "198.51.100.7"),
+        ("session.signed_out", "success", "user:rita", "reviewer", "127.0.0.1"),
+    ]
+    assert PASSWORD not in str(list(AuditEvent.objects.values()))
+
+
+def test_changing_a_user_is_recorded_with_what_they_became(signed_in: SignIn, people: dict[str, User]) -> None:
+    tom, role = people["teller"], Group.objects.get(name="reviewer")
+    form = {"username": "tom", "is_active": "on", "is_staff": "on", "groups": [role.pk]}
+    response = signed_in("superuser").post(f"/admin/auth/user/{tom.pk}/change/", form)
+    assert response.status_code == 302
+    event = AuditEvent.objects.get(action="user.changed")
+    assert event.target == f"user:{tom.pk}"
+    assert event.actor == "user:sue"
+    assert event.after is not None
+    assert event.after["roles"] == ["reviewer"]
+
+
+def test_changing_one_s_own_password_is_recorded(signed_in: SignIn, people: dict[str, User]) -> None:
+    new = "another long pass phrase"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    signed_in("teller").post("/admin/password_change/", form)
+    people["teller"].refresh_from_db()
+    assert people["teller"].check_password(new)
+    assert AuditEvent.objects.get(action="user.password_changed").actor == "user:tom"
+
+
+def test_resetting_someone_s_password_is_recorded(signed_in: SignIn, people: dict[str, User]) -> None:
+    new = "another long pass phrase"
+    form = {"usable_password": "true", "password1": new, "password2": new}
+    response = signed_in("superuser").post(f"/admin/auth/user/{people['teller'].pk}/password/", form)
+    assert response.status_code == 302
+    people["teller"].refresh_from_db()
+    assert people["teller"].check_password(new)
+    assert AuditEvent.objects.get(action="user.changed").target == f"user:{people['teller'].pk}"
+
+
+def test_nobody_deletes_an_account(signed_in: SignIn, people: dict[str, User]) -> None:
+    path = f"/admin/auth/user/{people['teller'].pk}/delete/"
+    assert signed_in("superuser").post(path, {"post": "yes"}).status_code == 403
+    assert User.objects.filter(username="tom").exists()

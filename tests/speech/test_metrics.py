@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+
+from mltraining.speech import metrics
+
+TARGET = np.array([1.0, 3.0, 4.0, 6.0])
+IMPOSTOR = np.array([0.0, 2.0, 2.5, 5.0])
+
+
+def test_the_area_is_the_share_of_pairs_in_order_with_ties_counting_half():
+    # Of 16 pairs: 1 beats one, 3 and 4 beat three, 6 beats four.
+    assert metrics.area_under_curve(TARGET, IMPOSTOR) == 11 / 16
+    assert metrics.area_under_curve(np.array([1.0, 2.0]), np.array([1.0])) == 0.75
+    assert metrics.area_under_curve(np.ones(5), np.ones(7)) == 0.5
+    assert metrics.area_under_curve(IMPOSTOR - 10, TARGET) == 0
+
+
+def test_the_roc_auc_is_the_mean_over_the_classes_that_have_clips():
+    truth = np.array([0, 0, 1])
+    scores = np.array([[0.9, 0.2, 0.0], [0.1, 0.6, 0.0], [0.5, 0.4, 0.0]])
+    # Class 0: 0.9 and 0.1 against 0.5 is 1/2. Class 1: 0.4 against 0.2 and 0.6 is 1/2. Class 2 has no clip.
+    assert metrics.roc_auc(truth, scores) == 0.5
+    scores[2, 1] = 0.7
+    assert metrics.roc_auc(truth, scores) == 0.75
+    with pytest.raises(ValueError, match="two classes"):
+        metrics.roc_auc(np.array([0, 0]), scores[:2])
+
+
+def test_rank_one_counts_clips_whose_own_class_is_above_every_other():
+    scores = np.array([[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.1, 0.2, 0.8], [0.3, 0.2, 0.1]])
+    assert metrics.rank_one(np.array([0, 1, 2, 1]), scores) == 0.5  # the second is a tie, the fourth a miss
+
+
+def test_operating_points_run_from_accepting_all_to_accepting_none():
+    miss, false_accept = metrics.operating_points(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    np.testing.assert_allclose(miss, [0, 0, 0.5, 1])
+    np.testing.assert_allclose(false_accept, [1, 0.5, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("target", "impostor", "expected"),
+    [
+        (TARGET, IMPOSTOR, 0.25),  # at a threshold of 3: one target of four below, one impostor of four above
+        ([2.0, 3.0], [0.0, 1.0], 0.0),
+        ([0.0, 1.0], [2.0, 3.0], 1.0),
+        ([1.0], [1.0], 0.5),
+        ([1.0, 2.0], [0.0, 1.0], 0.25),  # between (0, 1/2) and (1/2, 0)
+    ],
+)
+def test_the_equal_error_rate_is_where_both_errors_meet(target, impostor, expected):
+    assert metrics.equal_error_rate(np.array(target), np.array(impostor)) == pytest.approx(expected)
+
+
+def test_the_equal_error_rate_of_two_normal_distributions_is_that_of_theory():
+    random = np.random.default_rng(1)
+    target, impostor = random.normal(2, 1, 200_000), random.normal(0, 1, 200_000)
+    assert metrics.equal_error_rate(target, impostor) == pytest.approx(0.158655, abs=0.002)  # Phi(-1)
+
+
+def test_the_detection_cost_weighs_misses_and_false_accepts_by_the_prior():
+    # At even odds: thresholds 3 (miss 1/4, false accept 1/4) and 6 (3/4, 0): the least cost is 1/2.
+    assert metrics.min_dcf(TARGET, IMPOSTOR, 0.5) == pytest.approx(0.5)
+    # At 1 %, a false accept costs 99 misses: accepting only 6 costs 3/4.
+    assert metrics.min_dcf(TARGET, IMPOSTOR, 0.01) == pytest.approx(0.75)
+    assert metrics.min_dcf(TARGET + 10, IMPOSTOR, 0.01) == 0
+    assert metrics.min_dcf(TARGET - 10, IMPOSTOR, 0.01) == 1  # refusing everybody is always open
+
+
+def test_the_actual_cost_takes_the_threshold_of_bayes():
+    # ln 99 = 4.6: targets 1, 3, 4 are missed, the impostor at 5 is let in: (0.01 * 3/4 + 0.99 * 1/4) / 0.01.
+    assert metrics.actual_dcf(TARGET, IMPOSTOR, 0.01) == pytest.approx(25.5)
+    assert metrics.actual_dcf(TARGET, IMPOSTOR, 0.5) == pytest.approx(1.0)  # threshold 0: all are let in
+
+
+def test_cllr_is_one_for_no_knowledge_and_as_computed_by_hand():
+    assert metrics.cllr(np.zeros(3), np.zeros(5)) == pytest.approx(1)
+    # ln 3 for a target: log2(4/3); -ln 3 for one impostor: log2(4/3), +ln 3 for the other: log2(4).
+    expected = (math.log2(4 / 3) + (math.log2(4 / 3) + 2) / 2) / 2
+    assert metrics.cllr(np.array([math.log(3)]), np.array([-math.log(3), math.log(3)])) == pytest.approx(expected)
+    assert metrics.cllr(np.array([800.0]), np.array([-800.0])) == 0
+    assert math.isfinite(metrics.cllr(np.array([-800.0]), np.array([800.0])))
+
+
+def test_the_least_cllr_pools_adjacent_violators():
+    # Sorted: i t i t. The middle two violate and pool to even odds: each of the four trials is worth 0, 1, 1, 0 bits.
+    assert metrics.min_cllr(np.array([1.0, 3.0]), np.array([0.0, 2.0])) == pytest.approx(0.5)
+    assert metrics.min_cllr(np.array([5.0, 6.0]), np.array([1.0, 2.0, 3.0])) == 0
+    assert metrics.min_cllr(np.array([1.0]), np.array([2.0])) == pytest.approx(1)
+    assert metrics.min_cllr(np.array([1.0, 1.0]), np.array([1.0])) == pytest.approx(1)
+
+
+def test_the_least_cllr_is_never_above_the_actual_one_and_sees_no_monotone_change():
+    random = np.random.default_rng(2)
+    target, impostor = random.normal(1, 1, 500), random.normal(-1, 1, 900)
+    least = metrics.min_cllr(target, impostor)
+    assert least < metrics.cllr(target, impostor)
+    assert metrics.min_cllr(np.exp(target) + 3, np.exp(impostor) + 3) == pytest.approx(least)
+
+
+def test_rates_at_a_threshold_come_with_their_intervals():
+    found = metrics.rates_at(TARGET, IMPOSTOR, 3.0)
+    assert (found.false_accept_rate, found.false_reject_rate) == (0.25, 0.25)
+    low, high = found.false_accept_interval
+    assert low == pytest.approx(0.0456, abs=1e-3)
+    assert high == pytest.approx(0.6994, abs=1e-3)
+
+
+def test_no_error_in_n_trials_supports_no_less_than_three_in_n():
+    assert metrics.rate_interval(0, 300) == pytest.approx((0, 3.84 / 303.84), abs=1e-4)
+    assert metrics.rate_interval(0, 300)[1] >= 0.01
+    assert metrics.rate_interval(0, 1)[1] == 1
+    assert metrics.rate_interval(5, 5)[1] == 1
+
+
+@pytest.mark.parametrize("measure", [metrics.equal_error_rate, metrics.area_under_curve, metrics.cllr, metrics.min_dcf])
+def test_empty_sets_and_what_is_not_a_number_are_refused(measure):
+    for target, impostor in (([], [1.0]), ([1.0], []), ([math.nan], [1.0]), ([1.0], [math.nan])):
+        with pytest.raises(ValueError, match="error rates need"):
+            measure(np.array(target), np.array(impostor))

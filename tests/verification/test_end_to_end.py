@@ -1,0 +1,166 @@
+"""The main job over HTTP with a real worker process, a real queue, a real network and real audio bytes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from enrollment.models import AudioSample, Customer, Voiceprint
+from mltraining.models import ModelVersion
+from tests.customers import consenting_customer, error_code, upload
+from tests.mltraining.workers import Worker, running_worker
+from tests.speech import synthetic
+from tests.tiny_model import put_into_service, register_tiny_model
+from voiceauth.audit import chain
+from voiceauth.demo import voices
+from voiceauth.verification.models import CallAudio, Decision
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANN, BOB = voices.recording(0, 0), voices.recording(1, 0)  # about five seconds of net speech each
+
+
+@pytest.fixture
+def model(tmp_path: Path, settings: Settings) -> ModelVersion:
+    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
+    settings.VOICEAUTH_SCORING_DEADLINE_SECONDS = 30  # the machine that tests may be busy
+    settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 30
+    model = register_tiny_model(tmp_path, apart=(ANN, BOB))
+    put_into_service(model)
+    return model
+
+
+@pytest.fixture
+def worker_process(model: ModelVersion, tmp_path: Path) -> Iterator[Worker]:
+    with running_worker(tmp_path / "scoring.log", "scoring") as worker:
+        yield worker
+
+
+def post_audio(client: APIClient, path: str, audio: bytes, **fields: Any) -> Any:
+    return client.post(f"/api/v1/{path}", {"audio": upload(audio), **fields})
+
+
+def test_enroll_verify_identify_and_erase(
+    teller: APIClient, ivr: APIClient, model: ModelVersion, worker_process: Worker
+) -> None:
+    for customer_id, audio in (("ann", ANN), ("bob", BOB)):
+        consenting_customer(customer_id)
+        enrolled = post_audio(teller, f"customers/{customer_id}/enrollments", audio)
+        assert enrolled.status_code == 201, enrolled.json()
+        said = enrolled.json()
+        assert (said["state"], said["quality"]["sample_rate"]) == ("ENROLLED", voices.RATE)
+        assert 3 < said["quality"]["speech_seconds"] < said["quality"]["duration_seconds"]
+    assert Voiceprint.objects.filter(model_fingerprint=model.fingerprint).count() == 2
+
+    own = post_audio(ivr, "verify", ANN, customer_id="ann").json()
+    assert (own["decision"], own["model"]["version"]) == ("ACCEPT", model.version)
+    assert own["model"]["calibration_version"] == model.calibration_version
+    other = post_audio(ivr, "verify", BOB, customer_id="ann").json()
+    assert other["decision"] == "REJECT" and other["log_likelihood_ratio"] < 0 < own["log_likelihood_ratio"]
+    found = post_audio(ivr, "identify", BOB).json()
+    assert (found["decision"], found["match"]) == ("MATCH", "bob")
+    row = next(each for each in found["results"] if each["customer_id"] == "ann")
+    assert row["probability"] == pytest.approx(other["probability"], rel=1e-4)  # verify and identify agree
+
+    again = post_audio(ivr, "verify", ANN, customer_id="ann").json()
+    assert again["probability"] == own["probability"]  # the same call, the same answer
+
+    erased = teller.delete("/api/v1/customers/bob").json()
+    assert (erased["samples"], erased["voiceprints"], erased["call_recordings"]) == (1, 1, 0)
+    assert [each["customer_id"] for each in post_audio(ivr, "identify", BOB).json()["results"]] == ["ann"]
+    assert CallAudio.objects.count() == 3 and Decision.objects.count() == 5
+    assert chain.verify().intact
+
+
+def test_bad_bytes_of_every_kind_get_their_own_answer_and_leave_nothing(
+    teller: APIClient, ivr: APIClient, worker_process: Worker
+) -> None:
+    consenting_customer("ann")
+    assert post_audio(teller, "customers/ann/enrollments", ANN).status_code == 201
+    silence = synthetic.wav(np.zeros(16_000 * 5, dtype=np.float32))
+    not_finite = synthetic.encode(np.full(16_000, np.nan, dtype=np.float32), "wav_float")
+    long = synthetic.encode(np.tile(synthetic.voice(0, seconds=10), 13), "ogg_opus")
+    refused = {
+        "empty_audio": (b"", 422),
+        "not_audio": (b"%PDF-1.7 " + bytes(range(256)) * 40, 415),
+        "silent_audio": (silence, 422),
+        "invalid_samples": (not_finite, 422),
+        "audio_too_long": (long, 413),
+    }
+    before = Decision.objects.count(), CallAudio.objects.count(), AudioSample.objects.count()
+    for code, (audio, status) in refused.items():
+        answers = [
+            post_audio(ivr, "verify", audio, customer_id="ann"),
+            post_audio(ivr, "identify", audio),
+            post_audio(teller, "customers/ann/enrollments", audio),
+        ]
+        assert [(each.status_code, error_code(each)) for each in answers] == [(status, code)] * 3
+    assert before == (Decision.objects.count(), CallAudio.objects.count(), AudioSample.objects.count())
+
+    short = post_audio(ivr, "verify", synthetic.wav(synthetic.voice(0, seconds=1.5)), customer_id="ann")
+    assert (short.status_code, short.json()["decision"]) == (200, "NOT_ENOUGH_SPEECH")
+
+
+def test_without_a_worker_the_caller_is_told_to_try_again(
+    teller: APIClient, ivr: APIClient, model: ModelVersion, settings: Settings
+) -> None:
+    settings.VOICEAUTH_SCORING_DEADLINE_SECONDS = settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 0.5
+    consenting_customer("ann")
+    Customer.objects.update(state=Customer.State.ENROLLED)
+    for answer in (
+        post_audio(ivr, "verify", ANN, customer_id="ann"),
+        post_audio(ivr, "identify", ANN),
+        post_audio(teller, "customers/ann/enrollments", ANN),
+    ):
+        assert (answer.status_code, error_code(answer)) == (503, "scoring_unavailable")
+        assert int(answer["Retry-After"]) >= 1
+    assert not Decision.objects.exists() and not AudioSample.objects.exists()
+
+
+def test_trials_are_scored_under_the_model_in_service_and_create_nobody(tmp_path: Path, model: ModelVersion) -> None:
+    table = score_trials(tmp_path)
+    assert list(table) == ["speaker", "audio", "score", "probability", "decision", "reason"]
+    assert list(table["decision"]) == ["ACCEPT", "REJECT", "NOT_ENOUGH_SPEECH", "ERROR"]
+    assert table["score"].notna().tolist() == [True, True, True, False]  # whatever the decision
+    assert table["reason"].fillna("").tolist() == ["", "", "", "not_audio"]
+    assert not Customer.objects.exists() and not Decision.objects.exists()
+
+
+def test_trials_can_be_scored_under_a_named_model_that_is_not_in_service(tmp_path: Path, model: ModelVersion) -> None:
+    ModelVersion.objects.update(state=ModelVersion.State.RETIRED)
+    with pytest.raises(CommandError, match="No model is in service"):
+        score_trials(tmp_path)
+    with pytest.raises(CommandError, match="no registered model 'none'"):
+        score_trials(tmp_path, model="none")
+    assert len(score_trials(tmp_path, model=model.version)) == 4
+
+
+def test_a_table_without_its_columns_is_refused_by_name(tmp_path: Path, model: ModelVersion) -> None:
+    (tmp_path / "wrong.csv").write_text("who,audio\nann,a.wav\n")
+    with pytest.raises(CommandError, match=r"wrong\.csv lacks the column speaker"):
+        score_trials(tmp_path, trials=tmp_path / "wrong.csv")
+
+
+def score_trials(folder: Path, **options: Any) -> Any:
+    import pandas as pd
+
+    for name, audio in {
+        "ann.wav": ANN,
+        "bob.wav": BOB,
+        "short.wav": synthetic.wav(synthetic.voice(0, seconds=1.5)),
+        "junk.wav": b"no sound",
+    }.items():
+        (folder / name).write_bytes(audio)
+    (folder / "enrollment.csv").write_text("speaker,audio\nann,ann.wav\n")
+    (folder / "trials.csv").write_text(
+        "speaker,audio,target\nann,ann.wav,1\nann,bob.wav,0\nann,short.wav,0\nann,junk.wav,0\n"
+    )
+    given = {"enrollment": folder / "enrollment.csv", "trials": folder / "trials.csv", "audio_root": folder}
+    call_command("score_trials", **{**given, "output": folder / "scores.csv", **options})
+    return pd.read_csv(folder / "scores.csv")

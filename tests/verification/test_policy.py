@@ -1,0 +1,85 @@
+"""The policy as a table."""
+
+import pytest
+
+from enrollment.models import Customer
+from voiceauth.verification import policy
+from voiceauth.verification.models import Decision
+from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, CallQuality, Policy, Verdict
+
+Outcome = Decision.Outcome
+State = Customer.State
+
+POLICY = Policy(minimum_speech_seconds=3.0, minimum_snr_db=5.0, maximum_clipping_ratio=0.05)
+GOOD = CallQuality(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.0)
+SHORT = CallQuality(speech_seconds=2.99, snr_db=20.0, clipping_ratio=0.0)
+NOISY = CallQuality(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.0)
+OVERDRIVEN = CallQuality(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.06)
+BOTH = CallQuality(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.06)
+ALL = CallQuality(speech_seconds=0.1, snr_db=0.0, clipping_ratio=1.0)
+AT_THE_LIMITS = CallQuality(speech_seconds=3.0, snr_db=5.0, clipping_ratio=0.05)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        (None, Outcome.SPEAKER_NOT_ENROLLED),
+        (State.PENDING, Outcome.SPEAKER_NOT_ENROLLED),
+        (State.ENROLLING, Outcome.SPEAKER_NOT_ENROLLED),
+        (State.OPTED_OUT, Outcome.SPEAKER_OPTED_OUT),
+        (State.EXPIRED, Outcome.SPEAKER_EXPIRED),
+        (State.LOCKED, Outcome.SPEAKER_LOCKED),
+    ],
+)
+def test_only_an_enrolled_speaker_is_scored(state: str | None, outcome: Decision.Outcome) -> None:
+    assert policy.judge_speaker(state) == Verdict(outcome)
+
+
+def test_every_state_has_its_outcome() -> None:
+    assert [state for state in State if policy.judge_speaker(state) is None] == [State.ENROLLED]
+
+
+@pytest.mark.parametrize(
+    ("quality", "probability", "verdict"),
+    [
+        (GOOD, 0.9, Verdict(Outcome.ACCEPT)),
+        (GOOD, 0.5, Verdict(Outcome.ACCEPT)),
+        (GOOD, 0.4999, Verdict(Outcome.REJECT)),
+        (AT_THE_LIMITS, 0.9, Verdict(Outcome.ACCEPT)),
+        (SHORT, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
+        (SHORT, None, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
+        (ALL, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
+        (NOISY, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY,))),
+        (OVERDRIVEN, 0.1, Verdict(Outcome.INCONCLUSIVE, (CLIPPED,))),
+        (BOTH, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+        (BOTH, None, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+        (GOOD, None, Verdict(Outcome.INCONCLUSIVE, (VOICEPRINT_STALE,))),
+    ],
+)
+def test_verification_decides_by_the_first_rule_that_applies(
+    quality: CallQuality, probability: float | None, verdict: Verdict
+) -> None:
+    assert policy.decide_verification(POLICY, quality, probability, 0.5) == verdict
+
+
+@pytest.mark.parametrize(
+    ("quality", "best", "verdict"),
+    [
+        (GOOD, 0.5, Verdict(Outcome.MATCH)),
+        (GOOD, 0.4999, Verdict(Outcome.NO_MATCH)),
+        (GOOD, None, Verdict(Outcome.NO_MATCH)),
+        (SHORT, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
+        (NOISY, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY,))),
+        (BOTH, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+    ],
+)
+def test_identification_decides_by_the_first_rule_that_applies(
+    quality: CallQuality, best: float | None, verdict: Verdict
+) -> None:
+    assert policy.decide_identification(POLICY, quality, best, 0.5) == verdict
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_score_is_told_only_where_the_decision_rests_on_it(outcome: Decision.Outcome) -> None:
+    rests_on_it = outcome in {Outcome.ACCEPT, Outcome.REJECT, Outcome.MATCH, Outcome.NO_MATCH}
+    assert Verdict(outcome).is_scored == rests_on_it

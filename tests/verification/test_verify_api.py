@@ -1,0 +1,260 @@
+"""Verification over HTTP, with the worker's own code on a stand-in model."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from enrollment import services as enrollment
+from enrollment.models import Consent, Customer, Voiceprint
+from tests.customers import (
+    TELLER,
+    StandInWorker,
+    activate_model,
+    consenting_customer,
+    enrolled_customer,
+    error_code,
+    recording,
+    upload,
+)
+from voiceauth.audit.models import AuditEvent
+from voiceauth.errors import ScoringUnavailable
+from voiceauth.verification import selectors
+from voiceauth.verification.models import CallAudio, Decision
+
+pytestmark = pytest.mark.django_db
+
+
+def verify(client: APIClient, customer_id: str, content: bytes, **headers: str) -> Any:
+    return client.post("/api/v1/verify", {"customer_id": customer_id, "audio": upload(content)}, **headers)
+
+
+def test_the_customers_own_voice_is_accepted_with_everything_it_rests_on(ivr: APIClient, worker: StandInWorker) -> None:
+    model = activate_model()
+    enrolled_customer("ann")
+    answer = verify(ivr, "ann", recording("ann", speech_seconds=6.5))
+    assert answer.status_code == 200
+    said = answer.json()
+    assert (said["decision"], said["customer_id"], said["reasons"]) == ("ACCEPT", "ann", [])
+    assert said["probability"] >= said["threshold"] == 0.5 and said["log_likelihood_ratio"] > 0
+    assert said["speech_seconds"] == 6.5 and said["fallback_required"] is False
+    assert said["model"] == {
+        "version": model.version,
+        "calibration_version": "c1",
+        "fingerprint": model.fingerprint,
+    }
+    event = AuditEvent.objects.get(action="decision.made")
+    assert (event.target, event.customer_id) == (f"decision:{said['decision_id']}", "ann")
+    assert (event.actor, event.role, event.model_version, event.threshold) == ("a-ivr", "ivr", model.version, 0.5)
+    assert (
+        event.after is not None
+        and event.after["decision"] == "ACCEPT"
+        and event.after["probability"] == pytest.approx(said["probability"])
+    )
+
+
+def test_another_voice_is_rejected_and_needs_the_fallback(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    enrolled_customer("bob")
+    said = verify(ivr, "ann", recording("bob")).json()
+    assert (said["decision"], said["fallback_required"]) == ("REJECT", True)
+    assert said["probability"] < said["threshold"]
+
+
+def test_only_an_acceptance_counts_as_access(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    before = Customer.objects.get().last_accessed_at
+    verify(ivr, "ann", recording("bob"))
+    assert Customer.objects.get().last_accessed_at == before
+    verify(ivr, "ann", recording("ann"))
+    assert Customer.objects.get().last_accessed_at == Decision.objects.get(decision="ACCEPT").created_at
+
+
+def test_an_unknown_customer_and_one_not_enrolled_get_the_same_answer(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    consenting_customer("ann")
+    enrollment.enroll_sample(customer_id="ann", audio=recording("ann", take=3, speech_seconds=5.0), actor=TELLER)
+    worker.calls.clear()
+    answers = [verify(ivr, customer_id, recording("ann")) for customer_id in ("ann", "nobody")]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    differing = {"customer_id", "decision_id", "created_at"}
+    first, second = ({k: v for k, v in each.json().items() if k not in differing} for each in answers)
+    assert first == second
+    assert (first["decision"], first["model"], first["speech_seconds"]) == ("SPEAKER_NOT_ENROLLED", None, None)
+    assert worker.calls == []
+    assert Decision.objects.filter(customer_id="nobody").count() == 1
+    assert AuditEvent.objects.filter(action="decision.made", customer_id="nobody").count() == 1
+
+
+def test_bad_bytes_do_not_tell_an_unknown_customer_from_one_not_enrolled(ivr: APIClient, worker: StandInWorker) -> None:
+    consenting_customer("ann")
+    answers = [verify(ivr, customer_id, b"junk") for customer_id in ("ann", "nobody")]
+    assert {(answer.status_code, answer.json()["decision"]) for answer in answers} == {(200, "SPEAKER_NOT_ENROLLED")}
+
+
+@pytest.mark.parametrize(
+    ("state", "decision"),
+    [("OPTED_OUT", "SPEAKER_OPTED_OUT"), ("EXPIRED", "SPEAKER_EXPIRED"), ("LOCKED", "SPEAKER_LOCKED")],
+)
+def test_a_blocked_speaker_is_not_scored(ivr: APIClient, worker: StandInWorker, state: str, decision: str) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    Customer.objects.update(state=state)
+    worker.calls.clear()
+    said = verify(ivr, "ann", recording("ann")).json()
+    assert (said["decision"], said["probability"], said["fallback_required"]) == (decision, None, True)
+    assert worker.calls == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "decision", "reasons"),
+    [
+        ({"speech_seconds": 1.0}, "NOT_ENOUGH_SPEECH", []),
+        ({"snr_db": 0.5}, "INCONCLUSIVE", ["TOO_NOISY"]),
+        ({"snr_db": 0.5, "clipping_ratio": 0.4}, "INCONCLUSIVE", ["TOO_NOISY", "CLIPPED"]),
+    ],
+)
+def test_poor_audio_is_decided_without_a_score(
+    ivr: APIClient, worker: StandInWorker, measured: dict[str, Any], decision: str, reasons: list[str]
+) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    said = verify(ivr, "ann", recording("ann", **measured)).json()
+    assert (said["decision"], said["reasons"]) == (decision, reasons)
+    assert said["probability"] is said["log_likelihood_ratio"] is said["threshold"] is None
+    assert said["model"]["version"] == "first"
+
+
+def test_a_customer_without_a_voiceprint_under_the_model_in_service_is_inconclusive(
+    ivr: APIClient, worker: StandInWorker
+) -> None:
+    activate_model("first")
+    enrolled_customer("ann")
+    activate_model("second")  # without the re-embedding that a promotion does
+    said = verify(ivr, "ann", recording("ann")).json()
+    assert (said["decision"], said["reasons"]) == ("INCONCLUSIVE", ["VOICEPRINT_STALE"])
+
+
+def test_a_customer_blocked_while_the_call_is_scored_is_not_accepted(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    worker.before_answer = lambda: Customer.objects.update(state="LOCKED")
+    said = verify(ivr, "ann", recording("ann")).json()
+    assert (said["decision"], said["probability"]) == ("SPEAKER_LOCKED", None)
+
+
+def test_a_customer_erased_while_the_call_is_scored_is_not_accepted(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    worker.before_answer = lambda: enrollment.erase_customer(customer_id="ann", actor=TELLER)
+    assert verify(ivr, "ann", recording("ann")).json()["decision"] == "SPEAKER_NOT_ENROLLED"
+    assert not CallAudio.objects.exists()
+
+
+def test_without_a_model_in_service_nothing_is_decided(ivr: APIClient, worker: StandInWorker) -> None:
+    enrolled_customer("ann")
+    answer = verify(ivr, "ann", recording("ann"))
+    assert (answer.status_code, error_code(answer)) == (503, "no_active_model")
+    assert not Decision.objects.exists()
+
+
+def test_audio_that_cannot_be_read_is_refused_and_the_trail_says_for_whom(
+    ivr: APIClient, worker: StandInWorker
+) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    answer = verify(ivr, "ann", b"\x00\x01 not a sound")
+    assert (answer.status_code, error_code(answer)) == (415, "not_audio")
+    assert not Decision.objects.exists() and not CallAudio.objects.exists()
+    event = AuditEvent.objects.get(outcome="refused")
+    assert (event.customer_id, event.actor) == ("ann", "a-ivr")
+
+
+def test_a_lost_worker_is_answered_with_try_again(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+
+    def lost() -> None:
+        raise ScoringUnavailable(retry_after_seconds=2)
+
+    worker.before_answer = lost
+    answer = verify(ivr, "ann", recording("ann"))
+    assert (answer.status_code, error_code(answer), answer["Retry-After"]) == (503, "scoring_unavailable", "2")
+
+
+def test_the_call_is_kept_sealed_for_the_days_that_are_set(
+    ivr: APIClient, worker: StandInWorker, settings: Settings
+) -> None:
+    settings.VOICEAUTH_KEEP_CALL_AUDIO_DAYS = 7
+    activate_model()
+    enrolled_customer("ann")
+    content = recording("bob")
+    verify(ivr, "ann", content)
+    kept = CallAudio.objects.get()
+    assert content not in bytes(kept.content) and selectors.call_audio(kept) == content
+    assert kept.expires_at - kept.decision.created_at == timedelta(days=7)
+
+
+def test_no_call_is_kept_where_that_is_switched_off(ivr: APIClient, worker: StandInWorker, settings: Settings) -> None:
+    settings.VOICEAUTH_KEEP_CALL_AUDIO_DAYS = 0
+    activate_model()
+    enrolled_customer("ann")
+    assert verify(ivr, "ann", recording("ann")).json()["decision"] == "ACCEPT"
+    assert not CallAudio.objects.exists()
+
+
+def test_no_call_is_kept_without_a_current_consent(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    Consent.objects.update(withdrawn_at=timezone.now())
+    verify(ivr, "ann", recording("ann"))
+    assert Decision.objects.exists() and not CallAudio.objects.exists()
+
+
+def test_another_customers_voiceprint_is_of_no_use(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    ann, bob = enrolled_customer("ann"), enrolled_customer("bob")
+    stolen = Voiceprint.objects.get(customer=bob)
+    Voiceprint.objects.filter(customer=ann).update(content=stolen.content)
+    assert verify(ivr, "ann", recording("bob")).status_code == 500
+    assert not Decision.objects.filter(decision="ACCEPT").exists()
+
+
+@pytest.mark.parametrize("role", ["teller", "reviewer", "admin"])
+def test_only_an_ivr_verifies(role: str, request: pytest.FixtureRequest, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    answer = verify(request.getfixturevalue(role), "ann", recording("ann"))
+    assert (answer.status_code, error_code(answer)) == (403, "permission_denied")
+    assert not Decision.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"customer_id": "ann"}, {"customer_id": "a b"}, {"audio": "text"}, {"customer_id": "ann", "x": "1"}]
+)
+def test_a_request_that_is_not_valid_is_refused(ivr: APIClient, worker: StandInWorker, fields: dict[str, str]) -> None:
+    answer = ivr.post("/api/v1/verify", fields)
+    assert (answer.status_code, error_code(answer)) == (400, "validation_error")
+    assert not Decision.objects.exists()
+
+
+def test_a_repeat_with_its_idempotency_key_is_decided_once(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    answers = [verify(ivr, "ann", recording("ann"), HTTP_IDEMPOTENCY_KEY="call-1") for _ in range(2)]
+    assert answers[0].json() == answers[1].json() and Decision.objects.count() == 1
+    other = verify(ivr, "ann", recording("bob"), HTTP_IDEMPOTENCY_KEY="call-1")
+    assert (other.status_code, error_code(other)) == (422, "idempotency_key_reused")
+
+
+def test_the_same_call_gives_the_same_decision(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    answers = [verify(ivr, "ann", recording("ann")).json() for _ in range(2)]
+    assert answers[0]["probability"] == answers[1]["probability"]
+    assert answers[0]["decision_id"] != answers[1]["decision_id"]

@@ -1,0 +1,60 @@
+from typing import Any
+
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+
+from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.permissions import allow
+
+from . import selectors
+from .models import AuditEvent
+
+
+class AuditEventFilter(StrictFilterSet):
+    occurred_after = filters.IsoDateTimeFilter("occurred_at", "gte")
+    occurred_before = filters.IsoDateTimeFilter("occurred_at", "lt")
+
+    class Meta:
+        model = AuditEvent
+        fields = ("customer_id", "action", "outcome", "actor")
+
+
+class AuditEventSerializer(serializers.ModelSerializer):
+    # Spelt out, so that the schema says what the trail holds.
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
+    data = serializers.DictField()
+
+    class Meta:
+        model = AuditEvent
+        fields = (
+            "sequence",
+            "occurred_at",
+            "action",
+            "outcome",
+            "actor",
+            "role",
+            "ip_address",
+            "request_id",
+            "customer_id",
+            "target",
+            "model_version",
+            "threshold",
+            "before",
+            "after",
+            "data",
+            "hash",
+        )
+
+
+@extend_schema(tags=["audit"])
+class AuditEventList(generics.ListAPIView):
+    """The audit trail, the latest event first."""
+
+    permission_classes = (allow("reviewer"),)
+    serializer_class = AuditEventSerializer
+    filterset_class = AuditEventFilter
+
+    def get_queryset(self) -> Any:
+        return selectors.events()

@@ -1,0 +1,70 @@
+"""Who takes part: speakers with recordings to enroll from and to call with, real or synthetic."""
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from . import voices
+
+CALL_FOLD = 0
+NEWCOMER_ENROLLMENT_SECONDS = 40.0  # of recording, so that 20 s of net speech are surely in it
+CALLS_AFTERWARDS = 3
+
+
+@dataclass(frozen=True)
+class Speaker:
+    name: str
+    enrollment: list[bytes]
+    calls: list[bytes]
+
+
+@dataclass(frozen=True)
+class Cast:
+    speakers: list[Speaker]
+    newcomer: Speaker  # enrolled after the training
+    stranger: Speaker  # never enrolled; calls as the newcomer
+    description: str
+
+
+def real(folder: Path, scratch: Path) -> Cast:
+    """The 50 speakers of ``train.pq``: folds 1 to 4 enroll, fold 0 calls. Newcomer and stranger from ``dev``.
+
+    Raises ``FileNotFoundError`` where ``folder`` is not such a folder.
+    """
+    clips = pd.read_parquet(folder / "train.pq")
+    others = pd.read_parquet(folder / "clips.parquet")
+    with tarfile.open(folder / "audio.tar") as archive:
+        archive.extractall(scratch, filter="data")
+
+    def read(paths: pd.Series) -> list[bytes]:
+        return [(scratch / path).read_bytes() for path in paths]
+
+    calling = clips["fold"].astype(int) == CALL_FOLD
+    speakers = [
+        Speaker(str(name), enrollment=read(rows.loc[~calling, "audio"]), calls=read(rows.loc[calling, "audio"]))
+        for name, rows in clips.groupby("class", sort=True)
+    ]
+    # The two development speakers with the most recorded speech; the model has heard neither.
+    dev = others[(others["split"] == "dev") & (others["seconds"] >= 4)].sort_values("audio")
+    first, second = dev.groupby("speaker")["seconds"].sum().nlargest(2).index
+    ours, theirs = dev[dev["speaker"] == first], dev[dev["speaker"] == second]
+    enrolls = ours["seconds"].cumsum() - ours["seconds"] < NEWCOMER_ENROLLMENT_SECONDS
+    newcomer = Speaker(
+        str(first), read(ours.loc[enrolls, "audio"]), read(ours.loc[~enrolls, "audio"])[:CALLS_AFTERWARDS]
+    )
+    stranger = Speaker(str(second), [], read(theirs["audio"])[:CALLS_AFTERWARDS])
+    return Cast(speakers, newcomer, stranger, f"real speech of {len(speakers)} speakers from {folder.name}/train.pq")
+
+
+def synthetic() -> Cast:
+    """Ten made-up voices, and two more."""
+
+    def speaker(number: int, enrollment: int, calls: int) -> Speaker:
+        takes = [voices.recording(number, take) for take in range(enrollment + calls)]
+        return Speaker(f"voice-{number:02d}", takes[:enrollment], takes[enrollment:])
+
+    speakers = [speaker(number, enrollment=6, calls=3) for number in range(10)]
+    newcomer, stranger = speaker(10, enrollment=6, calls=CALLS_AFTERWARDS), speaker(11, 0, CALLS_AFTERWARDS)
+    return Cast(speakers, newcomer, stranger, f"{len(speakers)} SYNTHETIC voices: they show the way, not the quality")

@@ -1,0 +1,202 @@
+"""The story, phase by phase. Each phase is what one of the clients does all day."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .cast import Cast, Speaker
+from .client import Clients, RefusedError
+
+PREFIX = "demo-"
+UPLOADS_AT_ONCE = 2
+POLL_SECONDS = 1.0
+CONSENT = {"purpose": "voice_authentication", "text_version": "demo-1", "channel": "branch"}
+
+Item = TypeVar("Item")
+
+
+class StoryError(Exception):
+    """A step did not come out as it must."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One verification: who spoke, as whom, and what the service answered."""
+
+    speaker: str
+    claimed: str
+    answer: dict[str, Any]
+
+    @property
+    def is_target(self) -> bool:
+        return self.speaker == self.claimed
+
+
+@dataclass(frozen=True)
+class Search:
+    """One identification among all customers of the story."""
+
+    speaker: str
+    answer: dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """What the report tells."""
+
+    cast: Cast
+    config: dict[str, Any]
+    customers: dict[str, str] = field(default_factory=dict)  # speaker -> customer_id
+    refused_uploads: Counter[str] = field(default_factory=Counter)
+    unfinished: list[str] = field(default_factory=list)  # customers without enough net speech
+    run: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
+    newcomer: list[Trial] = field(default_factory=list)  # the newcomer's calls, then the stranger's
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time of each phase
+
+
+class Story:
+    """Tells it to a console. Raises ``StoryError``, ``RefusedError`` and httpx's errors."""
+
+    def __init__(self, clients: Clients, cast: Cast, config: dict[str, Any], console: Console) -> None:
+        self.clients, self.cast, self.console = clients, cast, console
+        self.outcome = Outcome(cast, config)
+        self.prefix = f"{PREFIX}{time.strftime('%Y%m%d-%H%M%S')}-"
+
+    def tell(self) -> Outcome:
+        phases: list[tuple[str, Callable[[], None]]] = [
+            ("erase the former demo's customers", self.erase_former),
+            ("enroll", self.enroll),
+            ("retrain", self.retrain),
+            ("promote", self.promote),
+            ("verify", self.verify),
+            ("identify", self.identify),
+            ("a newcomer, no retraining", self.meet_newcomer),
+        ]
+        for name, phase in phases:
+            begun = time.monotonic()
+            self.console.rule(name, align="left")
+            phase()
+            self.outcome.seconds[name] = time.monotonic() - begun
+        return self.outcome
+
+    def erase_former(self) -> None:
+        """The same voices under other names would be other classes to the training."""
+        teller = self.clients.teller
+        former = [row["customer_id"] for row in teller.pages("/customers", customer_id=PREFIX)]
+        for customer_id in self._track("erased", former):
+            teller.delete(f"/customers/{customer_id}")
+
+    def enroll(self) -> None:
+        for speaker in self._track("customers, with consent", self.cast.speakers):
+            self._create(speaker)
+        uploads = [(speaker, audio) for speaker in self.cast.speakers for audio in speaker.enrollment]
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+            sent = pool.map(lambda upload: self._send_enrollment(*upload), uploads)
+            for _ in self._track("enrollment recordings", sent, total=len(uploads)):
+                pass
+        for name, customer_id in self.outcome.customers.items():
+            if self.clients.teller.get(f"/customers/{customer_id}")["state"] != "ENROLLED":
+                self.outcome.unfinished.append(name)
+
+    def retrain(self) -> None:
+        operator = self.clients.operator
+        run = operator.post("/training-runs", {"config": self.outcome.config})
+        with self._progress() as progress:
+            bar = progress.add_task("training", total=100)
+            while run["state"] in ("QUEUED", "RUNNING"):
+                time.sleep(POLL_SECONDS)
+                run = operator.get(f"/training-runs/{run['id']}")
+                progress.update(bar, completed=run["progress_percent"], description=_training_line(run))
+        self.outcome.run = run
+        if run["state"] != "SUCCEEDED":
+            raise StoryError(f"the training run ended {run['state']}: {run['error_code']} {run['error_message']}")
+
+    def promote(self) -> None:
+        operator, path = self.clients.operator, f"/models/{self.outcome.run['model']}"
+        model = operator.post(f"{path}/promote")
+        with self._progress() as progress:
+            bar = progress.add_task("voiceprints under the new model", total=100)
+            while model["state"] == "promoting":
+                time.sleep(POLL_SECONDS)
+                model = operator.get(path)
+                progress.update(bar, completed=model["promotion_percent"])
+        self.outcome.model = model
+        if model["state"] != "active":
+            raise StoryError(f"the model was not promoted: {model['promotion_error'] or model['state']}")
+
+    def verify(self) -> None:
+        """Every call against its own identity and against one other."""
+        names = [speaker.name for speaker in self.cast.speakers]
+        calls = self._calls()
+        for number, (speaker, audio) in enumerate(self._track("calls verified, twice each", calls)):
+            others = [name for name in names if name != speaker.name]
+            for claimed in (speaker.name, others[number % len(others)]):
+                self.outcome.trials.append(self._verify(speaker.name, claimed, audio))
+
+    def identify(self) -> None:
+        candidates = list(self.outcome.customers.values())
+        for speaker, audio in self._track("calls identified", self._calls()):
+            answer = self.clients.ivr.send_audio("/identify", audio, candidates=candidates, max_results=len(candidates))
+            self.outcome.searches.append(Search(speaker.name, answer))
+
+    def meet_newcomer(self) -> None:
+        """Someone enrolls after the training and calls; a stranger calls in their name."""
+        newcomer, stranger = self.cast.newcomer, self.cast.stranger
+        self._create(newcomer)
+        for audio in self._track("the newcomer's enrollment", newcomer.enrollment):
+            self._send_enrollment(newcomer, audio)
+        calls = [(each.name, audio) for each in (newcomer, stranger) for audio in each.calls]
+        for name, audio in self._track("calls as the newcomer", calls):
+            self.outcome.newcomer.append(self._verify(name, newcomer.name, audio))
+
+    def _create(self, speaker: Speaker) -> None:
+        customer_id = f"{self.prefix}{len(self.outcome.customers) + 1:02d}"
+        self.clients.teller.post("/customers", {"customer_id": customer_id, "display_name": speaker.name})
+        self.clients.teller.post(f"/customers/{customer_id}/consent", CONSENT)
+        self.outcome.customers[speaker.name] = customer_id
+
+    def _send_enrollment(self, speaker: Speaker, audio: bytes) -> None:
+        try:
+            self.clients.teller.send_audio(f"/customers/{self.outcome.customers[speaker.name]}/enrollments", audio)
+        except RefusedError as refusal:
+            if refusal.status not in (409, 422):
+                raise
+            self.outcome.refused_uploads[refusal.code] += 1
+
+    def _verify(self, speaker: str, claimed: str, audio: bytes) -> Trial:
+        answer = self.clients.ivr.send_audio("/verify", audio, customer_id=self.outcome.customers[claimed])
+        return Trial(speaker, claimed, answer)
+
+    def _calls(self) -> list[tuple[Speaker, bytes]]:
+        return [(speaker, audio) for speaker in self.cast.speakers for audio in speaker.calls]
+
+    def _track(self, what: str, items: Iterable[Item], total: int | None = None) -> Iterator[Item]:
+        with self._progress() as progress:
+            known = len(items) if isinstance(items, Sequence) else total
+            yield from progress.track(items, total=known, description=what)
+
+    @contextmanager
+    def _progress(self) -> Iterator[Progress]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as progress:
+            yield progress
+
+
+def _training_line(run: dict[str, Any]) -> str:
+    parts = [run["phase"] or run["state"].lower()]
+    if run["epochs"]:
+        parts.append(f"epoch {run['epoch']}/{run['epochs']}")
+    if run["metrics"]:
+        numbers = {key: value for key, value in run["metrics"][-1].items() if isinstance(value, float)}
+        parts += [f"{key} {value:.4g}" for key, value in list(numbers.items())[:3]]
+    return ", ".join(parts)

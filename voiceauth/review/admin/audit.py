@@ -1,0 +1,82 @@
+"""The audit trail, read-only, and its verification."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from voiceauth.audit import Actor
+from voiceauth.audit.chain import verify
+from voiceauth.audit.models import AuditEvent, ChainHead
+from voiceauth.audit.services import record
+from voiceauth.errors import Conflict
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge, pretty
+
+# A web request reads this many rows at most (some seconds); longer trails are for the command.
+MAX_ROWS = 100_000
+
+
+class TrailTooLong(Conflict):
+    code = "trail_too_long"
+    message = f"The trail has over {MAX_ROWS:,} rows. Run: manage.py verify_audit_trail"
+
+
+def _verify(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
+    head = ChainHead.objects.first()
+    if head is not None and head.sequence > MAX_ROWS:
+        raise TrailTooLong()
+    report = verify()
+    if not any(finding.kind.startswith("head") for finding in report.findings):  # onto a forged head nothing is written
+        with transaction.atomic():
+            kinds = sorted({finding.kind for finding in report.findings})
+            record(action="trail.verified", actor=actor, data={"rows": report.count, "findings": kinds})
+    return {"report": report}
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    list_display = ["sequence", "occurred_at", "action", "result", "actor", "role", "customer_id"]
+    list_display_links = ["sequence", "action"]
+    list_filter = ["outcome", ("action", admin.AllValuesFieldListFilter), "role"]
+    date_hierarchy = "occurred_at"
+    search_fields = ["customer_id__exact", "actor__exact", "request_id__exact", "target__exact"]
+    search_help_text = "A customer, an actor, a request or a target, exactly."
+    fieldsets = [
+        ("Event", {"fields": ["sequence", "occurred_at", "action", "result", "customer_id", "target"]}),
+        ("Who and from where", {"fields": ["actor", "role", "ip_address", "request_id"]}),
+        ("What", {"fields": ["model_version", "threshold", "was", "became", "details"]}),
+        ("Chain", {"fields": ["previous_hash", "hash"]}),
+    ]
+    operations = [
+        Action(
+            name="verify",
+            label="Verify trail",
+            permission="review.verify_trail",
+            question="Read the whole trail and check every row's hash and the head? It takes some seconds.",
+            run=_verify,
+            on_list=True,
+            done_template="review/verified.html",
+        )
+    ]
+
+    def detail_context(self, request: HttpRequest, obj: AuditEvent) -> dict[str, Any]:
+        return {"title": f"{obj.sequence} · {obj.action}"}
+
+    @admin.display(description="outcome", ordering="outcome")
+    def result(self, obj: AuditEvent) -> SafeString:
+        return badge(obj.outcome, {"success": "good", "refused": "bad", "failed": "bad"}.get(obj.outcome, "neutral"))
+
+    @admin.display(description="before")
+    def was(self, obj: AuditEvent) -> SafeString:
+        return pretty(obj.before)
+
+    @admin.display(description="after")
+    def became(self, obj: AuditEvent) -> SafeString:
+        return pretty(obj.after)
+
+    @admin.display(description="data")
+    def details(self, obj: AuditEvent) -> SafeString:
+        return pretty(obj.data)

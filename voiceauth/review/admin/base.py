@@ -1,0 +1,167 @@
+"""What every page shares: rows are only read; a change is an ``Action``, confirmed and carried out by a service."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from voiceauth.api import actor_of
+from voiceauth.api.exceptions import note
+from voiceauth.audit import Actor
+from voiceauth.errors import DomainError
+from voiceauth.review.site import NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """Something that a person may do: a button, a page that asks, and one service call on POST.
+
+    ``run`` gets the object (``None`` for an action on the list), the actor and the cleaned form. It answers
+    with a sentence for the person, or with a page of its own.
+    """
+
+    name: str
+    label: str
+    permission: str
+    question: str  # may name {object}
+    run: Callable[[Any, Actor, dict[str, Any]], str | dict[str, Any]]
+    on_list: bool = False
+    available: Callable[[Any], bool] = lambda _: True
+    form: type[forms.Form] = forms.Form
+    danger: bool = False
+    done_template: str = ""  # drawn with what ``run`` answered, instead of a sentence and a redirect
+
+
+class ReadOnly:
+    """No add, no change, no delete: not for anyone, superusers included."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyInline(ReadOnly, admin.TabularInline):
+    extra = 0
+    can_delete = False
+    show_change_link = False
+
+
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
+    """Lists and details of one table, and its actions."""
+
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # counting every filter's rows costs as many queries
+    change_list_template = "review/list.html"
+    change_form_template = "review/detail.html"
+    operations: ClassVar[Sequence[Action]] = ()
+
+    @property
+    def heading(self) -> str:
+        return NAMES[self.model.__name__]
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        own = [
+            path(
+                f"do/{action.name}/" if action.on_list else f"<str:object_id>/do/{action.name}/",
+                self.admin_site.admin_view(partial(self._perform, action)),
+                name=f"{name}_{action.name}",
+            )
+            for action in self.operations
+        ]
+        return own + super().get_urls()
+
+    def _perform(self, action: Action, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
+        if not (request.user.has_perm(action.permission) and self.has_view_permission(request)):  # type: ignore[union-attr]
+            raise PermissionDenied
+        obj = None if object_id is None else self.get_object(request, unquote(object_id))
+        if object_id is not None and obj is None:
+            raise Http404
+        form = action.form(request.POST or None)
+        if request.method == "POST" and (form.is_valid() or not form.fields):
+            try:
+                answer = action.run(obj, actor_of(request), getattr(form, "cleaned_data", {}))
+            except DomainError as error:
+                note(error, request)  # the middleware records the refusal
+                form.full_clean()
+                form.errors.setdefault("__all__", form.error_class()).append(error.detail)
+            else:
+                if isinstance(answer, dict):
+                    return self._page(request, action.done_template, action, obj, answer)
+                messages.success(request, answer)
+                return HttpResponseRedirect(self._back(obj))
+        context = {"form": form, "question": action.question.format(object=obj), "back": self._back(obj)}
+        return self._page(request, "review/confirm.html", action, obj, context)
+
+    def _page(
+        self, request: HttpRequest, template: str, action: Action, obj: Any, context: dict[str, Any]
+    ) -> TemplateResponse:
+        return TemplateResponse(
+            request,
+            template,
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "heading": self.heading,
+                "title": action.label,
+                "action": action,
+                "object": obj,
+                "back": self._back(obj),
+                **context,
+            },
+        )
+
+    def _back(self, obj: Any) -> str:
+        """The object's own page where it still exists, else the list."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        if obj is not None and obj.pk and type(obj)._default_manager.filter(pk=obj.pk).exists():
+            return reverse(f"{name}_change", args=[quote(obj.pk)])
+        return reverse(f"{name}_changelist")
+
+    def _buttons(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        links = [] if obj is None else self.related(request, obj)
+        return [{"label": label, "tone": "link", "url": url} for label, url in links] + [
+            {
+                "label": action.label,
+                "tone": "danger" if action.danger else "act",
+                "url": reverse(f"{name}_{action.name}", args=[] if action.on_list else [quote(obj.pk)]),
+            }
+            for action in self.operations
+            if action.on_list == (obj is None)
+            and request.user.has_perm(action.permission)  # type: ignore[union-attr]
+            and (obj is None or action.available(obj))
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        context = {"buttons": self._buttons(request, None), "title": self.heading, "heading": self.heading}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        obj = kwargs.get("obj") or context.get("original")
+        context |= {"buttons": self._buttons(request, obj), "title": str(obj), "heading": self.heading}
+        context |= {"subtitle": None} | self.detail_context(request, obj)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def related(self, request: HttpRequest, obj: Any) -> list[tuple[str, str]]:
+        """Labels and addresses of pages that belong to this row and that the person may see."""
+        return []
+
+    def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """More for the detail template; ``refresh`` seconds make the page reload itself."""
+        return {}

@@ -1,0 +1,134 @@
+"""Customers with their consents and enrollment recordings; erasure."""
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
+
+from enrollment.models import AudioSample, Consent, Customer
+from enrollment.services import erase_customer
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline
+from voiceauth.review.charts import badge
+from voiceauth.review.playback import answer, play_sample
+
+TONES = {"ENROLLED": "good", "ENROLLING": "busy", "LOCKED": "bad", "OPTED_OUT": "bad", "EXPIRED": "bad"}
+
+
+class ConsentInline(ReadOnlyInline):
+    model = Consent
+    fields = readonly_fields = ("purpose", "text_version", "channel", "granted_at", "granted_by", "withdrawn_at")
+
+
+class AudioSampleInline(ReadOnlyInline):
+    model = AudioSample
+    verbose_name_plural = "enrollment recordings"
+    fields = readonly_fields = ("created_at", "speech", "duration", "snr", "clipping", "format", "created_by", "listen")
+    may_play = False
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        self.may_play = request.user.has_perm("review.play_audio")  # type: ignore[union-attr]
+        return super().get_formset(request, obj, **kwargs)
+
+    @admin.display(description="net speech")
+    def speech(self, obj: AudioSample) -> str:
+        return f"{obj.speech_seconds:.1f} s"
+
+    @admin.display(description="length")
+    def duration(self, obj: AudioSample) -> str:
+        return f"{obj.duration_seconds:.1f} s"
+
+    @admin.display(description="signal to noise")
+    def snr(self, obj: AudioSample) -> str:
+        return f"{obj.snr_db:.1f} dB"
+
+    @admin.display(description="clipped")
+    def clipping(self, obj: AudioSample) -> str:
+        return f"{obj.clipping_ratio:.2%}"
+
+    @admin.display(description="format")
+    def format(self, obj: AudioSample) -> str:
+        return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
+
+    @admin.display(description="listen")
+    def listen(self, obj: AudioSample) -> str | SafeString:
+        if not self.may_play:
+            return "—"
+        source = reverse("admin:enrollment_customer_sample_audio", args=[obj.pk])
+        return format_html('<audio controls preload="none" src="{}"></audio>', source)
+
+
+def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
+    receipt = erase_customer(customer_id=customer.customer_id, actor=actor)
+    return f"Customer {customer.customer_id} is erased, the trail stays. Receipt: {receipt.receipt_id}"
+
+
+@admin.register(Customer)
+class CustomerAdmin(ReadOnlyAdmin):
+    list_display = ["customer_id", "display_name", "status", "speech", "consent", "enrolled_at", "last_accessed_at"]
+    list_filter = ["state"]
+    search_fields = ["customer_id", "display_name"]
+    fieldsets = [
+        (None, {"fields": ["customer_id", "display_name", "status", "speech", "consent"]}),
+        ("Times", {"fields": ["created_at", "enrolled_at", "last_accessed_at"]}),
+    ]
+    inlines = [ConsentInline, AudioSampleInline]
+    operations = [
+        Action(
+            name="erase",
+            label="Erase customer",
+            permission="review.erase_customer",
+            question="Erase {object}? The customer, all recordings and all voiceprints are deleted, and copies in backups can "
+            "no longer be read. This cannot be undone. The audit trail keeps what was done.",
+            run=_erase,
+            danger=True,
+        )
+    ]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.play))
+        return [
+            path("samples/<uuid:sample_id>/audio/", view, name="enrollment_customer_sample_audio"),
+            *super().get_urls(),
+        ]
+
+    def play(self, request: HttpRequest, sample_id: UUID) -> HttpResponse:
+        return answer(request, lambda actor: play_sample(sample_id=sample_id, actor=actor), f"enrollment-{sample_id}")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        current = Consent.objects.filter(withdrawn_at=None)
+        return (
+            super()
+            .get_queryset(request)
+            .defer("data_key")
+            .prefetch_related(Prefetch("consents", queryset=current, to_attr="current_consents"))
+        )
+
+    def related(self, request: HttpRequest, obj: Customer) -> list[tuple[str, str]]:
+        pages = [("Decisions", "verification", "decision"), ("Audit trail", "audit", "auditevent")]
+        query = urlencode({"customer_id": obj.customer_id})
+        return [
+            (label, f"{reverse(f'admin:{app}_{model}_changelist')}?{query}")
+            for label, app, model in pages
+            if request.user.has_perm(f"{app}.view_{model}")  # type: ignore[union-attr]
+        ]
+
+    @admin.display(description="state", ordering="state")
+    def status(self, obj: Customer) -> SafeString:
+        return badge(obj.state, TONES.get(obj.state, "neutral"))
+
+    @admin.display(description="net speech", ordering="speech_seconds")
+    def speech(self, obj: Customer) -> str:
+        return f"{obj.speech_seconds:.1f} s"
+
+    @admin.display(description="consent")
+    def consent(self, obj: Customer) -> str:
+        consents = getattr(obj, "current_consents", [])
+        return ", ".join(f"{consent.get_purpose_display()} ({consent.text_version})" for consent in consents) or "none"

@@ -1,0 +1,121 @@
+"""Decisions: what was answered, everything that it rested on, and the call's audio."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
+
+from enrollment.models import Customer
+from voiceauth.review.admin.base import ReadOnlyAdmin
+from voiceauth.review.charts import badge, probability_bar
+from voiceauth.review.playback import answer, play_call
+from voiceauth.verification.models import CallAudio, Decision
+
+TONES = {"ACCEPT": "good", "MATCH": "good", "REJECT": "bad", "NO_MATCH": "bad", "SPEAKER_LOCKED": "bad"}
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "outcome", "kind", "customer", "bar", "scored_by"]
+    list_filter = ["decision", "kind", ("model_version", admin.AllValuesFieldListFilter)]
+    date_hierarchy = "created_at"
+    search_fields = ["customer_id__exact", "request_id__exact"]
+    search_help_text = "A customer's identifier or a request's, exactly."
+    change_form_template = "review/decision.html"
+    fieldsets = [
+        ("Answer", {"fields": ["outcome", "kind", "customer", "bar", "threshold", "reasons_given", "created_at"]}),
+        (
+            "What it rested on",
+            {
+                "fields": [
+                    "log_likelihood_ratio",
+                    "score",
+                    "speech",
+                    "snr",
+                    "clipping",
+                    "model_version",
+                    "model_fingerprint",
+                    "calibration_version",
+                ]
+            },
+        ),
+        ("Candidates", {"fields": ["ranking"]}),
+        ("Request", {"fields": ["actor", "request_id", "scoring_milliseconds", "id"]}),
+    ]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.play))
+        return [path("<uuid:decision_id>/audio/", view, name="verification_decision_audio"), *super().get_urls()]
+
+    def play(self, request: HttpRequest, decision_id: UUID) -> HttpResponse:
+        return answer(request, lambda actor: play_call(decision_id=decision_id, actor=actor), f"call-{decision_id}")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        identified = obj is not None and obj.kind == Decision.Kind.IDENTIFY
+        return [part for part in self.fieldsets if identified or part[0] != "Candidates"]
+
+    def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        kept = CallAudio.objects.filter(decision=obj).only("expires_at").first()
+        allowed = request.user.has_perm("review.play_audio")  # type: ignore[union-attr]
+        source = reverse("admin:verification_decision_audio", args=[obj.pk]) if kept and allowed else ""
+        return {"title": f"{obj.get_kind_display()} · {obj.decision}", "kept_audio": kept, "audio_source": source}
+
+    @admin.display(description="decision", ordering="decision")
+    def outcome(self, obj: Decision) -> SafeString:
+        return badge(obj.decision, TONES.get(obj.decision, "neutral"))
+
+    def related(self, request: HttpRequest, obj: Decision) -> list[tuple[str, str]]:
+        pages = [("Audit trail", f"{reverse('admin:audit_auditevent_changelist')}?target=decision%3A{obj.pk}")]
+        customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
+        if customer is not None:
+            pages.insert(0, ("Customer", reverse("admin:enrollment_customer_change", args=[customer.pk])))
+        return pages
+
+    @admin.display(description="customer", ordering="customer_id")
+    def customer(self, obj: Decision) -> str:
+        return obj.customer_id or "—"
+
+    @admin.display(description="model", ordering="model_version")
+    def scored_by(self, obj: Decision) -> SafeString:
+        return format_html('<span class="va-small">{}</span>', obj.model_version or "—")
+
+    @admin.display(description="probability", ordering="probability")
+    def bar(self, obj: Decision) -> SafeString:
+        return probability_bar(obj.probability, obj.threshold)
+
+    @admin.display(description="net speech", ordering="speech_seconds")
+    def speech(self, obj: Decision) -> str:
+        return "—" if obj.speech_seconds is None else f"{obj.speech_seconds:.1f} s"
+
+    @admin.display(description="signal to noise")
+    def snr(self, obj: Decision) -> str:
+        return "—" if obj.snr_db is None else f"{obj.snr_db:.1f} dB"
+
+    @admin.display(description="clipped samples")
+    def clipping(self, obj: Decision) -> str:
+        return "—" if obj.clipping_ratio is None else f"{obj.clipping_ratio:.2%}"
+
+    @admin.display(description="reasons")
+    def reasons_given(self, obj: Decision) -> str:
+        return ", ".join(obj.reasons) or "—"
+
+    @admin.display(description="ranked candidates")
+    def ranking(self, obj: Decision) -> SafeString:
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (rank, row.get("customer_id", ""), probability_bar(row.get("probability"), obj.threshold))
+                for rank, row in enumerate(obj.candidates, start=1)
+            ),
+        )
+        return format_html(
+            '<table class="va-table"><thead><tr><th>Rank</th><th>Customer</th><th>Probability</th></tr></thead>'
+            "<tbody>{}</tbody></table>",
+            rows,
+        )

@@ -1,0 +1,126 @@
+"""The registry of models: their figures and charts, promotion and the way back."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
+
+from enrollment.retraining import request_promotion
+from mltraining.models import ModelVersion
+from mltraining.registry import charts_of
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge, facts, pretty, progress_bar
+
+State = ModelVersion.State
+TONES = {State.ACTIVE: "good", State.PROMOTING: "busy"}
+HEADLINES = {"roc_auc": "ROC AUC", "eer": "EER", "rank_one": "Rank 1"}
+REFRESH_SECONDS = 5
+
+
+def _promote(model: ModelVersion, actor: Actor, _: dict[str, Any]) -> str:
+    request_promotion(version=model.version, actor=actor)
+    return f"{model.version} is being promoted: voiceprints are made under it first, then it takes over."
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ["version", "status", "headline", "threshold", "short_fingerprint", "created_at"]
+    list_filter = ["state"]
+    search_fields = ["version", "fingerprint"]
+    change_form_template = "review/model.html"
+    fieldsets = [
+        (
+            "Model",
+            {"fields": ["version", "status", "run", "threshold", "calibration_version", "fingerprint", "data_hash"]},
+        ),
+        ("Times", {"fields": ["created_at", "activated_at", "promotion_requested_by", "promotion_error"]}),
+        ("Metrics", {"fields": ["figures"]}),
+        ("Configuration", {"fields": ["configuration"], "classes": ["collapse"]}),
+    ]
+    operations = [
+        Action(
+            name="promote",
+            label="Promote",
+            permission="review.promote_model",
+            question="Promote {object}? Every voiceprint is made again under it, then calls are scored with it, "
+            "in one step. The model in service until then is kept, and is the way back.",
+            run=_promote,
+            available=lambda model: model.state == State.CANDIDATE,
+        ),
+        Action(
+            name="roll-back",
+            label="Roll back to this model",
+            permission="review.promote_model",
+            question="Put {object} back in service? Voiceprints that are missing under it are made first, then it "
+            "takes over in one step.",
+            run=_promote,
+            available=lambda model: model.state == State.RETIRED,
+        ),
+    ]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.chart))
+        return [
+            path("<str:version>/charts/<str:name>", view, name="mltraining_modelversion_chart"),
+            *super().get_urls(),
+        ]
+
+    def chart(self, request: HttpRequest, version: str, name: str) -> HttpResponseBase:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if not ModelVersion.objects.filter(version=version).exists():  # the path is built from known names only
+            raise Http404
+        found = next((chart for chart in charts_of(version) if chart.name == name), None)
+        if found is None:
+            raise Http404
+        return FileResponse(found.open("rb"), content_type="image/png")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("training_run")
+
+    def detail_context(self, request: HttpRequest, obj: ModelVersion) -> dict[str, Any]:
+        images = [
+            (chart.stem.replace("_", " "), reverse("admin:mltraining_modelversion_chart", args=[obj.pk, chart.name]))
+            for chart in charts_of(obj.version)
+        ]
+        return {
+            "title": f"Model {obj.version}",
+            "images": images,
+            "refresh": REFRESH_SECONDS if obj.state == State.PROMOTING else None,
+        }
+
+    @admin.display(description="state", ordering="state")
+    def status(self, obj: ModelVersion) -> SafeString:
+        if obj.state == State.PROMOTING:
+            return progress_bar(obj.promotion_percent, "promoting")
+        return badge(obj.state, TONES.get(State(obj.state), "neutral"))
+
+    @admin.display(description="metrics")
+    def headline(self, obj: ModelVersion) -> str:
+        found = ((label, obj.metrics.get(name)) for name, label in HEADLINES.items())
+        return " · ".join(f"{label} {value:.4f}" for label, value in found if isinstance(value, int | float)) or "—"
+
+    @admin.display(description="fingerprint")
+    def short_fingerprint(self, obj: ModelVersion) -> SafeString:
+        return format_html("<code>{}</code>", obj.fingerprint[:8])
+
+    @admin.display(description="training run")
+    def run(self, obj: ModelVersion) -> str | SafeString:
+        run = getattr(obj, "training_run", None)
+        if run is None:
+            return "—"
+        return format_html('<a href="{}">{}</a>', reverse("admin:mltraining_trainingrun_change", args=[run.pk]), run)
+
+    @admin.display(description="metrics")
+    def figures(self, obj: ModelVersion) -> SafeString:
+        return facts(obj.metrics)
+
+    @admin.display(description="resolved configuration")
+    def configuration(self, obj: ModelVersion) -> SafeString:
+        return pretty(obj.config)

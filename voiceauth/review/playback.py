@@ -1,0 +1,90 @@
+"""Listening to stored audio: unsealed for one answer, and recorded in the transaction that reads it.
+
+The bytes are those that were uploaded. Browsers play WAV (PCM, A-law, mu-law), FLAC, Ogg, WebM, MP3 and MP4;
+AMR, GSM and G.722 recordings are offered as a file to save, because web processes do not decode audio.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from enrollment.keys import unseal_audio, unseal_call
+from enrollment.models import SealedAudio
+from voiceauth.api import actor_of
+from voiceauth.api.exceptions import note
+from voiceauth.audit import Actor
+from voiceauth.audit.services import record
+from voiceauth.errors import DomainError, NotFound
+from voiceauth.verification.models import CallAudio
+
+
+class NoAudio(NotFound):
+    code = "no_audio"
+    message = "No audio is kept: it expired, or was erased with its customer."
+
+
+@transaction.atomic
+def play_call(*, decision_id: UUID, actor: Actor) -> bytes:
+    """The audio that a decision rested on, as uploaded. Raises ``NoAudio``."""
+    kept = CallAudio.objects.select_related("customer", "decision").filter(decision_id=decision_id).first()
+    if kept is None:
+        raise NoAudio()
+    audio = unseal_call(kept.customer, decision_id, bytes(kept.content))
+    record(
+        action="decision.audio_played",
+        actor=actor,
+        customer_id=kept.decision.customer_id,
+        target=f"decision:{decision_id}",
+        model_version=kept.decision.model_version,
+    )
+    return audio
+
+
+@transaction.atomic
+def play_sample(*, sample_id: UUID, actor: Actor) -> bytes:
+    """An enrollment recording, as uploaded. Raises ``NoAudio``."""
+    kept = SealedAudio.objects.select_related("sample__customer").filter(sample_id=sample_id).first()
+    if kept is None:
+        raise NoAudio()
+    audio = unseal_audio(kept.sample.customer, sample_id, bytes(kept.content))
+    record(
+        action="enrollment.audio_played",
+        actor=actor,
+        customer_id=kept.sample.customer.customer_id,
+        target=f"sample:{sample_id}",
+    )
+    return audio
+
+
+SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.whatwg.org and RFC 4867
+    (0, b"RIFF", "audio/wav", "wav"),
+    (0, b"OggS", "audio/ogg", "ogg"),
+    (0, b"fLaC", "audio/flac", "flac"),
+    (0, b"\x1a\x45\xdf\xa3", "audio/webm", "webm"),
+    (4, b"ftyp", "audio/mp4", "m4a"),
+    (0, b"ID3", "audio/mpeg", "mp3"),
+    (0, b"\xff\xfb", "audio/mpeg", "mp3"),
+    (0, b"\xff\xf3", "audio/mpeg", "mp3"),
+    (0, b"\xff\xf1", "audio/aac", "aac"),
+    (0, b"#!AMR", "audio/amr", "amr"),
+]
+
+
+def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> HttpResponse:
+    """The audio that ``play`` unseals, for an ``<audio>`` element: typed by its first bytes, never cached."""
+    if not request.user.has_perm("review.play_audio"):  # type: ignore[union-attr]
+        raise PermissionDenied
+    try:
+        audio = play(actor_of(request))
+    except DomainError as error:
+        failure = note(error, request)  # the middleware records the refusal
+        return HttpResponse(failure.message, status=failure.status, content_type="text/plain")
+    found = ((kind, suffix) for offset, magic, kind, suffix in SIGNATURES if audio[offset:].startswith(magic))
+    kind, suffix = next(found, ("application/octet-stream", "bin"))
+    response = HttpResponse(audio, content_type=kind)
+    response["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
+    response["Cache-Control"] = "no-store"
+    return response

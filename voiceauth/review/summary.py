@@ -1,0 +1,73 @@
+"""The figures of the index page, in a constant number of queries."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import Count
+from django.db.models.functions import TruncHour
+from django.utils import timezone
+
+from enrollment.models import Customer
+from mltraining.models import ModelVersion, TrainingRun
+from voiceauth.audit.models import ChainHead
+from voiceauth.review.charts import progress_bar, stacked_bars
+from voiceauth.verification.models import Decision
+
+HOURS = 24
+ACCEPTED = {Decision.Outcome.ACCEPT, Decision.Outcome.MATCH}
+REFUSED = {Decision.Outcome.REJECT, Decision.Outcome.NO_MATCH}
+
+
+def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
+    """What the signed-in person may see of it: a part is absent where they may not see its pages."""
+    parts: dict[str, Any] = {}
+    if user.has_perm("enrollment.view_customer"):  # type: ignore[union-attr]
+        parts["customers"] = _customers()
+    if user.has_perm("verification.view_decision"):  # type: ignore[union-attr]
+        parts["decisions"] = _decisions()
+    if user.has_perm("mltraining.view_modelversion"):  # type: ignore[union-attr]
+        parts["models"] = {
+            model.state: model
+            for model in ModelVersion.objects.filter(state__in=["active", "promoting"]).defer("config", "metrics")
+        }
+    if user.has_perm("mltraining.view_trainingrun"):  # type: ignore[union-attr]
+        runs = TrainingRun.objects.defer("metrics", "resolved_config").exclude(state__in=TrainingRun.TERMINAL)
+        parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED
+        parts["run_progress"] = progress_bar(run.progress_percent, run.phase) if run else ""
+    if user.has_perm("audit.view_auditevent"):  # type: ignore[union-attr]
+        parts["head"] = ChainHead.objects.first()
+    return parts
+
+
+def _customers() -> dict[str, Any]:
+    states = dict(Customer.objects.order_by().values_list("state").annotate(Count("id")))
+    return {"total": sum(states.values()), "enrolled": states.get("ENROLLED", 0), "states": sorted(states.items())}
+
+
+def _decisions() -> dict[str, Any]:
+    now = timezone.now().replace(minute=0, second=0, microsecond=0)
+    hours = [now - timedelta(hours=back) for back in reversed(range(HOURS))]
+    counts: Counter[tuple[Any, str]] = Counter()
+    outcomes: Counter[str] = Counter()
+    rows = (
+        Decision.objects.filter(created_at__gte=hours[0])
+        .order_by()
+        .annotate(hour=TruncHour("created_at"))
+        .values_list("hour", "decision")
+        .annotate(Count("id"))
+    )
+    for hour, outcome, count in rows:
+        kind = "accepted" if outcome in ACCEPTED else "refused" if outcome in REFUSED else "undecided"
+        counts[hour, kind] += count
+        outcomes[outcome] += count
+    return {
+        "total": outcomes.total(),
+        "outcomes": outcomes.most_common(),
+        "chart": stacked_bars(
+            "Decisions of the last 24 hours",
+            [f"{hour:%H:%M}" for hour in hours],
+            {kind: [counts[hour, kind] for hour in hours] for kind in ("accepted", "refused", "undecided")},
+        ),
+    }

@@ -1,0 +1,28 @@
+"""Where everything is mounted."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from voiceauth import health
+
+api = [
+    path("", include("enrollment.urls")),
+    path("", include("voiceauth.verification.urls")),
+    path("", include("mltraining.urls")),
+    path("", include("voiceauth.audit.urls")),
+]
+
+urlpatterns = [
+    path("healthz", health.Live.as_view(), name="healthz"),
+    path("readyz", health.Ready.as_view(), name="readyz"),
+    path("api/v1/", include(api)),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "voiceauth.api.exceptions.bad_request"
+handler403 = "voiceauth.api.exceptions.forbidden"
+handler404 = "voiceauth.api.exceptions.not_found"
+handler500 = "voiceauth.api.exceptions.server_error"

@@ -1,0 +1,84 @@
+"""Verify and identify for the IVR; decisions for the reviewer."""
+
+from typing import Any
+from uuid import UUID
+
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, parsers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from voiceauth.api import actor_of
+from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.api.permissions import allow
+from voiceauth.verification import selectors, services
+from voiceauth.verification.models import Decision
+from voiceauth.verification.serializers import (
+    DecisionAnswer,
+    IdentifyAnswer,
+    IdentifySerializer,
+    VerifyAnswer,
+    VerifySerializer,
+)
+
+
+@extend_schema(tags=["calls"])
+class Verify(IdempotentCreate, APIView):
+    permission_classes = (allow("ivr"),)
+    parser_classes = (parsers.MultiPartParser,)
+
+    @extend_schema(request={"multipart/form-data": VerifySerializer}, responses={200: VerifyAnswer})
+    def post(self, request: Request) -> Response:
+        """Is this the voice of the claimed customer?"""
+        call = VerifySerializer(data=request.data)
+        call.is_valid(raise_exception=True)
+        decision = services.verify(**call.validated_data, actor=actor_of(request))
+        return Response(VerifyAnswer(decision).data)
+
+
+@extend_schema(tags=["calls"])
+class Identify(IdempotentCreate, APIView):
+    permission_classes = (allow("ivr", "reviewer"),)
+    parser_classes = (parsers.MultiPartParser,)
+
+    @extend_schema(request={"multipart/form-data": IdentifySerializer}, responses={200: IdentifyAnswer})
+    def post(self, request: Request) -> Response:
+        """Whose voice is this? Ranked candidates, and an explicit NO_MATCH."""
+        call = IdentifySerializer(data=request.data)
+        call.is_valid(raise_exception=True)
+        decision = services.identify(**call.validated_data, actor=actor_of(request))
+        return Response(IdentifyAnswer(decision).data)
+
+
+class DecisionFilter(StrictFilterSet):
+    created_after = filters.IsoDateTimeFilter("created_at", "gte")
+    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+
+    class Meta:
+        model = Decision
+        fields = ("customer_id", "decision", "kind", "model_version")
+
+
+@extend_schema(tags=["decisions"])
+class DecisionList(generics.ListAPIView):
+    """All decisions, the latest first."""
+
+    permission_classes = (allow("reviewer"),)
+    serializer_class = DecisionAnswer
+    filterset_class = DecisionFilter
+
+    def get_queryset(self) -> Any:
+        return selectors.decisions()
+
+
+@extend_schema(tags=["decisions"])
+class DecisionDetail(APIView):
+    permission_classes = (allow("reviewer"),)
+
+    @extend_schema(responses=DecisionAnswer)
+    def get(self, request: Request, decision_id: UUID) -> Response:
+        """One decision, and all that it rested on."""
+        return Response(DecisionAnswer(selectors.decision(decision_id)).data)

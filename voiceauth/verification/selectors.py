@@ -1,0 +1,27 @@
+"""Reads of decisions."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from enrollment import keys
+from voiceauth.verification.errors import DecisionNotFound
+from voiceauth.verification.models import CallAudio, Decision
+
+
+def decisions() -> QuerySet[Decision]:
+    """All decisions, the latest first."""
+    return Decision.objects.order_by("-created_at", "id")
+
+
+def decision(decision_id: UUID) -> Decision:
+    """Raises ``DecisionNotFound``."""
+    found = decisions().filter(pk=decision_id).first()
+    if found is None:
+        raise DecisionNotFound
+    return found
+
+
+def call_audio(recording: CallAudio) -> bytes:
+    """The recording of a call as it was uploaded. Whoever plays it records that in the trail."""
+    return keys.unseal_call(recording.customer, recording.decision_id, recording.content)

@@ -1,0 +1,168 @@
+"""What the API takes and answers about calls and decisions."""
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from enrollment.models import customer_id_validator
+from voiceauth.api.serializers import StrictSerializer
+from voiceauth.api.uploads import AudioField
+from voiceauth.verification.models import Decision
+
+AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
+Outcome = Decision.Outcome
+
+
+class VerifySerializer(StrictSerializer):
+    """A call and who the caller claims to be."""
+
+    customer_id = serializers.CharField(
+        max_length=64, trim_whitespace=False, validators=[customer_id_validator], help_text="The claimed identity."
+    )
+    audio = AudioField(help_text=AUDIO_HELP)
+
+
+class CandidateList(serializers.ListField):
+    """A repeated field, one comma-separated value, or a JSON list: what form encoders make of a list."""
+
+    child = serializers.CharField(max_length=64, trim_whitespace=False, validators=[customer_id_validator])
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if isinstance(data, list) and all(isinstance(each, str) for each in data):
+            if len(data) == 1 and data[0].lstrip().startswith("["):
+                try:
+                    data = json.loads(data[0])
+                except (ValueError, RecursionError):
+                    raise serializers.ValidationError("Not a JSON list.") from None
+            else:
+                data = [name.strip() for each in data for name in each.split(",")]
+        return super().to_internal_value(data)
+
+
+class IdentifySerializer(StrictSerializer):
+    """A call whose caller is not known."""
+
+    audio = AudioField(help_text=AUDIO_HELP)
+    candidates = CandidateList(
+        required=False,
+        default=None,
+        min_length=1,
+        max_length=1000,
+        help_text="Compare with these customers only. Those who are not enrolled are left out.",
+    )
+    max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
+
+
+class ScoringModel(serializers.Serializer):
+    version = serializers.CharField(source="model_version")
+    calibration_version = serializers.CharField()
+    fingerprint = serializers.CharField(source="model_fingerprint")
+
+
+class Candidate(serializers.Serializer):
+    customer_id = serializers.CharField()
+    probability = serializers.FloatField()
+    log_likelihood_ratio = serializers.FloatField()
+    over_threshold = serializers.BooleanField()
+
+
+class DecisionBase(serializers.ModelSerializer):
+    decision_id = serializers.UUIDField(source="id")
+    reasons = serializers.ListField(
+        child=serializers.CharField(), help_text="Of INCONCLUSIVE: TOO_NOISY, CLIPPED, VOICEPRINT_STALE."
+    )
+    model = serializers.SerializerMethodField(help_text="What scored the call; null where it was not scored.")
+    fallback_required = serializers.SerializerMethodField(
+        help_text="Ask for another factor instead. Voice is never the sole factor, whatever the decision."
+    )
+
+    @extend_schema_field(ScoringModel(allow_null=True))
+    def get_model(self, decision: Decision) -> Any:
+        return ScoringModel(decision).data if decision.model_version else None
+
+    def get_fallback_required(self, decision: Decision) -> bool:
+        return decision.decision not in (Outcome.ACCEPT, Outcome.MATCH)
+
+
+class VerifyAnswer(DecisionBase):
+    """Probability and log-likelihood ratio come with ACCEPT and REJECT only."""
+
+    class Meta:
+        model = Decision
+        fields = (
+            "decision_id",
+            "customer_id",
+            "decision",
+            "reasons",
+            "probability",
+            "threshold",
+            "log_likelihood_ratio",
+            "speech_seconds",
+            "model",
+            "fallback_required",
+            "created_at",
+        )
+        read_only_fields = fields
+
+
+class IdentifyAnswer(DecisionBase):
+    """Every row is a verification trial of its own at the same threshold.
+
+    The more candidates, the likelier a stranger is over it for one of them: give few, or claim and verify.
+    """
+
+    match = serializers.SerializerMethodField(help_text="The best candidate over the threshold; null for no match.")
+    results = Candidate(source="candidates", many=True)
+
+    class Meta:
+        model = Decision
+        fields = (
+            "decision_id",
+            "decision",
+            "reasons",
+            "match",
+            "results",
+            "threshold",
+            "speech_seconds",
+            "model",
+            "fallback_required",
+            "created_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_match(self, decision: Decision) -> str | None:
+        return decision.customer_id or None
+
+
+class DecisionAnswer(DecisionBase):
+    """All that a decision rested on, for the reviewer."""
+
+    candidates = Candidate(many=True)
+
+    class Meta:
+        model = Decision
+        fields = (
+            "decision_id",
+            "kind",
+            "customer_id",
+            "decision",
+            "reasons",
+            "probability",
+            "threshold",
+            "log_likelihood_ratio",
+            "score",
+            "candidates",
+            "speech_seconds",
+            "snr_db",
+            "clipping_ratio",
+            "model",
+            "fallback_required",
+            "actor",
+            "request_id",
+            "scoring_milliseconds",
+            "created_at",
+        )
+        read_only_fields = fields

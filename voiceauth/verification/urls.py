@@ -1,0 +1,10 @@
+from django.urls import path
+
+from voiceauth.verification import apis
+
+urlpatterns = [
+    path("verify", apis.Verify.as_view(), name="verify"),
+    path("identify", apis.Identify.as_view(), name="identify"),
+    path("decisions", apis.DecisionList.as_view(), name="decisions"),
+    path("decisions/<uuid:decision_id>", apis.DecisionDetail.as_view(), name="decision"),
+]
