@@ -11,10 +11,11 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from mltraining import registry, runs, selectors, shutdown, training_process, training_settings
-from mltraining.errors import ModelUnchanged, TrainingFailed
+from mltraining.errors import TrainingFailed
 from mltraining.models import ModelVersion, TrainingRun
 from mltraining.patience import patiently
 from voiceauth.audit import SYSTEM, Actor
+from voiceauth.errors import DomainError
 
 from . import training_data
 from .models import Customer
@@ -60,7 +61,7 @@ def recover() -> None:
 
 def execute_training(run_id: uuid.UUID) -> None:
     """Carry a QUEUED run out, from the export to a registered candidate. Nothing where it is not ours to claim."""
-    training_data.sweep()
+    patiently(training_data.sweep)
     held = patiently(lambda: runs.claim(run_id))
     if held is None:
         return
@@ -70,7 +71,7 @@ def execute_training(run_id: uuid.UUID) -> None:
     except _Stopped as stopped:
         why = stopped.why
         patiently(lambda: attempt.settle(why))
-    except (TrainingFailed, ModelUnchanged) as failure:
+    except (TrainingFailed, DomainError) as failure:
         code, message = failure.code, str(failure)
         patiently(lambda: runs.fail(held, code=code, message=message))
     except Exception as error:
@@ -111,7 +112,7 @@ class _Attempt:
         self.beat_at = time.monotonic()
 
     def carry_out(self) -> None:
-        """Raises ``_Stopped``, ``TrainingFailed``, ``ModelUnchanged``."""
+        """Raises ``_Stopped``; ``TrainingFailed`` and ``DomainError`` are expected ends."""
         run = patiently(lambda: TrainingRun.objects.get(id=self.held.run_id))
         self.metrics = run.metrics
         config = training_settings.resolve(run.config)

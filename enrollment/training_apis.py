@@ -15,12 +15,14 @@ from voiceauth.api.permissions import allow
 from . import retraining
 
 
-@extend_schema(tags=["training"])
 class TrainingRuns(IdempotentCreate, TrainingRunList):
     """Training runs, the newest first; POST starts one."""
 
     @extend_schema(
-        operation_id="training_runs_create", request=TrainingRunRequest, responses={201: TrainingRunSerializer}
+        tags=["training"],
+        operation_id="training_runs_create",
+        request=TrainingRunRequest,
+        responses={201: TrainingRunSerializer},
     )
     def post(self, request: Request) -> Response:
         """Queue a retrain on the consented audio of the enrolled customers."""

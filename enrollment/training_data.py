@@ -10,7 +10,6 @@ One folder a run, ``VOICEAUTH_RUNS_DIR/<run id>`` (mode 0700)::
 Recordings and output (its class rows are voiceprints) go when the run ends; the log stays.
 """
 
-import contextlib
 import os
 import shutil
 import uuid
@@ -69,12 +68,13 @@ def forget_customer(customer: uuid.UUID) -> None:
 
 def sweep() -> None:
     """Remove the recordings and the output of runs that have ended, or that the database does not know."""
+    root = Path(settings.VOICEAUTH_RUNS_DIR)
+    folders = list(root.iterdir()) if root.is_dir() else []  # before the question: a run is there before its folder
     unfinished = {str(run) for run in unfinished_runs().values_list("id", flat=True)}
-    with contextlib.suppress(FileNotFoundError):
-        for folder in Path(settings.VOICEAUTH_RUNS_DIR).iterdir():
-            if folder.name not in unfinished:
-                shutil.rmtree(folder / "data", ignore_errors=True)
-                shutil.rmtree(folder / "output", ignore_errors=True)
+    for folder in folders:
+        if folder.name not in unfinished:
+            shutil.rmtree(folder / "data", ignore_errors=True)
+            shutil.rmtree(folder / "output", ignore_errors=True)
 
 
 def fold_of(position: int, clips: int) -> int:

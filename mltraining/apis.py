@@ -3,7 +3,7 @@
 import uuid
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,7 +30,7 @@ class ModelVersionFilter(StrictFilterSet):
         fields = ("state",)
 
 
-@extend_schema(tags=["training"], operation_id="training_runs_list")
+@extend_schema_view(get=extend_schema(tags=["training"], operation_id="training_runs_list"))
 class TrainingRunList(generics.ListAPIView):
     """Training runs, the newest first."""
 
@@ -63,7 +63,7 @@ class TrainingRunCancel(APIView):
         return Response(TrainingRunSerializer(run).data, status=202)
 
 
-@extend_schema(tags=["models"], operation_id="models_list")
+@extend_schema_view(get=extend_schema(tags=["models"], operation_id="models_list"))
 class ModelList(generics.ListAPIView):
     """Registered models, the newest first: candidates, the active one, the retired."""
 

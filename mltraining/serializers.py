@@ -25,6 +25,9 @@ class TrainingRunRequest(StrictSerializer):
 
 class TrainingRunSerializer(serializers.ModelSerializer):
     model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
+    metrics = serializers.ListField(child=serializers.DictField(), read_only=True, help_text="One object an epoch.")
+    config = serializers.DictField(read_only=True, help_text="The overrides that were asked for.")
+    resolved_config = serializers.DictField(read_only=True, help_text="What the run trains with.")
 
     class Meta:
         model = TrainingRun
@@ -54,6 +57,9 @@ class TrainingRunSerializer(serializers.ModelSerializer):
 
 
 class ModelVersionSerializer(serializers.ModelSerializer):
+    metrics = serializers.DictField(read_only=True, help_text="On the clips that training held out.")
+    config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
+
     class Meta:
         model = ModelVersion
         fields = (

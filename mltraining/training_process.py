@@ -22,15 +22,18 @@ from typing import IO, Any
 from django.conf import settings
 
 TICK_SECONDS = 0.5
-STOP_SECONDS = 2.0  # to stop by itself: whoever shuts us down waits little longer, and the last epoch is safe
+STOP_SECONDS = 1.5  # to stop by itself: whoever shuts us down waits little longer, and the last epoch is safe
 PR_SET_PDEATHSIG = 1
 STOPPED = 3  # the program's own exit status after SIGTERM
-REFUSED = 2  # configuration or data; its last line says what
+BUG = "internal_error"  # the program's own code for what it did not expect
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the program ended. ``stopped``: because we asked, or because something killed it."""
+    """How the program ended. ``stopped``: because we asked, or because something killed it.
+
+    ``code`` and ``message``: why configuration or data were refused. Without any of these, it hit a bug.
+    """
 
     succeeded: bool = False
     stopped: bool = False
@@ -97,9 +100,9 @@ def _follow(
         return Outcome(succeeded=True)
     if status < 0 or status == STOPPED:
         return Outcome(stopped=True)
-    code = str(last_error.get("code") or "training_error")
+    code = str(last_error.get("code") or BUG)  # not by the status: torchrun has its own
     message = str(last_error.get("message") or f"The training program ended with status {status}.")
-    return Outcome(code=code if status == REFUSED else "", message=message)
+    return Outcome(code="" if code == BUG else code, message=message)
 
 
 def _read(lines: IO[bytes], events: "queue.SimpleQueue[dict[str, Any] | None]") -> None:

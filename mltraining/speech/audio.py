@@ -286,9 +286,7 @@ def _declared_share(data: bytes, demuxer: str) -> float:
             share = max(1.0, size / max(1, len(data) - at))
         elif size > len(data) - at:
             raise AudioError("truncated_audio")
-        at += size
-        if size % 2 and data[at : at + 1] == b"\0":  # a byte that fills up to an even address, where it was written
-            at += 1
+        at += size + (size % 2 if demuxer != "caf" else 0)  # to an even address
     return share
 
 

@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
     for noisy in ("httpx", "httpcore", "huggingface_hub", "timm", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # On cores shared with other processes OpenMP's spinning threads starve one another: 7 times the CPU time was seen.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["score"]:
         from mltraining.speech import score

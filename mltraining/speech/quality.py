@@ -79,9 +79,7 @@ def _probabilities(samples: np.ndarray) -> np.ndarray:
     blocks = []
     for first in range(0, count, BLOCK_FRAMES):
         block = np.ascontiguousarray(frames[first : first + BLOCK_FRAMES])
-        values, hidden, cell = _detector().run(
-            ["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell}
-        )
+        values, hidden, cell = _detector().run(["speech_probs", "hn", "cn"], {"input": block, "h": hidden, "c": cell})
         blocks.append(values.reshape(-1))
     return np.concatenate(blocks)
 

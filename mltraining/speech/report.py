@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch.nn import functional as F
 
 from mltraining.speech.features import LogMel
 from mltraining.speech.metrics import area_under_curve, equal_error_rate, operating_points
@@ -92,7 +91,9 @@ def integrated_gradients(network: SpeakerNetwork, logmel: torch.Tensor, label: i
         total += gradient
     evidence = total / GRADIENT_STEPS * (logmel - baseline)
     rows, frames = SMOOTHING
-    smooth = F.avg_pool2d(evidence, SMOOTHING, stride=1, padding=(rows // 2, frames // 2), count_include_pad=False)
+    smooth = torch.nn.functional.avg_pool2d(
+        evidence, SMOOTHING, stride=1, padding=(rows // 2, frames // 2), count_include_pad=False
+    )
     return smooth[0, 0].detach().cpu().numpy()
 
 

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit = pipeline.config.prediction.max_inference_chunk_seconds
         voiceprint = _voiceprint(pipeline, [read(path) for path in options.against])
     except (PipelineError, AudioError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return REFUSED
     status = DONE
     for path in options.audio:
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (AudioError, OSError) as error:
             status = REFUSED
             result["error"] = {"code": getattr(error, "code", "unreadable_file"), "message": str(error)}
-        print(json.dumps(result), flush=True)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
     return status
 
 

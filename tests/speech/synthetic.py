@@ -59,7 +59,7 @@ def voice(speaker: int, *, seconds: float = 3.0, sample_rate: int = 16_000, take
     widths, shifts = own.uniform(0.8, 1.5, size=4), own.uniform(0.93, 1.07, size=4)
     words = np.random.default_rng([speaker, take, 11])
 
-    count = int(round(seconds * sample_rate))
+    count = round(seconds * sample_rate)
     time = np.arange(count) / sample_rate
     starts = np.cumsum(words.uniform(0.16, 0.28, size=int(seconds / 0.16) + 2))
     targets = VOWELS[words.integers(len(VOWELS), size=len(starts))] * tract * shifts
@@ -89,25 +89,19 @@ def encode(samples: np.ndarray, name: str = "wav", *, source_rate: int = 16_000)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_name) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
-        stream.codec_context.layout = layout
-        stream.codec_context.format = stream.codec_context.codec.audio_formats[0]
+        context = stream.codec_context
+        assert isinstance(context, av.AudioCodecContext)
+        context.layout = layout
+        context.format = (context.codec.audio_formats or [])[0]
+        context.open()
+        resampler = av.AudioResampler(
+            format=context.format, layout=layout, rate=rate, frame_size=context.frame_size or 1024
+        )
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
         frame.sample_rate = source_rate
-        for packet in _packets(stream, frame):
-            container.mux(packet)
+        for piece in (*resampler.resample(frame), *resampler.resample(None), None):
+            container.mux(context.encode(piece))
     return buffer.getvalue()
-
-
-def _packets(stream, frame):
-    context = stream.codec_context
-    context.open()
-    resampler = av.AudioResampler(
-        format=context.format, layout=context.layout, rate=context.sample_rate, frame_size=context.frame_size or 1024
-    )
-    for piece in (frame, None):
-        for resampled in resampler.resample(piece):
-            yield from stream.encode(resampled)
-    yield from stream.encode(None)
 
 
 def wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:

@@ -27,6 +27,13 @@ def refusal(data: bytes, **options) -> str:
     return caught.value.code
 
 
+def outcome(data: bytes, **options) -> Waveform | str:
+    try:
+        return decode(data, **options)
+    except AudioError as error:
+        return error.code
+
+
 def float_wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:
     data = samples.astype("<f4").tobytes()
     header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 3, 1, sample_rate,
@@ -66,11 +73,15 @@ def test_a_wav_written_while_it_was_recorded_has_no_length_and_is_read_to_its_en
 
 
 def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end():
-    class Pipe(io.BytesIO):
-        def seekable(self):
-            return False
+    class Pipe:
+        """Takes writes and cannot seek, as a browser's recorder cannot."""
 
-        seek = tell = None
+        def __init__(self) -> None:
+            self.written = bytearray()
+
+        def write(self, data: bytes) -> int:
+            self.written += data
+            return len(data)
 
     pipe = Pipe()
     with av.open(pipe, "w", format="webm") as container:
@@ -78,9 +89,9 @@ def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end():
         frame = av.AudioFrame.from_ndarray(resample(VOICE, 16_000, 48_000)[None], format="flt", layout="mono")
         frame.sample_rate = 48_000
         container.mux(stream.encode(frame) + stream.encode(None))
-    data = pipe.getvalue()
-    with av.open(io.BytesIO(data)) as container:
-        assert container.duration is None
+    data = bytes(pipe.written)
+    with av.open(io.BytesIO(data)) as written:
+        assert written.duration is None
     assert decode(data).duration_seconds == pytest.approx(3.0, abs=0.05)
 
 
@@ -197,11 +208,10 @@ def test_metadata_that_claims_gigabytes_is_not_searched():
         assert refusal(whole[:place] + listed + whole[place:]) == "truncated_audio"
 
 
-def test_metadata_of_an_odd_size_is_passed_whether_or_not_it_is_filled_up():
+def test_metadata_of_an_odd_size_is_passed():
     whole = wav(VOICE)
-    for filler in (b"", b"\0"):
-        listed = b"LIST" + struct.pack("<I", 5) + b"INFOx" + filler
-        assert decode(whole[:36] + listed + whole[36:]).duration_seconds == pytest.approx(3.0)
+    listed = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
+    assert decode(whole[:36] + listed + whole[36:]).duration_seconds == pytest.approx(3.0)
 
 
 def test_a_file_of_countless_tiny_packets_is_a_bomb():
@@ -247,31 +257,26 @@ def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(name, edits
     reach = min(len(data), 300) if early else len(data)  # headers deserve their share of the damage
     for place, value in edits:
         data[min(int(place * reach), len(data) - 1)] = value
-    try:
-        waveform = decode(bytes(data[: max(1, int(keep * len(data)))]), max_seconds=10)
-    except AudioError as error:
-        assert error.code in audio.MESSAGES
+    found = outcome(bytes(data[: max(1, int(keep * len(data)))]), max_seconds=10)
+    if isinstance(found, str):
+        assert found in audio.MESSAGES
     else:
-        assert np.isfinite(waveform.samples).all()
-        assert np.abs(waveform.samples).max() <= 1
-        assert waveform.duration_seconds <= 10 + audio.LIMIT_SLACK_SECONDS + 1
+        assert np.isfinite(found.samples).all()
+        assert np.abs(found.samples).max() <= 1
+        assert found.duration_seconds <= 10 + audio.LIMIT_SLACK_SECONDS
 
 
 @settings(max_examples=100, deadline=None)
 @given(head=st.sampled_from([b"", b"RIFF\0\0\0\0WAVEfmt ", b"OggS", *audio.MAGIC]), tail=st.binary(max_size=400))
 def test_any_bytes_give_audio_or_an_audio_error(head, tail):
-    try:
-        decode(head + tail)
-    except AudioError as error:
-        assert error.code in audio.MESSAGES
+    found = outcome(head + tail)
+    assert isinstance(found, Waveform) or found in audio.MESSAGES
 
 
 def test_threads_decode_side_by_side_to_the_same_samples():
     expected = decode(ENCODED["ogg_opus"]).samples
     found: list[np.ndarray] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(decode(ENCODED["ogg_opus"]).samples)) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(decode(ENCODED["ogg_opus"]).samples)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -36,8 +36,10 @@ def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = 
         config=described.pop("config", config),
         classes=CLASSES,
         class_rows=rows if head else None,
-        **{"calibration": Calibration.of(16, -8, 0.3), "threshold": 0.5, "metrics": {"eer": 0.1}, "data_hash": "d"}
-        | described,
+        calibration=described.pop("calibration", Calibration.of(16, -8, 0.3)),
+        threshold=described.pop("threshold", 0.5),
+        metrics={"eer": 0.1},
+        data_hash="d",
     )
 
 
