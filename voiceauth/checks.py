@@ -13,13 +13,13 @@ LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", "testserver"}
 def configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if settings.DEBUG and settings.VOICEAUTH_TLS:
-        found.append(Error("VOICEAUTH_DEBUG shows internals to callers; never with VOICEAUTH_TLS.", id="voiceauth.E001"))
+        found.append(
+            Error("VOICEAUTH_DEBUG shows internals to callers; never with VOICEAUTH_TLS.", id="voiceauth.E001")
+        )
     if "*" in settings.ALLOWED_HOSTS and not settings.DEBUG:
         found.append(Error("VOICEAUTH_ALLOWED_HOSTS must name the hosts, not *.", id="voiceauth.E002"))
     if settings.SECRET_KEY == settings.VOICEAUTH_MASTER_KEY:
-        found.append(
-            Error("VOICEAUTH_SECRET_KEY and VOICEAUTH_MASTER_KEY must be two secrets.", id="voiceauth.E003")
-        )
+        found.append(Error("VOICEAUTH_SECRET_KEY and VOICEAUTH_MASTER_KEY must be two secrets.", id="voiceauth.E003"))
     if not settings.VOICEAUTH_TLS and not settings.DEBUG and set(settings.ALLOWED_HOSTS) - LOOPBACK:
         message = "Other hosts are allowed without VOICEAUTH_TLS: tokens and voices may travel unencrypted."
         found.append(Warning(message, id="voiceauth.W001"))

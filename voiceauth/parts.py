@@ -69,7 +69,7 @@ def training_part() -> Part:
     """Retrains and promotes, at a lower priority than the calls. Stopped in mid-run, the run goes on later."""
     return Part(
         "training",
-        _worker("training", "training", 1),
+        _worker("training", "training", 2),  # a promotion need not wait for a retrain; one retrain runs at a time
         environment={"VOICEAUTH_WORKER": "training"},
         stage=1,
         patience=3.0,

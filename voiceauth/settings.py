@@ -125,7 +125,7 @@ VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = env.number(
     "VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS", 20, minimum=1, maximum=600
 )
 VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS = env.number(
-    "VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS", 3, minimum=0.2, maximum=60
+    "VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS", 1, minimum=0.2, maximum=60
 )
 VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS = env.number("VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS", 1, minimum=0.2, maximum=60)
 VOICEAUTH_MIN_SNR_DB = env.number("VOICEAUTH_MIN_SNR_DB", 5, minimum=-20, maximum=60)
@@ -170,6 +170,8 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "voiceauth.api.schema.ApiSchema",
     "EXCEPTION_HANDLER": "voiceauth.api.exceptions.handle",
+    "DEFAULT_METADATA_CLASS": None,  # no OPTIONS: the OpenAPI document says more
+    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -184,6 +186,12 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "CustomerState": "enrollment.models.Customer.State",
+        "TrainingRunState": "mltraining.models.TrainingRun.State",
+        "ModelState": "mltraining.models.ModelVersion.State",
+        "PartStatus": ["ok", "unavailable"],
+    },
 }
 
 # --- the rest ---------------------------------------------------------------------------------

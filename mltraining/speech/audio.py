@@ -19,8 +19,10 @@ MAX_CHANNELS = 8
 SILENCE_PEAK = 1e-4  # -80 dBFS, after the direct current is taken off (silent A-law is a constant)
 # Below this many bytes a second no speech codec works: what is too long on so few bytes was built to expand.
 BOMB_BYTES_PER_SECOND = 50
-# On average; Opus goes down to 0.0025. Less was built to keep the decoder busy: a packet costs 30 us however small.
-MIN_PACKET_SECONDS = 0.001
+# A packet or frame, on average; Opus goes down to 0.0025. Less was built to keep the decoder busy: each costs 30 us.
+MIN_STEP_SECONDS = 0.001
+PROBE_BYTES = "1000000"  # searched for the streams' parameters; FFmpeg's own 5 MB take it over a second
+MAX_CHUNKS = 1000  # of metadata in a wav, aiff or caf
 LIMIT_SLACK_SECONDS = 0.1  # codecs pad the last frame
 SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.01  # below what the header declares: truncated
 
@@ -51,7 +53,7 @@ MESSAGES = {
     "audio_too_short": f"The audio is shorter than {MIN_SECONDS} seconds.",
     "silent_audio": "The audio is silent.",
     "invalid_samples": "The audio holds samples that are not numbers.",
-    "audio_bomb": "The audio expands to far more than a recording of its size holds.",
+    "audio_bomb": "The file is built to cost far more than a recording of its size does.",
 }
 
 
@@ -162,7 +164,12 @@ MAGIC = {
 
 def _decode(data: bytes, demuxer: str, max_seconds: float) -> Waveform:
     declared_share = _declared_share(data, demuxer)
-    options = {"codec_whitelist": CODECS, "protocol_whitelist": "none", **DEMUXER_OPTIONS.get(demuxer, {})}
+    options = {
+        "codec_whitelist": CODECS,
+        "protocol_whitelist": "none",
+        "probesize": PROBE_BYTES,
+        **DEMUXER_OPTIONS.get(demuxer, {}),
+    }
     with av.open(
         io.BytesIO(data), "r", format=demuxer, options=options, metadata_errors="ignore", io_open=_refuse
     ) as container:
@@ -214,21 +221,23 @@ def _frames(
     A packet that does not decode raises, save the first and the last of a stream of bare frames.
     """
     failed: av.FFmpegError | None = None
-    consumed, seconds = 0, 0.0
+    consumed, frames, seconds = 0, 0, 0.0
     for number, packet in enumerate(container.demux(stream)):
         if failed and packet.size:
             raise failed
-        if number >= 1000 and seconds < number * MIN_PACKET_SECONDS:
-            raise AudioError("audio_bomb")
         consumed += packet.size
         try:
             for frame in packet.decode():
+                frames += 1
                 seconds += frame.samples / max(frame.sample_rate, 1)
                 yield frame, consumed
         except av.FFmpegError as error:
             if demuxer not in BARE_FRAMES:
                 raise
             failed = error if number else None
+        steps = max(number, frames)
+        if steps >= 1000 and seconds < steps * MIN_STEP_SECONDS:
+            raise AudioError("audio_bomb")
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
@@ -276,8 +285,11 @@ def _declared_share(data: bytes, demuxer: str) -> float:
     if demuxer not in CHUNKED:
         return 1.0
     at, order, width, audio = CHUNKED[demuxer]
-    share = 1.0
+    share, chunks = 1.0, 0
     while at + 4 + width <= len(data):
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            raise AudioError("audio_bomb")
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 4 + width], order)
         at += 4 + width
         if name == audio:

@@ -30,7 +30,7 @@ def state(model: ModelVersion) -> str:
 
 
 def voiceprint(customer: Customer, model: ModelVersion) -> np.ndarray | None:
-    return voiceprints.voicemadeof(customer, model.fingerprint)
+    return voiceprints.voiceprint_of(customer, model.fingerprint)
 
 
 def test_the_first_promotion_needs_no_customers(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_first_promotion_needs_no_customers(tmp_path: Path) -> None:
     assert model.promotion_percent == 100
 
 
-def test_every_customer_has_a_voicemadeunder_the_promoted_model(tmp_path: Path) -> None:
+def test_every_customer_has_a_voiceprint_under_the_promoted_model(tmp_path: Path) -> None:
     customers = [enrolled(number, clips=2) for number in (1, 2)]
     first, second = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
     promote(first)
@@ -54,7 +54,7 @@ def test_every_customer_has_a_voicemadeunder_the_promoted_model(tmp_path: Path) 
         assert not np.allclose(old, new)
 
 
-def test_a_voicemadeis_made_of_the_embeddings_of_all_recordings(tmp_path: Path) -> None:
+def test_a_voiceprint_is_made_of_the_embeddings_of_all_recordings(tmp_path: Path) -> None:
     customer, model = enrolled(1, clips=3), register_untrained(tmp_path)
     promote(model)
     loaded = scorer.load(model.version)

@@ -176,7 +176,7 @@ def test_a_run_survives_a_restart_and_a_kill_of_its_worker_and_its_model_is_prom
     TrainingRun.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=2 * runs.LOST_SECONDS))
     with running_worker(tmp_path / "third.log", "training"):
         retraining.recover()
-        until(lambda: in_state(run, State.SUCCEEDED), seconds=120)
+        until(lambda: in_state(run, State.SUCCEEDED), seconds=300)
         assert (run.attempts, run.lost_workers) == (3, 1)
         assert [row["epoch"] for row in run.metrics] == list(range(1, epochs + 1))
         assert actions(run) == ["queued", "started", "requeued", "resumed", "requeued", "resumed", "succeeded"]

@@ -17,7 +17,7 @@ from django.db import connection
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, seconds: float = 60.0) -> T:
+def until(condition: Callable[[], T], *, seconds: float = 120.0) -> T:
     """The first true value of ``condition()``. Fails the test where there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

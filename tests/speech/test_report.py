@@ -93,7 +93,7 @@ def test_the_evidence_is_found_where_it_is():
             return logmel[:, 0, 20:25].sum(dim=(1, 2))[:, None]
 
     logmel = torch.rand(1, 1, 40, 60)
-    evidence = report.integrated_gradients(OneBand(), logmel, 0)  # type: ignore[arg-type]
+    evidence = report.integrated_gradients(OneBand(), logmel, 0)
     reach = report.SMOOTHING[0] // 2
     assert evidence.shape == (40, 60)
     assert np.abs(evidence[: 20 - reach]).max() == 0

@@ -25,9 +25,7 @@ class ClientExists(Conflict):
 
 
 @transaction.atomic
-def create_client(
-    *, name: str, role: str, actor: Actor, expires_in: timedelta | None = None
-) -> tuple[ApiClient, str]:
+def create_client(*, name: str, role: str, actor: Actor, expires_in: timedelta | None = None) -> tuple[ApiClient, str]:
     """A new client and its token, which is shown this once: only its hash is stored.
 
     Raises ``UnknownRole`` and ``ClientExists``.
@@ -38,9 +36,7 @@ def create_client(
     expires_at = timezone.now() + expires_in if expires_in is not None else None
     try:
         with transaction.atomic():
-            client = ApiClient.objects.create(
-                name=name, role=role, token_hash=token_hash(token), expires_at=expires_at
-            )
+            client = ApiClient.objects.create(name=name, role=role, token_hash=token_hash(token), expires_at=expires_at)
     except IntegrityError as error:
         raise ClientExists() from error
     record(

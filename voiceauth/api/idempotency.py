@@ -121,4 +121,4 @@ def _seal(stored: IdempotentAnswer, body: bytes) -> bytes:
 
 
 def _unseal(stored: IdempotentAnswer) -> bytes:
-    return vault.unseal(vault.derived_key("idempotent-answers"), stored.body, _context(stored))
+    return vault.unseal(vault.derived_key("idempotent-answers"), bytes(stored.body), _context(stored))

@@ -10,5 +10,6 @@ class RequestIdFilter(logging.Filter):
     """Adds ``request_id`` to every log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current.get()
+        # Django logs refusals with their request, after the middleware is done with it.
+        record.request_id = getattr(getattr(record, "request", None), "request_id", current.get())
         return True

@@ -40,7 +40,7 @@ class CappedMemoryUploadHandler(FileUploadHandler):
             file=self.file,
             field_name=self.field_name,
             name=self.file_name,
-            content_type=self.content_type,  # type: ignore[arg-type]
+            content_type=self.content_type,
             size=file_size,
             charset=self.charset,
             content_type_extra=self.content_type_extra,
@@ -54,5 +54,5 @@ class AudioField(serializers.FileField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_empty_file=True, **kwargs)
 
-    def to_internal_value(self, data: Any) -> bytes:  # type: ignore[override]
+    def to_internal_value(self, data: Any) -> bytes:
         return super().to_internal_value(data).read()

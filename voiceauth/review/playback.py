@@ -75,7 +75,7 @@ SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.wh
 
 def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> HttpResponse:
     """The audio that ``play`` unseals, for an ``<audio>`` element: typed by its first bytes, never cached."""
-    if not request.user.has_perm("review.play_audio"):  # type: ignore[union-attr]
+    if not request.user.has_perm("review.play_audio"):
         raise PermissionDenied
     try:
         audio = play(actor_of(request))

@@ -87,7 +87,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         return own + super().get_urls()
 
     def _perform(self, action: Action, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
-        if not (request.user.has_perm(action.permission) and self.has_view_permission(request)):  # type: ignore[union-attr]
+        if not (request.user.has_perm(action.permission) and self.has_view_permission(request)):
             raise PermissionDenied
         obj = None if object_id is None else self.get_object(request, unquote(object_id))
         if object_id is not None and obj is None:
@@ -144,7 +144,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
             }
             for action in self.operations
             if action.on_list == (obj is None)
-            and request.user.has_perm(action.permission)  # type: ignore[union-attr]
+            and request.user.has_perm(action.permission)
             and (obj is None or action.available(obj))
         ]
 

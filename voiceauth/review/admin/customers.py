@@ -34,7 +34,7 @@ class AudioSampleInline(ReadOnlyInline):
     may_play = False
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        self.may_play = request.user.has_perm("review.play_audio")  # type: ignore[union-attr]
+        self.may_play = request.user.has_perm("review.play_audio")
         return super().get_formset(request, obj, **kwargs)
 
     @admin.display(description="net speech")
@@ -85,8 +85,8 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="erase",
             label="Erase customer",
             permission="review.erase_customer",
-            question="Erase {object}? The customer, all recordings and all voiceprints are deleted, and copies in backups can "
-            "no longer be read. This cannot be undone. The audit trail keeps what was done.",
+            question="Erase {object}? The customer, all recordings and all voiceprints are deleted, and copies in "
+            "backups can no longer be read. This cannot be undone. The audit trail keeps what was done.",
             run=_erase,
             danger=True,
         )
@@ -117,7 +117,7 @@ class CustomerAdmin(ReadOnlyAdmin):
         return [
             (label, f"{reverse(f'admin:{app}_{model}_changelist')}?{query}")
             for label, app, model in pages
-            if request.user.has_perm(f"{app}.view_{model}")  # type: ignore[union-attr]
+            if request.user.has_perm(f"{app}.view_{model}")
         ]
 
     @admin.display(description="state", ordering="state")

@@ -61,7 +61,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         kept = CallAudio.objects.filter(decision=obj).only("expires_at").first()
-        allowed = request.user.has_perm("review.play_audio")  # type: ignore[union-attr]
+        allowed = request.user.has_perm("review.play_audio")
         source = reverse("admin:verification_decision_audio", args=[obj.pk]) if kept and allowed else ""
         return {"title": f"{obj.get_kind_display()} · {obj.decision}", "kept_audio": kept, "audio_source": source}
 
