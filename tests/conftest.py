@@ -8,15 +8,22 @@ from tests import servers
 servers.start()  # before pytest-django reads the settings
 os.environ["DJANGO_SETTINGS_MODULE"] = "voiceauth.settings"
 
+import django
+
+django.setup()  # the conftests of the folders import models
+
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
-if TYPE_CHECKING:
-    from tests.mltraining.workers import Worker
+from mltraining import scoring_client
+from tests.factories import api_client
+from tests.mltraining.workers import Worker, running_worker, until
+from voiceauth.errors import ScoringUnavailable
 
 # isort: on
 
@@ -24,8 +31,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True, scope="session")
 def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
     """``transactional_db`` empties every table; only here may the trail's guard step aside."""
-    from django.db import connection
-
     operations = type(connection.ops)
     original = operations.execute_sql_flush
 
@@ -48,42 +53,32 @@ def anonymous() -> APIClient:
 
 @pytest.fixture
 def teller(db: None) -> APIClient:
-    from tests.factories import api_client
-
     return api_client("teller")
 
 
 @pytest.fixture
 def ivr(db: None) -> APIClient:
-    from tests.factories import api_client
-
     return api_client("ivr")
 
 
 @pytest.fixture
 def reviewer(db: None) -> APIClient:
-    from tests.factories import api_client
-
     return api_client("reviewer")
 
 
 @pytest.fixture
 def admin(db: None) -> APIClient:
-    from tests.factories import api_client
-
     return api_client("admin")
 
 
 @pytest.fixture(scope="session")
 def celery_worker_process(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Worker"]:
+) -> Iterator[Worker]:
     """A real Celery worker on the queues ``scoring`` and ``maintenance``, bound to the test database.
 
     Use it with ``transactional_db``: the worker sees only what is committed.
     """
-    from tests.mltraining.workers import running_worker, until
-
     log = tmp_path_factory.mktemp("shared-worker") / "worker.log"
     with django_db_blocker.unblock(), running_worker(log, "scoring,maintenance") as worker:
         until(_a_worker_answers)
@@ -92,9 +87,6 @@ def celery_worker_process(
 
 
 def _a_worker_answers() -> bool:
-    from mltraining import scoring_client
-    from voiceauth.errors import ScoringUnavailable
-
     try:
         scoring_client.call("mltraining.ping", {}, deadline_seconds=2)
     except ScoringUnavailable:
@@ -116,4 +108,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report = yield
     if report.when == "call" and report.failed:
         item.failed_report = report
+    if os.environ.get("CI") and report.skipped and "is missing" in str(report.longrepr):
+        report.outcome = "failed"  # real speech and the reference configuration are at hand in CI
+        report.longrepr = f"in CI this may not be skipped: {report.longrepr}"
     return report

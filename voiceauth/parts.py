@@ -48,7 +48,7 @@ def redis_part() -> tuple[Part, str]:
 
 def web_part() -> Part:
     options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
-    options += ["--graceful-timeout", "8", "--no-control-socket", "--bind", bind_address()]
+    options += ["--keep-alive", "30", "--graceful-timeout", "8", "--no-control-socket", "--bind", bind_address()]
     return Part("web", [PYTHON, "-m", "gunicorn", *options, "voiceauth.wsgi:application"], stage=0)
 
 
@@ -98,7 +98,9 @@ def _worker(name: str, queues: str, processes: int) -> Sequence[str]:
 
 
 def _threads(number: int) -> dict[str, str]:
-    return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(number)}
+    """OpenMP of one process. Threads that spin while they wait would take the cores from their neighbours."""
+    wanted = {"OMP_NUM_THREADS": str(number), "OMP_WAIT_POLICY": "PASSIVE"}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def _cores() -> int:

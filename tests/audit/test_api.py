@@ -53,6 +53,11 @@ def test_a_span_of_time_picks_events(reviewer, events):
     assert reviewer.get(PATH, span).json()["count"] == 3
 
 
+def test_a_moment_may_carry_an_offset_that_postgresql_does_not_read(reviewer, events):
+    assert reviewer.get(PATH, {"occurred_after": "2000-01-02T12:23:30-18:55"}).json()["count"] == 3
+    assert reviewer.get(PATH, {"occurred_after": "0001-01-01T00:00:00+18:55"}).status_code == 400
+
+
 @pytest.mark.parametrize(
     "query", [{"customer": "c1"}, {"occurred_after": "yesterday"}, {"outcome": "perhaps"}], ids=str
 )

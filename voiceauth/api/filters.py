@@ -1,11 +1,28 @@
 """Filters of lists."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 
 PAGE_PARAMETERS = {"page", "page_size"}
+
+
+class MomentField(IsoDateTimeField):
+    """A moment in UTC: PostgreSQL reads no offset beyond ±15:59, which ISO 8601 may carry."""
+
+    def clean(self, value: Any) -> datetime | None:
+        moment = super().clean(value)
+        try:
+            return moment.astimezone(UTC) if moment else None
+        except OverflowError as error:
+            raise ValidationError("Out of range.", code="invalid") from error
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    field_class = MomentField
 
 
 class StrictFilterSet(filters.FilterSet):

@@ -63,7 +63,13 @@ class ApiSchema(AutoSchema):
         for status in sorted(statuses):
             error = {"description": DESCRIPTIONS[status], "content": {"application/json": {"schema": envelope}}}
             responses.setdefault(str(status), error)
+        responses["414"] = {
+            "description": "The address is too long.",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
         for status, response in responses.items():
+            if status == "414":
+                continue  # the web server's own answer: it never reaches us
             headers = response.setdefault("headers", {})
             headers["X-Request-ID"] = {"schema": {"type": "string"}, "description": "In the log and in the trail."}
             if status == "503":

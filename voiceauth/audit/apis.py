@@ -1,10 +1,9 @@
 from typing import Any
 
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
-from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.api.permissions import allow
 
 from . import selectors
@@ -12,8 +11,8 @@ from .models import AuditEvent
 
 
 class AuditEventFilter(StrictFilterSet):
-    occurred_after = filters.IsoDateTimeFilter("occurred_at", "gte")
-    occurred_before = filters.IsoDateTimeFilter("occurred_at", "lt")
+    occurred_after = MomentFilter("occurred_at", "gte")
+    occurred_before = MomentFilter("occurred_at", "lt")
 
     class Meta:
         model = AuditEvent

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, parsers
 from rest_framework.request import Request
@@ -11,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from voiceauth.api import actor_of
-from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.api.idempotency import IdempotentCreate
 from voiceauth.api.permissions import allow
 from voiceauth.verification import selectors, services
@@ -54,8 +53,8 @@ class Identify(IdempotentCreate, APIView):
 
 
 class DecisionFilter(StrictFilterSet):
-    created_after = filters.IsoDateTimeFilter("created_at", "gte")
-    created_before = filters.IsoDateTimeFilter("created_at", "lt")
+    created_after = MomentFilter("created_at", "gte")
+    created_before = MomentFilter("created_at", "lt")
 
     class Meta:
         model = Decision
