@@ -70,7 +70,7 @@ def training_part() -> Part:
     return Part(
         "training",
         _worker("training", "training", 2),  # a promotion need not wait for a retrain; one retrain runs at a time
-        environment={"VOICEAUTH_WORKER": "training"},
+        environment={"VOICEAUTH_WORKER": "training"} | _threads(_cores()),
         stage=1,
         patience=3.0,
         last_signal=signal.SIGQUIT,
