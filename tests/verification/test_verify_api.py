@@ -114,7 +114,7 @@ def test_a_blocked_speaker_is_not_scored(ivr: APIClient, worker: StandInWorker, 
 @pytest.mark.parametrize(
     ("measured", "decision", "reasons"),
     [
-        ({"speech_seconds": 1.0}, "NOT_ENOUGH_SPEECH", []),
+        ({"speech_seconds": 0.9}, "NOT_ENOUGH_SPEECH", []),
         ({"snr_db": 0.5}, "INCONCLUSIVE", ["TOO_NOISY"]),
         ({"snr_db": 0.5, "clipping_ratio": 0.4}, "INCONCLUSIVE", ["TOO_NOISY", "CLIPPED"]),
     ],
