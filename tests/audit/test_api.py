@@ -59,7 +59,15 @@ def test_a_moment_may_carry_an_offset_that_postgresql_does_not_read(reviewer, ev
 
 
 @pytest.mark.parametrize(
-    "query", [{"customer": "c1"}, {"occurred_after": "yesterday"}, {"outcome": "perhaps"}], ids=str
+    "query",
+    [
+        {"customer": "c1"},
+        {"occurred_after": "yesterday"},
+        {"outcome": "perhaps"},
+        {"occurred_before": ""},
+        {"actor": ""},
+    ],
+    ids=str,
 )
 def test_unknown_filters_and_values_are_refused_by_name(reviewer, query):
     response = reviewer.get(PATH, query)
@@ -72,6 +80,13 @@ def test_pages_are_limited(reviewer, events):
     assert (first["count"], len(first["results"])) == (3, 2)
     assert len(reviewer.get(PATH, {"page_size": 2, "page": 2}).json()["results"]) == 1
     assert reviewer.get(PATH, {"page": 99}).status_code == 404
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "201", "00501", "null", "", "1.5", "٣"])
+def test_a_page_size_that_is_none_is_refused_by_name(reviewer, size):
+    response = reviewer.get(PATH, {"page_size": size})
+    assert response.status_code == 400
+    assert set(response.json()["error"]["data"]["fields"]) == {"page_size"}
 
 
 def test_a_page_costs_a_fixed_number_of_queries(reviewer, events, django_assert_num_queries):

@@ -103,7 +103,7 @@ def test_bad_bytes_of_every_kind_get_their_own_answer_and_leave_nothing(
         assert [(each.status_code, error_code(each)) for each in answers] == [(status, code)] * 3
     assert before == (Decision.objects.count(), CallAudio.objects.count(), AudioSample.objects.count())
 
-    short = post_audio(ivr, "verify", synthetic.wav(synthetic.voice(0, seconds=1.5)), customer_id="ann")
+    short = post_audio(ivr, "verify", synthetic.wav(synthetic.voice(0, seconds=0.8)), customer_id="ann")
     assert (short.status_code, short.json()["decision"]) == (200, "NOT_ENOUGH_SPEECH")
 
 

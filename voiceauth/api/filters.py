@@ -26,15 +26,18 @@ class MomentFilter(filters.IsoDateTimeFilter):
 
 
 class StrictFilterSet(filters.FilterSet):
-    """Refuses query parameters that it does not know: a misspelt filter must not answer with everything."""
+    """Refuses unknown and empty query parameters: a misspelt filter must not answer with everything."""
 
     def get_form_class(self) -> Any:
         known = set(self.filters) | PAGE_PARAMETERS
 
         class StrictForm(super().get_form_class()):  # type: ignore[misc]
             def clean(form) -> Any:
-                for name in sorted(set(form.data) - known):
-                    form.errors[name] = form.error_class([ValidationError("Unknown filter.", code="unknown_filter")])
+                for name, value in sorted(form.data.items()):
+                    if name not in known:
+                        form.errors[name] = form.error_class([ValidationError("Unknown filter.", code="unknown")])
+                    elif value == "":
+                        form.errors[name] = form.error_class([ValidationError("Empty filter.", code="empty")])
                 return super().clean()
 
         return StrictForm
