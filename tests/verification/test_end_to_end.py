@@ -153,7 +153,7 @@ def score_trials(folder: Path, **options: Any) -> Any:
     for name, audio in {
         "ann.wav": ANN,
         "bob.wav": BOB,
-        "short.wav": synthetic.wav(synthetic.voice(0, seconds=1.5)),
+        "short.wav": synthetic.wav(synthetic.voice(0, seconds=0.8)),
         "junk.wav": b"no sound",
     }.items():
         (folder / name).write_bytes(audio)

@@ -1,0 +1,47 @@
+"""Schemathesis against the live service: no 5xx, no answer outside the OpenAPI document.
+
+``st run`` by hand with a larger ``--max-examples`` finds more; this keeps the contract from rotting.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from tests.customers import consenting_customer
+from tests.factories import api_client
+from tests.mltraining.workers import running_worker
+from tests.tiny_model import put_into_service, register_tiny_model
+
+# Each part of the API as the client that uses it.
+PARTS = {"teller": "customers", "ivr": "verify|identify", "reviewer": "decisions|audit", "admin": "models|training"}
+
+# A valid request may still meet a state that refuses it; tokens and headers have tests of their own.
+LEFT_OUT = "positive_data_acceptance,ignored_auth,missing_required_header"
+
+
+def test_no_answer_of_the_live_service_is_outside_its_openapi_document(
+    transactional_db: None, live_server: LiveServer, tmp_path: Path, settings: Settings
+) -> None:
+    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    settings.VOICEAUTH_SCORING_DEADLINE_SECONDS = 30  # the machine that tests may be busy
+    settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 30
+    put_into_service(register_tiny_model(tmp_path))
+    consenting_customer("ann")
+    with running_worker(tmp_path / "scoring.log", "scoring"):
+        for role, paths in PARTS.items():
+            run = _schemathesis(f"{live_server.url}/api/schema", paths, api_client(role).token, tmp_path)
+            if run.returncode != 0:
+                pytest.fail(f"as {role}:\n{run.stdout[-8000:]}{run.stderr[-2000:]}")
+
+
+def _schemathesis(url: str, paths: str, token: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", url, "--no-color"]
+    command += ["--max-examples", "2", "--phases", "coverage,fuzzing", "--exclude-checks", LEFT_OUT, "--seed", "1"]
+    command += ["--suppress-health-check", "all", "--continue-on-failure"]
+    command += ["--include-path-regex", f"^/api/v1/({paths})", "--header", f"Authorization: Bearer {token}"]
+    return subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=300)
