@@ -142,8 +142,13 @@ def test_a_reviewer_hears_the_call_and_is_recorded(
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}/admin/verification/decision/{decision.pk}/change/")
     assert not AuditEvent.objects.filter(action="decision.audio_played").exists()  # opening the page plays nothing
-    page.locator("audio").evaluate("player => player.play()")
-    page.wait_for_function("document.querySelector('audio').currentTime > 0")
+    page.locator("audio").evaluate(  # not wait_for_function: its polling needs eval, which the site's CSP forbids
+        """player => new Promise((heard, failed) => {
+            player.ontimeupdate = () => player.currentTime > 0 && heard();
+            player.onerror = failed;
+            player.play().catch(failed);
+        })"""
+    )
     assert AuditEvent.objects.filter(action="decision.audio_played", actor="user:rita").exists()
     assert page.complaints == []
 

@@ -1,3 +1,4 @@
+import threading
 import time
 from pathlib import Path
 
@@ -77,7 +78,12 @@ def test_pretrained_without_hub_or_file_stops_at_once_with_two_ways_out(monkeypa
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # refuses connections
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)  # where huggingface_hub waits between its retries
+    sleep, ours = time.sleep, threading.get_ident()
+
+    def note(seconds: float) -> None:  # where huggingface_hub waits between its retries; other threads may sleep
+        slept.append(seconds) if threading.get_ident() == ours else sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", note)
     with pytest.raises(ConfigError, match="architecture.weights_file=FILE.*architecture.pretrained=false"):
         network.build(config(architecture={"pretrained": True}), 3)
     assert not slept
