@@ -1,20 +1,30 @@
 """Putting a model into service: every voiceprint is made anew under it first, then one step switches.
 
+Where there is a frozen set of trials, a candidate must first beat the model in service on it.
 Embeddings of two models cannot be compared, so the model in service stays until the last voiceprint of the
 next one is there. Whatever is done already is not done again: a promotion resumes, and the way back to the
 model retired last is instant, because its voiceprints are kept.
 """
 
+import json
 import logging
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Count
 
 from mltraining import registry, scorer, shutdown
-from mltraining.errors import InvalidAudio, ModelUnavailable
+from mltraining.errors import ChallengerNotBetter, FrozenSetUnusable, InvalidAudio, ModelUnavailable
+from mltraining.models import ModelVersion
 from mltraining.patience import patiently
 
 from . import selectors, voiceprints
@@ -26,10 +36,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
+BASE_MODEL = Path(registry.__file__).parent / "base_model"
 
 
 class _ShuttingDown(Exception):
     pass
+
+
+def install_base_model() -> ModelVersion | None:
+    """Register the model that ships, once; ``None`` where it is known. On a fresh install it is in service at once.
+
+    Where there are models or voices already it becomes a candidate, to be promoted like any other. Its exports for
+    ONNX Runtime are built here, in a process of their own: torch is needed for it, and the caller need not keep it.
+    """
+    described = json.loads((BASE_MODEL / "pipeline.json").read_text(encoding="utf-8"))
+    if ModelVersion.objects.filter(fingerprint=described["fingerprint"]).exists():
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "pipeline"
+        shutil.copytree(BASE_MODEL, folder)
+        subprocess.run(
+            [sys.executable, "-m", "mltraining.speech", "export-onnx", str(folder)],
+            cwd=settings.BASE_DIR,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        version = registry.install(pipeline=folder, charts=folder)
+    model = registry.register(version=version)
+    if ModelVersion.objects.exclude(version=version).exists() or AudioSample.objects.exists():
+        return model
+    return registry.put_first_in_service(version)
 
 
 def execute_promotion(version: str) -> None:
@@ -38,6 +74,7 @@ def execute_promotion(version: str) -> None:
         return
     try:
         model = patiently(lambda: scorer.load(version, device=_device()))
+        _beat_the_champion(model)
         unreadable: set[uuid.UUID] = set()
         while patiently(lambda: _missing(model.fingerprint, unreadable)):  # enrollment goes on meanwhile
             _embed_all(model, unreadable)
@@ -46,12 +83,47 @@ def execute_promotion(version: str) -> None:
         patiently(lambda: _switch(model, unreadable))
     except _ShuttingDown:
         patiently(lambda: registry.release_promotion(version))
-    except ModelUnavailable as error:
+    except (ModelUnavailable, ChallengerNotBetter, FrozenSetUnusable) as error:
         code = error.code
         patiently(lambda: registry.abort_promotion(version, code=code))
     except Exception:
         logger.exception("promotion of %s broke", version)
         patiently(lambda: registry.abort_promotion(version, code="internal_error"))
+
+
+def _beat_the_champion(model: "LoadedModel") -> None:
+    """Nothing where there is no frozen set or no champion, or the model was in service before: the way back is free.
+
+    Raises ``ChallengerNotBetter`` and ``FrozenSetUnusable`` unless the promotion is forced; ``ModelUnavailable``;
+    ``_ShuttingDown``. The verdict is kept with the model in any case.
+    """
+    folder: Path | None = settings.VOICEAUTH_FROZEN_SET_DIR
+    champion = patiently(lambda: registry.champion_of(model.version))
+    if folder is None or champion is None:
+        return
+    forced = patiently(lambda: ModelVersion.objects.values_list("promotion_forced", flat=True).get(pk=model.version))
+    from mltraining.speech import comparison, evaluate, noise
+    from mltraining.speech.audio import AudioError
+
+    beat = _heartbeat(model.version)
+    try:
+        groups = folder / "clips.parquet" if (folder / "clips.parquet").is_file() else None
+        data = evaluate.load(folder / "enrollment.csv", folder / "trials.csv", folder / "audio", groups, progress=beat)
+        noises = noise.load(folder / "noise", "evaluation") if (folder / "noise").is_dir() else []
+        conditions = evaluate.chosen_conditions(noisy=bool(noises))
+        against = patiently(lambda: scorer.load(champion, device=_device()))
+        before, after = (
+            evaluate.hear(each.pipeline, data, conditions, noises, progress=beat) for each in (against, model)
+        )
+        verdict = comparison.compare(data, before, after, progress=beat)
+    except (evaluate.EvaluationError, AudioError, OSError) as error:
+        logger.error("the frozen set %s cannot be scored: %s", folder, error)
+        if forced:
+            return
+        raise FrozenSetUnusable from error
+    patiently(lambda: registry.store_comparison(model.version, champion=champion, verdict=verdict.to_dict()))
+    if not verdict.better and not forced:
+        raise ChallengerNotBetter(reasons=verdict.reasons)
 
 
 @transaction.atomic
@@ -117,6 +189,21 @@ def _outdated(fingerprint: str) -> list[uuid.UUID]:
     prints = Voiceprint.objects.filter(model_fingerprint=fingerprint).values_list("customer", "sample_count")
     have = dict(prints)
     return [customer for customer, count in counts if have.get(customer) != count]
+
+
+def _heartbeat(version: str) -> Callable[[int, int], None]:
+    """Keeps the promotion ours while the frozen set is scored, at 0 %. What it gives raises ``_ShuttingDown``."""
+    beaten_at = 0.0
+
+    def beat(done: int, total: int) -> None:
+        nonlocal beaten_at
+        if shutdown.in_progress():
+            raise _ShuttingDown
+        if time.monotonic() - beaten_at > PROGRESS_SECONDS:
+            beaten_at = time.monotonic()
+            _save_progress(version, 0)
+
+    return beat
 
 
 def _save_progress(version: str, percent: float) -> None:

@@ -42,9 +42,12 @@ def request_scheduled_training() -> TrainingRun | None:
     return request_training(config={}, actor=SYSTEM)
 
 
-def request_promotion(*, version: str, actor: Actor) -> ModelVersion:
-    """Start to put a model into service. Raises ``ModelNotFound`` and ``PromotionInProgress``."""
-    return registry.begin_promotion(version=version, actor=actor)
+def request_promotion(*, version: str, actor: Actor, force: bool = False, reason: str = "") -> ModelVersion:
+    """Start to put a model into service; with ``force`` whatever the frozen set says, ``reason`` being audited.
+
+    Raises ``ModelNotFound`` and ``PromotionInProgress``.
+    """
+    return registry.begin_promotion(version=version, actor=actor, force=force, reason=reason)
 
 
 def forget_customer(customer: uuid.UUID) -> None:

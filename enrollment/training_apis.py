@@ -7,7 +7,12 @@ from rest_framework.views import APIView
 
 from mltraining.apis import TrainingRunList
 from mltraining.models import ModelVersion
-from mltraining.serializers import ModelVersionSerializer, TrainingRunRequest, TrainingRunSerializer
+from mltraining.serializers import (
+    ModelVersionSerializer,
+    PromotionRequest,
+    TrainingRunRequest,
+    TrainingRunSerializer,
+)
 from voiceauth.api import actor_of
 from voiceauth.api.idempotency import IdempotentCreate
 from voiceauth.api.permissions import allow
@@ -32,17 +37,24 @@ class TrainingRuns(IdempotentCreate, TrainingRunList):
         return Response(TrainingRunSerializer(run).data, status=201)
 
 
-@extend_schema(tags=["models"], request=None, responses={200: ModelVersionSerializer, 202: ModelVersionSerializer})
+@extend_schema(
+    tags=["models"],
+    request=PromotionRequest,
+    responses={200: ModelVersionSerializer, 202: ModelVersionSerializer},
+)
 class PromoteModel(APIView):
     """Put a model into service: every voiceprint is made anew under it, then one step switches.
 
     202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
-    Promoting a retired model is the way back.
+    Promoting a retired model is the way back. Where the server has a frozen set of trials, a candidate must beat the
+    active model on it, else its `promotion_error` is `challenger_not_better`; `force` promotes it nevertheless.
     """
 
     permission_classes = (allow("admin"),)
 
     def post(self, request: Request, version: str) -> Response:
-        model = retraining.request_promotion(version=version, actor=actor_of(request))
+        given = PromotionRequest(data=request.data)
+        given.is_valid(raise_exception=True)
+        model = retraining.request_promotion(version=version, actor=actor_of(request), **given.validated_data)
         status = 200 if model.state == ModelVersion.State.ACTIVE else 202
         return Response(ModelVersionSerializer(model).data, status=status)

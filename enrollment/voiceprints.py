@@ -7,6 +7,7 @@ last, everywhere), and hold the customer's row lock.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +18,15 @@ from enrollment import keys
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
 from mltraining.speech import scoring
 
-GalleryRows = Iterable[tuple[Customer, int, np.ndarray]]  # customer, revision, vector (d,)
+
+class KnownVoice(NamedTuple):
+    """A customer's voiceprint under one model: unit vector (d,) float32, and the net speech that it is the mean of."""
+
+    vector: np.ndarray
+    speech_seconds: float
+
+
+GalleryRows = Iterable[tuple[Customer, int, KnownVoice]]  # with the revision
 
 GALLERY_LOCK = 0x564F4943  # any constant of ours: one advisory lock for the whole gallery
 
@@ -69,10 +78,10 @@ def refresh_voiceprint(customer: Customer, fingerprint: str) -> Voiceprint | Non
     return voiceprint
 
 
-def voiceprint_of(customer: Customer, fingerprint: str) -> np.ndarray | None:
-    """The customer's voiceprint ``(d,)`` float32 under one model, or ``None``."""
+def voiceprint_of(customer: Customer, fingerprint: str) -> KnownVoice | None:
+    """The customer's voiceprint under one model, or ``None``."""
     row = Voiceprint.objects.filter(customer=customer, model_fingerprint=fingerprint).first()
-    return keys.unseal_voiceprint(customer, fingerprint, row.content) if row else None
+    return KnownVoice(keys.unseal_voiceprint(customer, fingerprint, row.content), row.speech_seconds) if row else None
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def gallery_revisions(fingerprint: str) -> dict[UUID, int]:
 
 
 def gallery_rows(fingerprint: str, *, after: int | None = None, customers: Iterable[UUID] | None = None) -> GalleryRows:
-    """Enrolled customers with the revision and the vector ``(d,)`` of their voiceprint under one model.
+    """Enrolled customers with the revision of their voiceprint under one model, and the voiceprint.
 
     Only those newer than the revision ``after``, or of the ``customers`` named.
     """
@@ -109,7 +118,8 @@ def gallery_rows(fingerprint: str, *, after: int | None = None, customers: Itera
     if customers is not None:
         rows = rows.filter(customer__in=list(customers))
     for row in rows.iterator(chunk_size=1000):
-        yield row.customer, row.revision, keys.unseal_voiceprint(row.customer, fingerprint, row.content)
+        vector = keys.unseal_voiceprint(row.customer, fingerprint, row.content)
+        yield row.customer, row.revision, KnownVoice(vector, row.speech_seconds)
 
 
 def _gallery(fingerprint: str):  # a QuerySet, whose generics mypy infers

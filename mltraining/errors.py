@@ -94,6 +94,20 @@ class PromotionInProgress(Conflict):
     message = "Another model is being promoted. Wait until it is done."
 
 
+class ChallengerNotBetter(Conflict):
+    """On the frozen set the model does not beat the one in service, or is worse somewhere. ``reasons`` say where."""
+
+    code = "challenger_not_better"
+    message = "The model is not better than the one in service on the frozen trials."
+
+
+class FrozenSetUnusable(Conflict):
+    """VOICEAUTH_FROZEN_SET_DIR holds no trials that can be scored."""
+
+    code = "frozen_set_unusable"
+    message = "The frozen trials cannot be scored."
+
+
 class RunNotFound(NotFound):
     code = "training_run_not_found"
     message = "There is no such training run."

@@ -12,7 +12,7 @@ class ModelVersion(models.Model):
 
         CANDIDATE -> PROMOTING -> ACTIVE -> RETIRED
         RETIRED   -> PROMOTING (the way back)
-        PROMOTING -> CANDIDATE or RETIRED where re-embedding fails (``promotion_error``)
+        PROMOTING -> CANDIDATE or RETIRED where re-embedding fails, or the frozen set refuses (``promotion_error``)
     """
 
     class State(models.TextChoices):
@@ -34,6 +34,7 @@ class ModelVersion(models.Model):
     promotion_percent = models.FloatField(default=0)
     promotion_error = models.CharField(max_length=64, blank=True)
     promotion_requested_by = models.CharField(max_length=128, blank=True)
+    promotion_forced = models.BooleanField(default=False)  # whatever the frozen set says
     promotion_heartbeat_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -45,6 +46,35 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return self.version
+
+
+class Calibration(models.Model):
+    """A calibration that was fitted for a registered model, and the threshold chosen on it.
+
+    A model without an active one is calibrated as its ``pipeline.json`` says. Rows are never changed but for
+    ``active``: they tell what a decision's ``calibration_version`` was.
+    """
+
+    model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="calibrations")
+    version = models.CharField(max_length=64)  # hash of the parameters, as decisions keep it
+    parameters = models.JSONField()  # slope, offset, prior, weights, version
+    threshold = models.FloatField()  # on the probability
+    target_far = models.FloatField()  # the false-accept rate asked for
+    target_trials = models.PositiveIntegerField()
+    impostor_trials = models.PositiveIntegerField()
+    source = models.CharField(max_length=500)  # which trials it was fitted on, for people
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=128)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["model"], condition=models.Q(active=True), name="one_active_calibration")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} {self.version}"
 
 
 class TrainingRun(models.Model):

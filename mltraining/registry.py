@@ -24,6 +24,8 @@ State = ModelVersion.State
 # What a model keeps of a training run. Its class rows are voiceprints and their names are customers:
 # they stay behind, and so does every chart that names a class.
 PIPELINE_FILES = ("encoder.safetensors", "pipeline.json")
+EXPORTS = ("encoder.onnx", "encoder-int8.onnx")  # for ONNX Runtime, where the run built them
+COHORT = "cohort.safetensors"  # of speakers who are no secret, where there is one
 CHARTS = ("losses.png", "roc.png", "score_histogram.png")
 
 
@@ -40,12 +42,14 @@ def charts_of(version: str) -> list[Path]:
 def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> str:
     """Copy a trained pipeline into the models' folder in one step (rename) and answer its new version.
 
-    Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), and
-    ``ModelUnchanged`` where it was installed this very second.
+    Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), or a cohort
+    was made of them, and ``ModelUnchanged`` where it was installed this very second.
     """
     text = (pipeline / "pipeline.json").read_text(encoding="utf-8")
     if any(word in text for word in private):
         raise ValueError("pipeline.json names a customer")
+    if private and (pipeline / COHORT).exists():
+        raise ValueError("a cohort of customers would keep their voiceprints")  # none could be forgotten
     version = f"{timezone.now():%Y%m%d-%H%M%S}-{json.loads(text)['fingerprint'][:6]}"
     folder = folder_of(version)
     if folder.exists():
@@ -53,8 +57,9 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
     incoming = folder.with_name(f".incoming-{version}")
     shutil.rmtree(incoming, ignore_errors=True)
     (incoming / "charts").mkdir(parents=True)
-    for name in PIPELINE_FILES:
-        shutil.copyfile(pipeline / name, incoming / name)
+    for name in (*PIPELINE_FILES, *EXPORTS, COHORT):
+        if name in PIPELINE_FILES or (pipeline / name).is_file():
+            shutil.copyfile(pipeline / name, incoming / name)
     for name in CHARTS:
         if (charts / name).is_file():
             shutil.copyfile(charts / name, incoming / "charts" / name)
@@ -87,11 +92,49 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
     return model
 
 
-def begin_promotion(*, version: str, actor: Actor) -> ModelVersion:
+def put_first_in_service(version: str) -> ModelVersion:
+    """CANDIDATE -> ACTIVE at once: no model was in service before, and there is no voice to embed under this one."""
+    with transaction.atomic():
+        model = ModelVersion.objects.select_for_update().get(version=version, state=State.CANDIDATE)
+        model.state, model.promotion_percent, model.activated_at = State.ACTIVE, 100, timezone.now()
+        model.save()
+        after = {"active": version}
+        _record("promoted", model, SYSTEM, before={"active": None}, after=after, threshold=model.threshold)
+    return model
+
+
+def store_evaluation(version: str, figures: dict[str, Any], *, actor: Actor = SYSTEM) -> None:
+    """Keep what an evaluation measured in the model's metrics, in place of an earlier one's."""
+    _add_metrics(version, "evaluation", figures, "evaluated", actor)
+
+
+def store_comparison(version: str, *, champion: str, verdict: dict[str, Any]) -> None:
+    """Keep what the frozen set said of the model beside the champion in its metrics, and the reasons in the trail."""
+    said = {"better": verdict["better"], "reasons": verdict["reasons"]}
+    _add_metrics(version, "comparison", {"champion": champion} | verdict, "compared", SYSTEM, champion=champion, **said)
+
+
+def _add_metrics(version: str, name: str, content: dict[str, Any], event: str, actor: Actor, **said: Any) -> None:
+    with transaction.atomic():
+        model = ModelVersion.objects.select_for_update().get(version=version)
+        model.metrics = model.metrics | {name: finite(content)}
+        model.save(update_fields=["metrics"])
+        _record(event, model, actor, said=said)
+
+
+def champion_of(version: str) -> str | None:
+    """The active model that ``version`` must beat. ``None``: there is none, or ``version`` was in service before."""
+    if ModelVersion.objects.filter(version=version, activated_at__isnull=False).exists():
+        return None
+    return ModelVersion.objects.filter(state=State.ACTIVE).values_list("version", flat=True).first()
+
+
+def begin_promotion(*, version: str, actor: Actor, force: bool = False, reason: str = "") -> ModelVersion:
     """CANDIDATE or RETIRED -> PROMOTING, and its message to the training queue once committed.
 
-    An ACTIVE model, or one that is being promoted, is answered as it is. Raises ``ModelNotFound``, and
-    ``PromotionInProgress`` while another model is being promoted.
+    With ``force`` whatever the frozen set says; ``reason``, for the trail, says why. An ACTIVE model, or one that is
+    being promoted, is answered as it is. Raises ``ModelNotFound``, and ``PromotionInProgress`` while another model is
+    being promoted.
     """
     try:
         with transaction.atomic():
@@ -104,8 +147,10 @@ def begin_promotion(*, version: str, actor: Actor) -> ModelVersion:
             model.state = State.PROMOTING
             model.promotion_percent, model.promotion_error = 0, ""
             model.promotion_requested_by, model.promotion_heartbeat_at = actor.name, None
+            model.promotion_forced = force
             model.save()
-            _record("promotion_requested", model, actor, before=before, after={"state": model.state})
+            said = {"force": True, "reason": reason} if force else {}
+            _record("promotion_requested", model, actor, said=said, before=before, after={"state": model.state})
             send_on_commit("enrollment.run_promotion", version)
     except IntegrityError as error:  # one_promotion
         raise PromotionInProgress from error
@@ -186,13 +231,13 @@ def recover_promotion() -> None:
         send_on_commit("enrollment.run_promotion", version)
 
 
-def _record(event: str, model: ModelVersion, actor: Actor, **fields: Any) -> None:
+def _record(event: str, model: ModelVersion, actor: Actor, said: dict[str, Any] | None = None, **fields: Any) -> None:
     data = {"requested_by": model.promotion_requested_by} if model.promotion_requested_by else {}
     record(
         action=f"model.{event}",
         actor=actor,
         target=f"model:{model.version}",
         model_version=model.version,
-        data=data,
+        data=data | (said or {}),
         **fields,
     )

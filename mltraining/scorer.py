@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -19,9 +19,9 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
-from . import registry
+from . import calibrations, registry
 from .errors import INVALID_AUDIO, InvalidAudio, ModelUnavailable
-from .models import ModelVersion
+from .models import Calibration, ModelVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,10 +80,16 @@ def active_model() -> LoadedModel | None:
 
 
 def load(version: str, device: str = "cpu") -> LoadedModel:
-    """The model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``."""
+    """The model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``.
+
+    Its calibration is the one in force now: asked for each time, so that a new one needs no restart.
+    """
+    calibration = calibrations.in_force(version)
     with _lock:
         if version not in _models:
             _models[version] = _read(version, device)
+        if calibration is not None:
+            _models[version] = _calibrated(_models[version], calibration)
         _models.move_to_end(version)
         while len(_models) > KEPT_MODELS:
             _models.popitem(last=False)
@@ -130,6 +136,20 @@ def _read(version: str, device: str) -> LoadedModel:
         raise ModelUnavailable(version=version)
     pipeline.embed(_noise())  # the first pass through a network costs far more than the later ones
     return LoadedModel(version, fingerprint, pipeline)
+
+
+def _calibrated(model: LoadedModel, by: Calibration) -> LoadedModel:
+    """Another object: who scores with ``model`` right now ends with the calibration and threshold they began with."""
+    from .speech import scoring
+
+    if (model.pipeline.calibration.version, model.pipeline.threshold) == (by.version, by.threshold):
+        return model
+    try:
+        calibration = scoring.Calibration.from_dict(by.parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        logger.error("calibration %s of model %s is damaged: %s", by.pk, model.version, error)
+        raise ModelUnavailable(version=model.version) from error
+    return replace(model, pipeline=model.pipeline.recalibrated(calibration, by.threshold))
 
 
 def _noise() -> "Waveform":

@@ -23,6 +23,15 @@ class TrainingRunRequest(StrictSerializer):
         return config
 
 
+class PromotionRequest(StrictSerializer):
+    force = serializers.BooleanField(
+        required=False, default=False, help_text="Promote whatever the frozen set says. The trail keeps that."
+    )
+    reason = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=200, help_text="Why it is forced, for the trail."
+    )
+
+
 class TrainingRunSerializer(serializers.ModelSerializer):
     model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
     metrics = serializers.ListField(child=serializers.DictField(), read_only=True, help_text="One object an epoch.")

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +21,9 @@ from enrollment.models import Consent, Customer
 from mltraining import scorer, scoring_client
 from mltraining.errors import NotAudio
 from mltraining.models import ModelVersion
-from mltraining.speech.scoring import Calibration
+from mltraining.speech.pipeline import ScoringPipeline
+from mltraining.speech.quality import Quality
+from mltraining.speech.scoring import Calibration, Cohort
 from voiceauth.api.clients import create_client
 from voiceauth.audit import Actor
 from voiceauth.verification import scoring
@@ -74,18 +76,28 @@ def enrolled_customer(customer_id: str) -> Customer:
 
 
 @dataclass
-class _Pipeline:
+class StandInPipeline:
+    """Scores and compares by the real pipeline's code; it holds no network."""
+
     dimensions: int = DIMENSIONS
     threshold: float = 0.5
     calibration: Calibration = field(
         default_factory=lambda: Calibration(slope=16.0, offset=-8.0, prior=0.5, version="c1")
     )
+    cohort: Cohort | None = None
+    score: ClassVar[Any] = ScoringPipeline.score
+    compare: ClassVar[Any] = ScoringPipeline.compare
 
 
 @dataclass
 class _Analysis:
     embedding: np.ndarray | None
     measured: dict[str, Any]
+
+    @property
+    def quality(self) -> Quality:
+        names = ("duration_seconds", "speech_seconds", "snr_db", "clipping_ratio")
+        return Quality(**{name: self.measured[name] for name in names})
 
     def report(self) -> dict[str, Any]:
         return self.measured
@@ -127,7 +139,7 @@ def _active_model() -> scorer.LoadedModel | None:
     row = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
     if row is None:
         return None
-    return scorer.LoadedModel(row.version, row.fingerprint, _Pipeline())
+    return scorer.LoadedModel(row.version, row.fingerprint, StandInPipeline())
 
 
 def _analyse(audio: bytes, model: scorer.LoadedModel | None) -> _Analysis:

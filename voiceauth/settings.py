@@ -141,6 +141,10 @@ VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")
 VOICEAUTH_MODELS_DIR = Path(env.text("VOICEAUTH_MODELS_DIR", str(STATE_DIR / "models"))).resolve()
 VOICEAUTH_RUNS_DIR = Path(env.text("VOICEAUTH_RUNS_DIR", str(STATE_DIR / "training-runs"))).resolve()
 
+# enrollment.csv, trials.csv, audio/; optional: clips.parquet, noise/. A candidate must beat the active model on it.
+_FROZEN_SET = env.text("VOICEAUTH_FROZEN_SET_DIR")
+VOICEAUTH_FROZEN_SET_DIR = Path(_FROZEN_SET).resolve() if _FROZEN_SET else None
+
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_HANDLERS = ["voiceauth.api.uploads.CappedMemoryUploadHandler"]
 

@@ -37,6 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mltraining.speech import score
 
         return score.main(arguments[1:])
+    if arguments[:1] == ["calibrate"]:
+        from mltraining.speech import calibrating
+
+        return calibrating.main(arguments[1:])
+    if arguments[:1] == ["export-onnx"]:
+        from mltraining.speech import exporting
+
+        return exporting.main(arguments[1:])
+    if arguments[:1] == ["evaluate"]:
+        from mltraining.speech import evaluate
+
+        return evaluate.main(arguments[1:])
     return _train(_parser().parse_args(arguments))
 
 
@@ -44,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech", description="Speaker recognition.")
     commands = parser.add_subparsers(required=True)
     commands.add_parser("score", help="score audio files with a scoring pipeline", add_help=False)
+    commands.add_parser("calibrate", help="fit a pipeline's calibration and threshold anew, on trials", add_help=False)
+    commands.add_parser("export-onnx", help="build a pipeline's ONNX exports and measure them", add_help=False)
 
+    commands.add_parser("evaluate", help="error rates on trials, by channel, duration, noise and group", add_help=False)
     train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
     train.add_argument("--config", required=True, type=Path, help="the training YAML")
     train.add_argument("--data-folder", help="instead of dataset.data_folder")

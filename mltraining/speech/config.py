@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-LOSSES = ("BCE", "CosineBCE")
+MARGIN_LOSSES = ("AAMSoftmax", "SphereFace2")
 
 
 class ConfigError(ValueError):
@@ -50,6 +50,14 @@ def _not_empty(value: Sequence[Any]) -> str | None:
     return None if value else "must not be empty"
 
 
+def _two_rising(value: Sequence[float]) -> str | None:
+    return None if len(value) == 2 and value[0] <= value[1] else "must be two numbers, the lower one first"
+
+
+def _speeds(value: Sequence[float]) -> str | None:
+    return None if all(0.5 <= speed <= 2 and speed != 1 for speed in value) else "must be between 0.5 and 2, not 1"
+
+
 def _refused(reason: str) -> Callable[[Any], str | None]:
     return lambda value: None if value in (None, "") else f"is refused: {reason}"
 
@@ -79,18 +87,28 @@ class Audio:
     mel_frequency_bins: int = checked(128, _at_least(1))
     minimum_frequency: float = checked(50.0, _at_least(0))
     sample_rate: int = checked(22050, _at_least(4000))
+    speech_only: bool = False  # pauses are cut out before training and before scoring
     spectrogram_normalization: Literal["No", "Mean", "Channel", "Spectrogram"] = "No"
+    stft_size: int = checked(0, _at_least(0))  # 0: stft_window_size; more pads each window with zeros
     stft_window_size: int = checked(2048, _at_least(16))
     training_chunk_seconds: float = checked(60.0, _positive)
 
 
 @dataclass(frozen=True)
 class Augmentation:
+    channel_probability: float = checked(0.0, _probability)
+    frequency_mask_rows: int = checked(0, _at_least(0))
     mix_audio: Literal["Disabled", "Mixup", "Cutmix"] = "Disabled"
     mix_concentration: float = checked(1.0, _positive)
     mix_iterations: int = checked(1, _at_least(1))
     mix_probability: float = checked(1.0, _probability)
     mix_target: Literal["Ratio", "Union"] = "Ratio"
+    noise_folder: str | None = None
+    noise_probability: float = checked(0.0, _probability)
+    noise_snr_db: tuple[float, ...] = checked((0.0, 20.0), _two_rising)
+    room_probability: float = checked(0.0, _probability)
+    speeds: tuple[float, ...] = checked((), _speeds)  # each makes every speaker another speaker
+    time_mask_frames: int = checked(0, _at_least(0))
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,8 @@ class Dataset:
     )
     data_sample: float = checked(1.0, _fraction)
     data_sample_choice: tuple[Literal["Train", "Validation"], ...] = ("Train", "Validation")
+    filter_column: str | None = None  # only the rows whose filter_column holds filter_value are read
+    filter_value: str | None = None
     fold_column: str = "fold"
     folds: tuple[str, ...] = ("0",)
     group_fold_column: str | None = "audio"
@@ -151,21 +171,35 @@ class Prediction:
 class Training:
     automatically_adjust_batch_size: bool = False
     batch_size: int = checked(32, _at_least(1))
+    build_onnx: bool = True  # exports for ONNX Runtime, beside the pipeline
     build_scoring_pipelines: bool = True
     calculate_train_metric: bool = False
+    crops_a_speaker: int = checked(1, _at_least(1))  # that stand next to each other in a batch, with crops_an_epoch
+    crops_an_epoch: int = checked(0, _at_least(0))  # 0: one of each clip; else drawn, balanced over speakers
     differential_learning_rate: float = checked(0.001, _at_least(0))
     differential_learning_rate_layers: tuple[str, ...] = ()
     drop_last_batch: bool = True
+    ema_decay: float = checked(0.0, _below_one)  # 0: the weights as the optimiser leaves them
     epochs: int = checked(5, _at_least(1))
     evaluation_epochs: int = checked(1, _at_least(1))
     grad_accumulation: int = checked(1, _at_least(1))
     gradient_clip: float = checked(0.0, _at_least(0))
+    half_precision_weights: bool = False  # in the scoring pipeline
+    keep_cohort: bool = False  # leave the speakers' means with the pipeline, for score normalisation
+    large_margin: float = checked(0.4, _below_one)
+    large_margin_chunk_seconds: float = checked(3.0, _positive)
+    large_margin_epochs: int = checked(0, _at_least(0))  # the last ones
     learning_rate: float = checked(0.001, _positive)
-    loss_function: Literal["BCE", "CosineBCE"] = "BCE"
+    loss_function: Literal["BCE", "CosineBCE", "AAMSoftmax", "SphereFace2"] = "BCE"
+    margin: float = checked(0.2, _below_one)
+    margin_warmup_epochs: float = checked(0.0, _at_least(0))
     optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    prototypical_scale: float = checked(16.0, _positive)
+    prototypical_weight: float = checked(0.0, _at_least(0))  # of the prototypical loss, beside loss_function
     run_interpretations: bool = True
     save_best_checkpoint: bool = False
     schedule: Literal["Cosine", "Linear", "Constant"] = "Cosine"
+    speaker_balance: float = checked(0.5, _probability)  # 0: as much as there is speech; 1: every speaker alike
     train_validation_data: bool = False
     warmup_epochs: float = checked(0.0, _at_least(0))
     weight_decay: float = checked(0.0, _at_least(0))
@@ -312,6 +346,26 @@ def _check_together(config: Config) -> None:
         raise ConfigError("dataset.validation_dataframe: is refused unless dataset.validation_strategy is custom")
     if dataset.validation_strategy == "kfold" and not dataset.folds:
         raise ConfigError("dataset.folds: must name the folds that are held out")
+    if (dataset.filter_column is None) != (dataset.filter_value is None):
+        raise ConfigError("dataset.filter_column: goes with dataset.filter_value")
+    if training.loss_function in MARGIN_LOSSES and config.augmentation.mix_audio != "Disabled":
+        raise ConfigError("augmentation.mix_audio: a margin belongs to one speaker; refused with a margin loss")
+    augmentation = config.augmentation
+    drawn = augmentation.speeds or augmentation.channel_probability
+    if (drawn or augmentation.noise_probability or augmentation.room_probability) and not training.crops_an_epoch:
+        raise ConfigError("training.crops_an_epoch: must be given with speeds, noise, rooms or the telephone channel")
+    if (augmentation.channel_probability or augmentation.noise_probability or augmentation.room_probability) and (
+        audio.sample_rate != 8000
+    ):
+        raise ConfigError("audio.sample_rate: noise, rooms and the telephone channel are simulated at 8000 Hz")
+    if training.crops_a_speaker > 1 and (not training.crops_an_epoch or training.batch_size % training.crops_a_speaker):
+        raise ConfigError("training.crops_a_speaker: needs training.crops_an_epoch and must divide training.batch_size")
+    if training.prototypical_weight and training.crops_a_speaker < 2:
+        raise ConfigError("training.prototypical_weight: needs training.crops_a_speaker of at least 2")
+    if training.large_margin_epochs > training.epochs:
+        raise ConfigError("training.large_margin_epochs: must not exceed training.epochs")
+    if audio.stft_size and audio.stft_size < audio.stft_window_size:
+        raise ConfigError("audio.stft_size: must be at least audio.stft_window_size")
     if training.warmup_epochs > training.epochs:
         raise ConfigError("training.warmup_epochs: must not exceed training.epochs")
 

@@ -1,16 +1,19 @@
 """Clips decoded once into memory, and the batches of random crops that training takes from them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mltraining.speech import audio
+from mltraining.speech import audio, quality
 from mltraining.speech.manifest import DataError, Manifest
 
+# One crop (n,) float32 and the generator of its random choices -> the crop as it arrives.
+Corrupt = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 MAX_CLIP_SECONDS = 3600  # a training file may be a whole recording
 
 
@@ -25,9 +28,15 @@ class Clips:
 
 
 def load(
-    manifest: Manifest, sample_rate: int, *, threads: int, skip_unreadable: bool, on_progress: Callable[[int], None]
+    manifest: Manifest,
+    sample_rate: int,
+    *,
+    threads: int,
+    skip_unreadable: bool,
+    speech_only: bool = False,
+    on_progress: Callable[[int], None],
 ) -> tuple[Manifest, Clips]:
-    """Decode and resample every clip. ``on_progress`` gets the count of clips done.
+    """Decode and resample every clip, without its pauses if ``speech_only``. ``on_progress`` gets the count done.
 
     Returns the manifest without the clips left out. Raises DataError undecodable_audio, which lists the clips,
     unless ``skip_unreadable``.
@@ -36,7 +45,7 @@ def load(
     failures: dict[int, str] = {}
     with ThreadPoolExecutor(max(1, threads)) as pool:
         paths = [manifest.data_folder / name for name in manifest.clips["audio"]]
-        for row, result in enumerate(pool.map(lambda path: _decode(path, sample_rate), paths)):
+        for row, result in enumerate(pool.map(lambda path: _decode(path, sample_rate, speech_only), paths)):
             if isinstance(result, str):
                 failures[row] = result
                 decoded.append(None)
@@ -69,7 +78,7 @@ def load(
     )
 
 
-def _decode(path: Path, sample_rate: int) -> tuple[np.ndarray, int, str] | str:
+def _decode(path: Path, sample_rate: int, speech_only: bool) -> tuple[np.ndarray, int, str] | str:
     """int16 samples, the source's rate and the file's SHA-256; or the code of what is wrong."""
     try:
         data = path.read_bytes()
@@ -78,9 +87,12 @@ def _decode(path: Path, sample_rate: int) -> tuple[np.ndarray, int, str] | str:
         return error.code
     except OSError:
         return "unreadable_file"
+    rate = _source_rate(data, waveform)
+    if speech_only:
+        waveform = quality.speech_only(waveform)
     samples = audio.resample(waveform.samples, waveform.sample_rate, sample_rate)
     pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
-    return pcm, _source_rate(data, waveform), hashlib.sha256(data).hexdigest()
+    return pcm, rate, hashlib.sha256(data).hexdigest()
 
 
 def _source_rate(data: bytes, waveform: audio.Waveform) -> int:
@@ -125,6 +137,96 @@ def epoch_batches(
             [crop(clips.samples[row], chunk, offset) for row, offset in zip(rows_here, offsets_here, strict=True)]
         )
         yield crops, labels[rows_here]
+
+
+def at_speeds(clips: Clips, rows: np.ndarray, speeds: Sequence[float]) -> list[dict[int, np.ndarray]]:
+    """The chosen clips at their own speed and at each of ``speeds`` (0.9: slower and lower), by their row.
+
+    Speed moves the pitch and the formants with it: to the network it is another speaker.
+    """
+    versions = [{int(row): clips.samples[row] for row in rows}]
+    for speed in speeds:
+        scaled = (_at_speed(clips.samples[row], speed) for row in rows)
+        versions.append(dict(zip((int(row) for row in rows), scaled, strict=True)))
+    return versions
+
+
+def _at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+    resampled = audio.resample(samples.astype(np.float32) / 32768, round(1000 * speed), 1000)
+    return np.clip(np.round(resampled * 32768), -32768, 32767).astype(np.int16)
+
+
+class BalancedCrops:
+    """Crops drawn over speakers: half of them at the clips' own speed, the others at one of ``speeds``.
+
+    Each ``crops_a_speaker`` neighbours are of one speaker. A speaker is drawn with a weight of (its seconds)^(1 - balance). A crop begins at a random place of one of the
+    speaker's clips and goes on in further ones until it is full: three words of one second make one crop of three.
+    Class index of speaker s at version v: s + v * speakers.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        clips: Clips,
+        *,
+        speeds: Sequence[float],
+        balance: float,
+        corrupt: Corrupt,
+        crops_a_speaker: int = 1,
+    ) -> None:
+        rows, labels = manifest.train, manifest.labels[manifest.train]
+        self.speakers = len(manifest.classes)
+        self.versions = at_speeds(clips, rows, speeds)
+        self.rows = [rows[labels == label] for label in range(self.speakers)]
+        seconds = np.array([clips.seconds[own].sum() for own in self.rows])
+        self.share = seconds ** (1 - balance) / (seconds ** (1 - balance)).sum()
+        self.lengths = [clips.seconds[own] / clips.seconds[own].sum() for own in self.rows]
+        self.corrupt = corrupt
+        self.crops_a_speaker = crops_a_speaker
+
+    @property
+    def classes(self) -> int:
+        return self.speakers * len(self.versions)
+
+    def batches(
+        self, *, crops: int, batch_size: int, length: int, seed: Sequence[int], threads: int, rank: int, world: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """An epoch of ``crops``: (batch, length) int16 and class indices (batch,). The same seed, the same epoch.
+
+        Crops are prepared in threads, two batches ahead. Of ``world`` processes each prepares its own share.
+        """
+        share = max(1, batch_size // world)
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            ahead: deque[list[Future[tuple[np.ndarray, int]]]] = deque()
+            for start in range(0, max(1, crops // batch_size) * batch_size, batch_size):
+                numbers = range(start + rank * share, start + (rank + 1) * share)
+                ahead.append([pool.submit(self._draw, length, seed, number) for number in numbers])
+                if len(ahead) > 2:
+                    yield _batch(ahead.popleft())
+            while ahead:
+                yield _batch(ahead.popleft())
+
+    def _draw(self, length: int, seed: Sequence[int], number: int) -> tuple[np.ndarray, int]:
+        shared = np.random.default_rng([*seed, number // self.crops_a_speaker, 0])
+        speaker = int(shared.choice(self.speakers, p=self.share))
+        changed = len(self.versions) > 1 and shared.random() < 0.5
+        version = int(shared.integers(1, len(self.versions))) if changed else 0
+        random = np.random.default_rng([*seed, number, 1])
+        pieces, missing = [], length
+        while missing > 0:
+            row = int(random.choice(self.rows[speaker], p=self.lengths[speaker]))
+            samples = self.versions[version][row]
+            start = int(random.integers(max(1, len(samples) - missing + 1)))
+            pieces.append(samples[start : start + missing])
+            missing -= len(pieces[-1])
+        crop = np.concatenate(pieces).astype(np.float32) / 32768
+        crop = np.clip(np.round(self.corrupt(crop, random) * 32768), -32768, 32767).astype(np.int16)
+        return crop, speaker + version * self.speakers
+
+
+def _batch(drawn: "list[Future[tuple[np.ndarray, int]]]") -> tuple[np.ndarray, np.ndarray]:
+    results = [future.result() for future in drawn]
+    return np.stack([crop for crop, _ in results]), np.array([label for _, label in results])
 
 
 def batches_an_epoch(clips: int, batch_size: int, drop_last: bool) -> int:

@@ -36,9 +36,10 @@ class LogMel(nn.Module):
         super().__init__()
         self.audio = audio
         self.maximum_frequency = top_frequency(audio, source_rate)
+        self.size = audio.stft_size or audio.stft_window_size
         filters = mel_filters(
             audio.sample_rate,
-            audio.stft_window_size,
+            self.size,
             audio.mel_frequency_bins,
             audio.minimum_frequency,
             self.maximum_frequency,
@@ -48,7 +49,7 @@ class LogMel(nn.Module):
             raise ConfigError(
                 f"audio.mel_frequency_bins: {empty} of {audio.mel_frequency_bins} rows would be empty between "
                 f"{audio.minimum_frequency:g} and {self.maximum_frequency:g} Hz; take fewer rows or a longer "
-                "audio.stft_window_size"
+                "audio.stft_window_size, or an audio.stft_size"
             )
         self.register_buffer("window", torch.hann_window(audio.stft_window_size), persistent=False)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
@@ -58,12 +59,13 @@ class LogMel(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         """samples: (batch, n) -> (batch, 1, mel, 1 + n // hop), float32."""
         samples = on_16_bit_grid(samples)
-        if samples.shape[-1] < self.audio.stft_window_size:  # reflection needs more than half a window
-            samples = tile(samples, self.audio.stft_window_size)
+        if samples.shape[-1] < self.size:  # reflection needs more than half of it
+            samples = tile(samples, self.size)
         spectrum = torch.stft(
             samples,
-            n_fft=self.audio.stft_window_size,
+            n_fft=self.size,
             hop_length=self.audio.hop_size,
+            win_length=self.audio.stft_window_size,
             window=self.window,
             center=True,
             pad_mode="reflect",
@@ -75,7 +77,7 @@ class LogMel(nn.Module):
 
     def frames(self, samples: int) -> int:
         """How many frames so many samples give."""
-        return 1 + max(samples, self.audio.stft_window_size) // self.audio.hop_size
+        return 1 + max(samples, self.size) // self.audio.hop_size
 
     def _normalize(self, logmel: Tensor) -> Tensor:
         match self.audio.spectrogram_normalization:

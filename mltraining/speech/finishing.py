@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mltraining.speech import evaluation, inference, pipeline, report, spectrograms
+from mltraining.speech import evaluation, exporting, inference, metrics, pipeline, report, spectrograms
 from mltraining.speech.config import Config
 from mltraining.speech.dataset import Clips
 from mltraining.speech.features import LogMel
 from mltraining.speech.manifest import Manifest
 from mltraining.speech.network import SpeakerNetwork
+from mltraining.speech.pipeline import ScoringPipeline
+from mltraining.speech.scoring import Cohort
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def finish(
         samples = [clips.samples[row] for row in rows]
         embeddings, logits = inference.run(network, features, samples, config, on_clip=embedded)
         assert logits is not None  # it was trained with its head
-        return embeddings, logits
+        return embeddings, logits[:, : len(manifest.classes)]  # further ones are the speakers at other speeds
 
     phase("evaluating", 88.0)
     train, held_out = manifest.train, manifest.validation
@@ -61,10 +63,14 @@ def finish(
     train_embeddings, _ = embed(train, 88.0, 93.0)
     rows = evaluation.voiceprints(train_embeddings, manifest.labels[train], clips.seconds[train], len(manifest.classes))
     embeddings, logits = embed(held_out, 93.0, 94.0)
-    cosines = embeddings @ rows.T  # (held-out clips, classes)
+    cosines = embeddings @ rows.T  # (held-out clips, classes); with a cohort, normalised by it
+    if config.training.keep_cohort:
+        cohort = Cohort(rows)
+        mean, deviation = cohort.statistics(embeddings)
+        cosines = cohort.normalise(cosines, cohort.statistics(rows), (mean[:, None], deviation[:, None]))
     calibration = evaluation.calibrate(cosines, truth, config)
     final = evaluation.open_set(cosines, truth, calibration, threshold)
-    cosine_head = config.training.loss_function == "CosineBCE"
+    cosine_head = config.training.loss_function != "BCE"
     probabilities = (
         calibration.probability(calibration.log_likelihood_ratio(cosines))
         if cosine_head
@@ -85,7 +91,18 @@ def finish(
             threshold=threshold,
             metrics=final,
             data_hash=clips.data_hash,
+            half=config.training.half_precision_weights,
+            cohort=rows if config.training.keep_cohort else None,
         )
+        if config.training.build_onnx:
+            phase("exporting", 95.0)
+
+            def eer(export: ScoringPipeline) -> float:
+                samples = [clips.samples[row] for row in held_out]
+                found, _ = inference.average(export.pooled, export.features, samples, config)
+                return metrics.equal_error_rate(*evaluation.trials(truth, found @ rows.T))
+
+            exporting.build(output / "pipeline", [clips.samples[row] for row in train], eer)
     write_metrics(output, history, final, config, manifest, clips)
     phase("reporting", 96.0)
     frame = pd.DataFrame(

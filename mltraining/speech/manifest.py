@@ -120,6 +120,10 @@ def _read_frame(dataset: Dataset, name: str) -> tuple[pd.DataFrame, pd.Series | 
         raw = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pyarrow's and pandas' own errors are ValueErrors
         raise DataError("unreadable_dataframe", f"{name} is no parquet or CSV table: {error}") from error
+    if dataset.filter_column is not None:
+        if dataset.filter_column not in raw.columns:
+            raise DataError("missing_column", f"{name} has no column {dataset.filter_column!r}")
+        raw = raw[raw[dataset.filter_column].astype(str) == dataset.filter_value]
     raw = raw.reset_index(drop=True)
     label_column = dataset.label_columns[0]
     for column in (dataset.audio_column, label_column):

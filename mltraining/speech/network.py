@@ -7,32 +7,40 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError
 from mltraining.speech.torchvision_compat import load_timm
 
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
+MARGIN_SCALE = 32.0  # fixed with a margin loss: the margin is what shapes the space
 
 
 class CosineHead(nn.Module):
     """logit = scale · cos(embedding, class row) + bias, as in SphereFace2 (Wen et al., ICLR 2022) without its margin.
 
     A class row lives in the embedding space, so that a voiceprint is one more row. Scale and bias are learnt; the
-    scale as its logarithm, so that it stays positive.
+    scale as its logarithm, so that it stays positive. With a margin loss (``margin``) the scale is fixed, and the
+    loss takes the cosines out of the logits again.
     """
 
-    def __init__(self, dimensions: int, classes: int) -> None:
+    def __init__(self, dimensions: int, classes: int, *, margin: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(classes, dimensions) / math.sqrt(dimensions))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
-        self.bias = nn.Parameter(torch.tensor(BIAS))
+        scale = torch.tensor(math.log(MARGIN_SCALE if margin else SCALE))
+        self.log_scale = nn.Parameter(scale, requires_grad=not margin)
+        self.bias = nn.Parameter(torch.tensor(0.0 if margin else BIAS))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(batch, dimensions) -> (batch, classes)"""
         cosine = F.linear(F.normalize(embedding.float(), dim=1), F.normalize(self.weight.float(), dim=1))
         return self.log_scale.exp() * cosine + self.bias
+
+    def cosines(self, logits: Tensor) -> Tensor:
+        """What ``forward`` made logits of: (batch, classes)"""
+        return (logits.float() - self.bias) / self.log_scale.exp()
 
 
 class Pool(nn.Module):
@@ -77,8 +85,12 @@ class SpeakerNetwork(nn.Module):
         self.dropout = nn.Dropout(architecture.dropout)
         self.head: nn.Module | None = None
         if classes:
-            linear = config.training.loss_function == "BCE"
-            self.head = nn.Linear(self.dimensions, classes) if linear else CosineHead(self.dimensions, classes)
+            loss = config.training.loss_function
+            self.head = (
+                nn.Linear(self.dimensions, classes)
+                if loss == "BCE"
+                else CosineHead(self.dimensions, classes, margin=loss in MARGIN_LOSSES)
+            )
 
     def maps(self, features: Tensor) -> Tensor:
         """(batch, 1, mel, frames) -> the backbone's last maps (batch, channels, rows, frames')"""
@@ -92,11 +104,12 @@ class SpeakerNetwork(nn.Module):
         """(batch, 1, mel, frames) -> (batch, dimensions), float32, unit length"""
         return F.normalize(self.pooled(features).float(), dim=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, 1, mel, frames) -> logits (batch, classes), float32"""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, 1, mel, frames) -> logits (batch, classes), float32, and embeddings, not yet of unit length"""
         if self.head is None:
             raise RuntimeError("this network is an encoder: it has no classes")
-        return self.head(self.dropout(self.pooled(features))).float()
+        pooled = self.pooled(features)
+        return self.head(self.dropout(pooled)).float(), pooled
 
 
 def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwork:
@@ -108,7 +121,8 @@ def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwo
     timm = load_timm()
     architecture = config.architecture
     options: dict = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
-    if weights and architecture.pretrained:
+    own = _backbone_of(architecture.weights_file) if weights and architecture.pretrained else {}
+    if weights and architecture.pretrained and not own:
         options["pretrained"] = True
         if architecture.weights_file is not None:
             if not Path(architecture.weights_file).is_file():
@@ -119,10 +133,21 @@ def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwo
     try:
         with _quick_hub(wanted="pretrained" in options and architecture.weights_file is None):
             backbone = timm.create_model(architecture.backbone, **options)
+            if own:
+                backbone.load_state_dict(own)
     except Exception as error:  # timm raises whatever its loader or the model's constructor does
-        raise ConfigError(_why_not_built(config, "pretrained" in options, error)) from error
+        raise ConfigError(_why_not_built(config, bool(own) or "pretrained" in options, error)) from error
     network = SpeakerNetwork(backbone, backbone.num_features, config, classes)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _backbone_of(weights_file: str | None) -> dict[str, Tensor]:
+    """The backbone of an earlier run's ``encoder.safetensors``; empty where the file is a timm model's or none."""
+    if weights_file is None or not weights_file.endswith(".safetensors") or not Path(weights_file).is_file():
+        return {}
+    with safe_open(weights_file, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("backbone.")]  # noqa: SIM118 (it is no mapping)
+        return {name.removeprefix("backbone."): file.get_tensor(name) for name in names}
 
 
 def _why_not_built(config: Config, pretrained: bool, error: Exception) -> str:

@@ -27,7 +27,7 @@ def build_optimizer(network: nn.Module, training: Training) -> torch.optim.Optim
     groups = [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
     match training.optimizer:
         case "AdamW":
-            return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+            return torch.optim.AdamW(groups, weight_decay=training.weight_decay, fused=True)
         case "Adam":
             return torch.optim.Adam(groups, weight_decay=training.weight_decay)
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=0.9, weight_decay=training.weight_decay)

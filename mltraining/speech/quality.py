@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ FULL_SCALE = 0.98  # the largest G.711 mu-law value is 0.9803, A-law 0.9844
 CLIPPED_RUN = 3  # samples in a row at full scale up to 16 kHz, in proportion above; a lone peak is not clipping
 NOISE_FRAMES = 10  # fewer frames (0.32 s) without speech do not measure the noise
 MAX_SNR_DB = 80.0
+MIN_SPEECH_ONLY_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class Quality:
 
 def measure(waveform: Waveform) -> Quality:
     """Net speech, signal-to-noise ratio and clipping. Without speech, ``snr_db`` is 0."""
-    samples = resample(waveform.samples, waveform.sample_rate, RATE)
-    speech = _smooth(_probabilities(samples))
+    samples, speech = _speech(waveform)
     return Quality(
         duration_seconds=waveform.duration_seconds,
         speech_seconds=min(float(speech.sum()) * FRAME / RATE, waveform.duration_seconds),
@@ -50,11 +51,32 @@ def measure(waveform: Waveform) -> Quality:
     )
 
 
+def speech_only(waveform: Waveform) -> Waveform:
+    """The waveform without its pauses; as it is where no speech, or under 0.3 s of it, was found."""
+    rate = waveform.sample_rate
+    pieces = [waveform.samples[round(start * rate) : round(end * rate)] for start, end in speech_segments(waveform)]
+    if sum(map(len, pieces)) < MIN_SPEECH_ONLY_SECONDS * rate:
+        return waveform
+    return Waveform(np.concatenate(pieces), rate, waveform.container, waveform.codec, waveform.channels)
+
+
 def speech_segments(waveform: Waveform) -> list[tuple[float, float]]:
     """(start, end) of each stretch of speech, in seconds."""
-    speech = _smooth(_probabilities(resample(waveform.samples, waveform.sample_rate, RATE)))
+    _, speech = _speech(waveform)
     end = waveform.duration_seconds
     return [(first * FRAME / RATE, min(last * FRAME / RATE, end)) for first, last in _runs(speech)]
+
+
+# A recording is measured and embedded, and both need its speech: detected once while the waveform lives.
+_detected: "weakref.WeakKeyDictionary[Waveform, tuple[np.ndarray, np.ndarray]]" = weakref.WeakKeyDictionary()
+
+
+def _speech(waveform: Waveform) -> tuple[np.ndarray, np.ndarray]:
+    """Samples at RATE, (n,), and which of their frames are speech, (frames,) bool."""
+    if waveform not in _detected:
+        samples = resample(waveform.samples, waveform.sample_rate, RATE)
+        _detected[waveform] = samples, _smooth(_probabilities(samples))
+    return _detected[waveform]
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,23 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mltraining.speech.features import LogMel
-from mltraining.speech.metrics import area_under_curve, equal_error_rate, operating_points
+from mltraining.speech.metrics import (
+    area_under_curve,
+    best_log_likelihood_ratios,
+    equal_error_rate,
+    operating_points,
+)
 from mltraining.speech.network import SpeakerNetwork
 
 MAX_NAMED_CLASSES = 60  # more names than this are illegible on an axis
 INTERPRETED_SECONDS = 8.0
 GRADIENT_STEPS = 16
 SMOOTHING = (9, 7)  # mel rows, frames: a region is seen where single cells are noise
+DET_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # where its axes are labelled
+SHOWN_RATIO = 12.0  # natural log; what lies beyond is drawn at the edge
 BLUE, RED, GREY = "#2f6fb3", "#c8452f", "#8a8f98"
 
 
@@ -80,6 +88,47 @@ def write_interpretations(
     network.train(was_training)
 
 
+def write_detection_error_tradeoff(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """(label, target (n,), impostor (m,) scores) each, on axes of normal deviates (Martin et al., 1997)."""
+    figure, axes = _figure("Detection error trade-off", "false accept rate", "false reject rate", size=(6.5, 6))
+    deviate = np.vectorize(NormalDist().inv_cdf)
+    for label, target, impostor in curves:
+        miss, false_accept = operating_points(target, impostor)
+        low, high = DET_RATES[0] / 4, 1 - DET_RATES[0] / 4
+        x, y = deviate(false_accept.clip(low, high)), deviate(miss.clip(low, high))
+        axes.step(
+            x, y, where="post", linewidth=1.5, label=f"{label}: EER {100 * equal_error_rate(target, impostor):.2f} %"
+        )
+    ends = deviate(np.array([DET_RATES[0] * 0.8, DET_RATES[-1]]))
+    axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator(deviate(np.array(DET_RATES)).tolist()))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * NormalDist().cdf(value):g} %"))
+    axes.set_xlim(*ends)
+    axes.set_ylim(*ends)
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def write_calibration(path: Path, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """(label, target (n,), impostor (m,) log-likelihood ratios) each, against the best monotone recalibration.
+
+    On the diagonal a ratio means what it says; where the curve runs flatter, the ratio is too sure of itself.
+    """
+    figure, axes = _figure("Calibration", "log-likelihood ratio given", "as the trials have it", size=(6.5, 6))
+    for label, target, impostor in curves:
+        given = np.concatenate([target, impostor])
+        best = np.concatenate(best_log_likelihood_ratios(target, impostor)).clip(-SHOWN_RATIO, SHOWN_RATIO)
+        order = np.argsort(given, kind="stable")
+        axes.step(given[order], best[order], where="mid", linewidth=1.5, label=label)
+    axes.plot([-SHOWN_RATIO, SHOWN_RATIO], [-SHOWN_RATIO, SHOWN_RATIO], color=GREY, linewidth=0.8, linestyle="--")
+    axes.set_xlim(-SHOWN_RATIO, SHOWN_RATIO)
+    axes.set_ylim(-SHOWN_RATIO * 1.02, SHOWN_RATIO * 1.02)
+    if curves:
+        axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
 def integrated_gradients(network: SpeakerNetwork, logmel: torch.Tensor, label: int) -> np.ndarray:
     """(1, 1, mel, frames) -> (mel, frames), smoothed: what each region adds to the logit of class ``label``."""
     baseline = logmel.quantile(0.1, dim=3, keepdim=True)
@@ -87,7 +136,7 @@ def integrated_gradients(network: SpeakerNetwork, logmel: torch.Tensor, label: i
     for step in range(GRADIENT_STEPS):
         share = (step + 0.5) / GRADIENT_STEPS
         point = (baseline + share * (logmel - baseline)).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(network(point)[0, label], point)
+        (gradient,) = torch.autograd.grad(network(point)[0][0, label], point)
         total += gradient
     evidence = total / GRADIENT_STEPS * (logmel - baseline)
     rows, frames = SMOOTHING

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mltraining.speech import quality
 from mltraining.speech.audio import HEADERLESS, AudioError, Waveform, decode
 from mltraining.speech.pipeline import PipelineError, ScoringPipeline
-from mltraining.speech.scoring import cosine, mean_voiceprint
+from mltraining.speech.scoring import mean_voiceprint
 
 DONE, REFUSED = 0, 2
 
@@ -50,15 +51,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> np.ndarray | None:
+def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> tuple[np.ndarray, float] | None:
+    """The clips' mean (d,), weighed by their net speech, and how many seconds of it there are.
+
+    Raises AudioError where there is none.
+    """
     if not waveforms:
         return None
-    embeddings = np.stack([pipeline.embed(waveform) for waveform in waveforms])
-    return mean_voiceprint(embeddings, np.array([waveform.duration_seconds for waveform in waveforms]))
+    seconds = np.array([quality.measure(waveform).speech_seconds for waveform in waveforms])
+    if not seconds.any():
+        raise AudioError("silent_audio", "the enrollment holds no speech")
+    return mean_voiceprint(np.stack([pipeline.embed(waveform) for waveform in waveforms]), seconds), float(
+        seconds.sum()
+    )
 
 
 def _score(
-    pipeline: ScoringPipeline, waveform: Waveform, voiceprint: np.ndarray | None, top: int, with_embedding: bool
+    pipeline: ScoringPipeline,
+    waveform: Waveform,
+    voiceprint: tuple[np.ndarray, float] | None,
+    top: int,
+    with_embedding: bool,
 ) -> dict[str, Any]:
     result: dict[str, Any] = {"seconds": round(waveform.duration_seconds, 3)}
     embedding = pipeline.embed(waveform) if with_embedding or voiceprint is not None else None
@@ -66,12 +79,12 @@ def _score(
         ranked = sorted(pipeline.classify(waveform).items(), key=lambda item: -item[1])
         result["classes"] = [{"class": name, "probability": value} for name, value in ranked[:top]]
     if voiceprint is not None and embedding is not None:
-        score = float(cosine(embedding, voiceprint[None])[0])
-        ratio = pipeline.calibration.log_likelihood_ratio(score)
-        probability = float(pipeline.calibration.probability(ratio))
+        vector, seconds = voiceprint
+        compared = pipeline.compare(embedding, quality.measure(waveform), vector[None], seconds)
+        probability = float(compared.probability[0])
         result["verification"] = {
-            "score": score,
-            "log_likelihood_ratio": ratio,
+            "score": float(compared.score[0]),
+            "log_likelihood_ratio": float(compared.log_likelihood_ratio[0]),
             "probability": probability,
             "threshold": pipeline.threshold,
             "calibration": pipeline.calibration.version,

@@ -1,10 +1,11 @@
 """The training loop: epochs, checkpoints, resumption, several processes."""
 
+import copy
 import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -17,11 +18,23 @@ import torch.distributed as dist
 import yaml
 from torch import Tensor, nn
 
-from mltraining.speech import checkpoints, dataset, evaluation, finishing, inference, manifest, network, optimization
+from mltraining.speech import (
+    checkpoints,
+    dataset,
+    evaluation,
+    finishing,
+    inference,
+    losses,
+    manifest,
+    network,
+    optimization,
+    specaugment,
+)
 from mltraining.speech.augment import mix_audio
-from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError
+from mltraining.speech.corruption import Corruption
 from mltraining.speech.features import LogMel, on_16_bit_grid, top_frequency
-from mltraining.speech.losses import binary_cross_entropy, one_hot
+from mltraining.speech.losses import one_hot
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +136,7 @@ def _prepare(
         config.audio.sample_rate,
         threads=config.environment.number_of_workers,
         skip_unreadable=config.dataset.skip_unreadable,
+        speech_only=config.audio.speech_only,
         on_progress=decoded,
     )
     resolved = config.with_values(
@@ -165,16 +179,24 @@ class Run:
         self.processes, self.progress, self.should_stop = processes, progress, should_stop
         training = config.training
         torch.manual_seed(config.environment.seed)
-        self.network = network.build(config, len(split.classes), weights=pretrained).to(processes.device)
+        self.crops = _balanced(config, split, clips) if training.crops_an_epoch else None
+        self.classes = self.crops.classes if self.crops else len(split.classes)
+        self.network = network.build(config, self.classes, weights=pretrained).to(processes.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if training.ema_decay else None
         self.features = LogMel(config.audio).to(processes.device)
         self.optimizer = optimization.build_optimizer(self.network, training)
-        self.batches = dataset.batches_an_epoch(len(split.train), training.batch_size, training.drop_last_batch)
-        if training.drop_last_batch and len(split.train) < training.batch_size:
+        self.batches = dataset.batches_an_epoch(
+            training.crops_an_epoch or len(split.train),
+            training.batch_size,
+            training.drop_last_batch or self.crops is not None,
+        )
+        if self.crops is None and training.drop_last_batch and len(split.train) < training.batch_size:
             logger.warning("training.drop_last_batch: all clips fit in one batch, which is kept")
         steps = -(-self.batches // training.grad_accumulation)
         self.scheduler = optimization.build_scheduler(self.optimizer, training, steps_an_epoch=steps)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self._needs_scaler())
         self.history: list[dict[str, Any]] = []
+        self.margin = 0.0
         self.parts = 1  # a batch goes through the network in so many parts, doubled where memory runs out
         self.model: nn.Module = self.network
         if processes.world > 1:
@@ -188,6 +210,8 @@ class Run:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -236,21 +260,12 @@ class Run:
         training, seed = self.config.training, self.config.environment.seed
         torch.manual_seed(np.random.SeedSequence([seed, epoch, self.processes.rank]).generate_state(1)[0].item())
         mixing = np.random.default_rng([seed, epoch, self.processes.rank, 2])
-        batches = dataset.epoch_batches(
-            self.manifest.train,
-            self.clips,
-            self.manifest.labels,
-            batch_size=training.batch_size,
-            chunk=round(self.config.audio.training_chunk_seconds * self.config.audio.sample_rate),
-            drop_last=training.drop_last_batch,
-            random=np.random.default_rng([seed, epoch]),
-            rank=self.processes.rank,
-            world=self.processes.world,
-        )
+        batches = self._batches(epoch)
         self.model.train()
         total, count, done = 0.0, 0, 0
         while group := list(islice(batches, training.grad_accumulation)):
             prepared = [self._to_device(crops, labels, mixing) for crops, labels in group]
+            self.margin = self._margin(epoch - 1 + done / self.batches)
             loss = self._step_within_memory(prepared)
             clips = sum(len(samples) for samples, _ in prepared)
             total, count, done = total + loss * clips, count + clips, done + len(group)
@@ -267,9 +282,47 @@ class Run:
             self.check_stop()
         return total / count
 
+    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        config, training = self.config, self.config.training
+        seconds = training.large_margin_chunk_seconds if self._large(epoch) else config.audio.training_chunk_seconds
+        length = round(seconds * config.audio.sample_rate)
+        place = {"rank": self.processes.rank, "world": self.processes.world}
+        if self.crops is not None:
+            return self.crops.batches(
+                crops=training.crops_an_epoch,
+                batch_size=training.batch_size,
+                length=length,
+                seed=[config.environment.seed, epoch],
+                threads=config.environment.number_of_workers,
+                **place,
+            )
+        return dataset.epoch_batches(
+            self.manifest.train,
+            self.clips,
+            self.manifest.labels,
+            batch_size=training.batch_size,
+            chunk=length,
+            drop_last=training.drop_last_batch,
+            random=np.random.default_rng([config.environment.seed, epoch]),
+            **place,
+        )
+
+    def _large(self, epoch: int) -> bool:
+        """Whether the epoch belongs to the large-margin fine-tuning (Thienpondt et al., 2021)."""
+        return epoch > self.config.training.epochs - self.config.training.large_margin_epochs
+
+    def _margin(self, epochs_done: float) -> float:
+        """It rises in a straight line over margin_warmup_epochs."""
+        training = self.config.training
+        if self._large(int(epochs_done) + 1):
+            return training.large_margin
+        return training.margin * min(
+            1.0, epochs_done / training.margin_warmup_epochs if training.margin_warmup_epochs else 1
+        )
+
     def _to_device(self, crops: np.ndarray, labels: np.ndarray, mixing: np.random.Generator) -> tuple[Tensor, Tensor]:
         samples = on_16_bit_grid(torch.from_numpy(crops).to(self.processes.device))
-        targets = one_hot(torch.from_numpy(labels).to(self.processes.device), len(self.manifest.classes))
+        targets = one_hot(torch.from_numpy(labels).to(self.processes.device), self.classes)
         return mix_audio(samples, targets, self.config.augmentation, mixing)
 
     def _step_within_memory(self, batches: list[tuple[Tensor, Tensor]]) -> float:
@@ -300,10 +353,14 @@ class Run:
         for number, (samples, targets) in enumerate(parts, start=1):
             alone = self.processes.world > 1 and number < len(parts)
             with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                spectrograms = self.features(samples)
+                spectrograms = specaugment.mask(
+                    self.features(samples),
+                    rows=self.config.augmentation.frequency_mask_rows,
+                    frames=self.config.augmentation.time_mask_frames,
+                )
                 with inference.autocast(self.processes.device, self.config.environment.mixed_precision_training):
-                    logits = self.model(spectrograms)
-                loss = binary_cross_entropy(logits, targets) * (len(samples) / clips)
+                    logits, embeddings = self.model(spectrograms)
+                loss = self._loss(logits, embeddings, targets) * (len(samples) / clips)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         if training.gradient_clip > 0:
@@ -313,18 +370,37 @@ class Run:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
+        if self.average is not None:
+            _move_average(self.average, self.network, training.ema_decay)
         return float(total)
+
+    def _loss(self, logits: Tensor, embeddings: Tensor, targets: Tensor) -> Tensor:
+        training, head, scale = self.config.training, self.network.head, network.MARGIN_SCALE
+        if training.loss_function in MARGIN_LOSSES and isinstance(head, network.CosineHead):
+            cosines = head.cosines(logits)
+            if training.loss_function == "AAMSoftmax":
+                loss = losses.aam_softmax(cosines, targets, scale=scale, margin=self.margin)
+            else:
+                loss = losses.sphereface2(cosines, targets, scale=scale, margin=self.margin, bias=head.bias)
+        else:
+            loss = losses.binary_cross_entropy(logits, targets)
+        if not training.prototypical_weight:
+            return loss
+        labels, crops = targets.argmax(dim=1), training.crops_a_speaker
+        prototypical = losses.prototypical(embeddings, labels, crops=crops, scale=training.prototypical_scale)
+        return loss + training.prototypical_weight * prototypical
 
     def _evaluate(self, *, last: bool, epoch: int) -> dict[str, Any]:
         training = self.config.training
         if not last and epoch % training.evaluation_epochs:
             return {}
+        evaluated = self.network if self.average is None else self.average
         row = evaluation.closed_set(
-            self.network, self.features, self.clips, self.manifest, self.manifest.validation, self.config
+            evaluated, self.features, self.clips, self.manifest, self.manifest.validation, self.config
         )
         if training.calculate_train_metric:
             seen = evaluation.closed_set(
-                self.network, self.features, self.clips, self.manifest, self.manifest.train, self.config
+                evaluated, self.features, self.clips, self.manifest, self.manifest.train, self.config
             )
             row |= {f"train_{name}": seen[f"{name}"] for name in ("roc_auc", "rank_one")}
         return row
@@ -332,13 +408,15 @@ class Run:
     def _save(self) -> None:
         folder = self.output / "checkpoints"
         if self.config.training.save_best_checkpoint and self._best_epoch() == len(self.history):
-            checkpoints.save(folder / "best.pt", {"model": self.network.state_dict(), "epoch": len(self.history)})
+            best = self.network if self.average is None else self.average
+            checkpoints.save(folder / "best.pt", {"model": best.state_dict(), "epoch": len(self.history)})
         checkpoints.save(
             folder / "last.pt",
             {
                 "config": self.config.to_dict(),
                 "data_hash": self.clips.data_hash,
                 "model": self.network.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -356,7 +434,28 @@ class Run:
             state = checkpoints.load(self.output / "checkpoints" / "best.pt")
             if state:
                 self.network.load_state_dict(state["model"])
-        return self.network
+                return self.network
+        return self.network if self.average is None else self.average
+
+
+def _balanced(config: Config, split: manifest.Manifest, clips: dataset.Clips) -> dataset.BalancedCrops:
+    voices = [clips.samples[row] for row in split.train]
+    return dataset.BalancedCrops(
+        split,
+        clips,
+        speeds=config.augmentation.speeds,
+        balance=config.training.speaker_balance,
+        crops_a_speaker=config.training.crops_a_speaker,
+        corrupt=Corruption(config.augmentation, voices, config.environment.seed),
+    )
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Each weight and running statistic of ``average`` moves 1 - ``decay`` of the way towards the network's."""
+    own = [value for value in average.state_dict().values() if value.is_floating_point()]
+    other = [value for value in network.state_dict().values() if value.is_floating_point()]
+    torch._foreach_lerp_(own, other, 1 - decay)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

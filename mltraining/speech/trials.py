@@ -11,7 +11,7 @@ from mltraining.speech import quality
 from mltraining.speech.audio import AudioError, decode
 from mltraining.speech.pipeline import ScoringPipeline
 from mltraining.speech.quality import Quality
-from mltraining.speech.scoring import cosine, mean_voiceprint
+from mltraining.speech.scoring import mean_voiceprint
 
 # The clip's quality and the trial's probability -> decision and its reason ("" where there is none).
 Policy = Callable[[Quality, float], tuple[str, str]]
@@ -24,19 +24,68 @@ class _Clip:
     quality: Quality
 
 
+@dataclass(frozen=True, eq=False)
+class _Enrolled:
+    voiceprint: np.ndarray
+    speech_seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial that was scored. Without a calibration ``score`` is all that a clip and a voiceprint give."""
+
+    score: float
+    probability: float
+    quality: Quality  # of the test clip
+    enrollment_speech_seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A trial that has no score, and why: a decision and a reason, as in the table."""
+
+    decision: str
+    reason: str = ""
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 def score_trials(
     pipeline: ScoringPipeline,
     enrollment: pd.DataFrame,
     trials: pd.DataFrame,
     audio_root: Path,
     policy: Policy,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = _silent,
 ) -> pd.DataFrame:
     """``enrollment`` and ``trials``: columns speaker, audio (relative to ``audio_root``). One row a trial, in order.
 
-    A speaker's clips are weighed by their net speech. A clip that does not decode gives an empty score, decision
-    ERROR and the audio's code (or ``missing_audio``) as the reason; a speaker of whom no enrollment clip holds speech
-    gives SPEAKER_NOT_ENROLLED. ``progress(done, total)`` counts clips. Only embeddings stay in memory.
+    See ``compare_trials``. A clip that does not decode gives an empty score, decision ERROR and the audio's code (or
+    ``missing_audio``) as the reason; a speaker of whom no enrollment clip holds speech gives SPEAKER_NOT_ENROLLED.
+    """
+    scored = [
+        (each.score, each.probability, *policy(each.quality, each.probability))
+        if isinstance(each, Trial)
+        else (None, None, each.decision, each.reason)
+        for each in compare_trials(pipeline, enrollment, trials, audio_root, progress)
+    ]
+    named = zip(trials["speaker"], trials["audio"], scored, strict=True)
+    table = pd.DataFrame([(speaker, audio, *row) for speaker, audio, row in named], columns=COLUMNS)
+    return table.astype({"score": "float64", "probability": "float64"})
+
+
+def compare_trials(
+    pipeline: ScoringPipeline,
+    enrollment: pd.DataFrame,
+    trials: pd.DataFrame,
+    audio_root: Path,
+    progress: Callable[[int, int], None] = _silent,
+) -> list[Trial | Refused]:
+    """One a trial, in order. A speaker's clips are weighed by their net speech.
+
+    ``progress(done, total)`` counts clips. Only embeddings stay in memory.
     """
     wanted = pd.unique(pd.concat([enrollment["audio"], trials["audio"]], ignore_index=True))
     clips: dict[str, _Clip | str] = {}
@@ -44,15 +93,28 @@ def score_trials(
         clips[audio] = _analyse(pipeline, Path(audio_root) / audio)
         progress(number, len(wanted))
 
-    voiceprints = {
-        str(speaker): _voiceprint([clips[audio] for audio in rows["audio"]])
+    enrolled = {
+        str(speaker): found
         for speaker, rows in enrollment.groupby("speaker", sort=False)
+        if (found := _enroll([clips[audio] for audio in rows["audio"]]))
     }
-    scored = [
-        (speaker, audio, *_score(pipeline, clips[audio], voiceprints.get(str(speaker)), policy))
-        for speaker, audio in zip(trials["speaker"], trials["audio"], strict=True)
-    ]
-    return pd.DataFrame(scored, columns=COLUMNS).astype({"score": "float64", "probability": "float64"})
+    results: list[Trial | Refused] = [Refused("SPEAKER_NOT_ENROLLED")] * len(trials)
+    speakers = trials["speaker"].astype(str).to_numpy()
+    for audio, rows in trials.groupby("audio", sort=False).indices.items():
+        clip = clips[str(audio)]
+        if isinstance(clip, str):
+            for row in rows:
+                results[row] = Refused("ERROR", clip)
+            continue
+        known = [(int(row), enrolled[speakers[row]]) for row in rows if speakers[row] in enrolled]
+        if not known:
+            continue
+        voiceprints = np.stack([each.voiceprint for _, each in known])
+        seconds = np.array([each.speech_seconds for _, each in known])
+        compared = pipeline.compare(clip.embedding, clip.quality, voiceprints, seconds)
+        for (row, each), score, probability in zip(known, compared.score, compared.probability, strict=True):
+            results[row] = Trial(float(score), float(probability), clip.quality, each.speech_seconds)
+    return results
 
 
 def _analyse(pipeline: ScoringPipeline, path: Path) -> _Clip | str:
@@ -65,22 +127,9 @@ def _analyse(pipeline: ScoringPipeline, path: Path) -> _Clip | str:
     return _Clip(pipeline.embed(waveform), quality.measure(waveform))
 
 
-def _voiceprint(clips: list[_Clip | str]) -> np.ndarray | None:
+def _enroll(clips: list[_Clip | str]) -> _Enrolled | None:
     speaking = [clip for clip in clips if isinstance(clip, _Clip) and clip.quality.speech_seconds > 0]
     if not speaking:
         return None
     weights = np.array([clip.quality.speech_seconds for clip in speaking])
-    return mean_voiceprint(np.stack([clip.embedding for clip in speaking]), weights)
-
-
-def _score(
-    pipeline: ScoringPipeline, clip: _Clip | str, voiceprint: np.ndarray | None, policy: Policy
-) -> tuple[float | None, float | None, str, str]:
-    """Score, probability, decision, reason."""
-    if isinstance(clip, str):
-        return None, None, "ERROR", clip
-    if voiceprint is None:
-        return None, None, "SPEAKER_NOT_ENROLLED", ""
-    score = float(cosine(clip.embedding, voiceprint[None])[0])
-    probability = float(pipeline.calibration.probability(pipeline.calibration.log_likelihood_ratio(score)))
-    return score, probability, *policy(clip.quality, probability)
+    return _Enrolled(mean_voiceprint(np.stack([clip.embedding for clip in speaking]), weights), float(weights.sum()))

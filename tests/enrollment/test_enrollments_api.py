@@ -78,7 +78,8 @@ def test_the_voiceprint_is_the_mean_of_the_embeddings_weighed_by_net_speech(
     embeddings = np.stack([embedding_of("ann", take, model.fingerprint) for take in (1, 2)])
     expected = scoring.mean_voiceprint(embeddings, np.array([5.0, 20.0], dtype=np.float32))
     voiceprint = voiceprints.voiceprint_of(ann, model.fingerprint)
-    assert voiceprint is not None and np.allclose(voiceprint, expected, atol=1e-6)
+    assert voiceprint is not None and np.allclose(voiceprint.vector, expected, atol=1e-6)
+    assert voiceprint.speech_seconds == 25.0
     assert Voiceprint.objects.get().sample_count == 2
 
 
@@ -252,7 +253,7 @@ def test_a_removed_sample_takes_its_speech_and_its_share_of_the_voiceprint_along
     assert (answer.json()["state"], answer.json()["remaining_seconds"]) == ("ENROLLING", 5.0)
     voiceprint = voiceprints.voiceprint_of(ann, model.fingerprint)
     assert voiceprint is not None
-    assert np.allclose(voiceprint, embedding_of("ann", 2, model.fingerprint), atol=1e-6)
+    assert np.allclose(voiceprint.vector, embedding_of("ann", 2, model.fingerprint), atol=1e-6)
     assert AuditEvent.objects.get(action="enrollment.sample_removed").target == f"sample:{first}"
 
     answer = teller.delete(f"/api/v1/customers/ann/enrollments/{second}")

@@ -1,14 +1,18 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 
 from enrollment import keys, promotion, retraining, selectors, voiceprints
 from enrollment.models import Customer, SampleEmbedding, Voiceprint
 from mltraining import registry, scorer, shutdown
 from mltraining.models import ModelVersion
+from mltraining.speech import comparison, evaluate
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser
 from tests.mltraining.tiny import register_untrained
+from tests.speech.trial_data import write_trials
 from voiceauth.audit import Actor
 from voiceauth.audit.models import AuditEvent
 
@@ -19,8 +23,8 @@ State = ModelVersion.State
 ADMIN = Actor(name="ops", role="admin")
 
 
-def promote(model: ModelVersion) -> None:
-    retraining.request_promotion(version=model.version, actor=ADMIN)
+def promote(model: ModelVersion, **options: Any) -> None:
+    retraining.request_promotion(version=model.version, actor=ADMIN, **options)
     promotion.execute_promotion(model.version)
 
 
@@ -30,7 +34,8 @@ def state(model: ModelVersion) -> str:
 
 
 def voiceprint(customer: Customer, model: ModelVersion) -> np.ndarray | None:
-    return voiceprints.voiceprint_of(customer, model.fingerprint)
+    known = voiceprints.voiceprint_of(customer, model.fingerprint)
+    return None if known is None else known.vector
 
 
 def test_the_first_promotion_needs_no_customers(tmp_path: Path) -> None:
@@ -150,3 +155,94 @@ def test_a_recording_that_cannot_be_read_any_more_does_not_keep_everyone_from_a_
     promote(model)
     assert state(model) == State.ACTIVE
     assert Voiceprint.objects.get().sample_count == 1
+
+
+@pytest.fixture
+def frozen_set(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(evaluate, "CONDITIONS", (evaluate.G711,))
+    settings.VOICEAUTH_FROZEN_SET_DIR = write_trials(tmp_path / "frozen", speakers=3, takes=1, seconds=1.2)
+    return settings.VOICEAUTH_FROZEN_SET_DIR
+
+
+def test_a_candidate_that_is_not_better_on_the_frozen_set_is_refused(tmp_path: Path, frozen_set: Path) -> None:
+    enrolled(1, clips=1)
+    champion, challenger = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
+    promote(champion)  # there is none to beat
+    promote(challenger)
+    assert (state(champion), state(challenger)) == (State.ACTIVE, State.CANDIDATE)
+    assert challenger.promotion_error == "challenger_not_better"
+    assert challenger.metrics["comparison"]["champion"] == champion.version
+    compared = AuditEvent.objects.get(action="model.compared")
+    assert compared.data["better"] is False
+    assert compared.data["reasons"] == challenger.metrics["comparison"]["reasons"]
+    failed = AuditEvent.objects.get(action="model.promotion_failed")
+    assert failed.after["error_code"] == "challenger_not_better"
+    assert not SampleEmbedding.objects.filter(model_fingerprint=challenger.fingerprint).exists()
+
+
+def test_a_candidate_that_is_better_on_the_frozen_set_is_promoted(
+    tmp_path: Path, frozen_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "compare", lambda *_, **__: comparison.Verdict(True, ["better"], []))
+    champion, challenger = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
+    promote(champion)
+    promote(challenger)
+    assert (state(champion), state(challenger)) == (State.RETIRED, State.ACTIVE)
+    promote(champion)  # the way back asks nobody
+    assert state(champion) == State.ACTIVE
+    assert AuditEvent.objects.filter(action="model.compared").count() == 1
+
+
+def test_a_forced_promotion_goes_through_and_the_trail_says_who_and_why(tmp_path: Path, frozen_set: Path) -> None:
+    champion, challenger = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
+    promote(champion)
+    promote(challenger, force=True, reason="the line changed")
+    assert state(challenger) == State.ACTIVE
+    asked = AuditEvent.objects.get(action="model.promotion_requested", target=f"model:{challenger.version}")
+    assert (asked.actor, asked.data["force"], asked.data["reason"]) == ("ops", True, "the line changed")
+    assert AuditEvent.objects.get(action="model.compared").data["better"] is False
+
+
+def test_a_frozen_set_that_cannot_be_scored_keeps_the_model_in_service(tmp_path: Path, frozen_set: Path) -> None:
+    champion, challenger = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
+    promote(champion)
+    (frozen_set / "trials.csv").unlink()
+    promote(challenger)
+    assert (state(challenger), challenger.promotion_error) == (State.CANDIDATE, "frozen_set_unusable")
+    promote(challenger, force=True)
+    assert state(challenger) == State.ACTIVE
+
+
+def test_a_worker_that_shuts_down_in_the_comparison_leaves_the_promotion_to_the_next(
+    tmp_path: Path, frozen_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion, challenger = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
+    promote(champion)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(shutdown, "in_progress", lambda: True)
+        promote(challenger)
+    assert state(challenger) == State.PROMOTING
+    promotion.execute_promotion(challenger.version)
+    assert challenger.pk and state(challenger) == State.CANDIDATE
+
+
+def test_force_is_asked_for_in_the_body(admin: Any, tmp_path: Path) -> None:
+    model = register_untrained(tmp_path)
+    path = f"/api/v1/models/{model.version}/promote"
+    assert admin.post(path, {"forced": True}, format="json").status_code == 400
+    assert admin.post(path, {"force": True, "reason": "why"}, format="json").status_code == 202
+    assert ModelVersion.objects.get(pk=model.pk).promotion_forced
+
+
+def test_the_evaluation_of_a_registered_model_is_kept_with_it(tmp_path: Path, frozen_set: Path) -> None:
+    model = register_untrained(tmp_path)
+    call_command(
+        "evaluate", model.version, enrollment=frozen_set / "enrollment.csv", trials=frozen_set / "trials.csv",
+        audio_root=frozen_set / "audio", output=tmp_path / "out", conditions=["g711"],
+    )  # fmt: skip
+    model.refresh_from_db()
+    assert 0 <= model.metrics["evaluation"]["g711 eer"] <= 1
+    assert model.metrics["roc_auc"] == 0.5  # what the training measured stays
+    assert AuditEvent.objects.get(action="model.evaluated").target == f"model:{model.version}"
+    with pytest.raises(CommandError, match="no registered model"):
+        call_command("evaluate", "none", enrollment=Path("e"), trials=Path("t"), audio_root=Path("a"), output=Path("o"))

@@ -34,7 +34,7 @@ def tiny_config() -> Config:
     return load(RECIPE, OVERRIDES)
 
 
-def export_untrained(folder: Path, *, seed: int) -> Path:
+def export_untrained(folder: Path, *, seed: int, cohort: np.ndarray | None = None) -> Path:
     """A scoring pipeline with weights by chance, as a training leaves it: with class rows, to be left behind."""
     torch.manual_seed(seed)
     config = tiny_config()
@@ -49,6 +49,7 @@ def export_untrained(folder: Path, *, seed: int) -> Path:
         threshold=0.5,
         metrics={"roc_auc": 0.5},
         data_hash="d" * 64,
+        cohort=cohort,
     )
     return folder
 

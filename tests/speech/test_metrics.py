@@ -119,3 +119,79 @@ def test_empty_sets_and_what_is_not_a_number_are_refused(measure):
     for target, impostor in (([], [1.0]), ([1.0], []), ([math.nan], [1.0]), ([1.0], [math.nan])):
         with pytest.raises(ValueError, match="error rates need"):
             measure(np.array(target), np.array(impostor))
+
+
+def test_the_false_reject_rate_is_taken_at_the_lowest_threshold_that_holds_the_false_accepts():
+    assert metrics.false_reject_rate_at(TARGET, IMPOSTOR, 0.25) == 0.25  # 3 lets in one impostor of four
+    assert metrics.false_reject_rate_at(TARGET, IMPOSTOR, 0.24) == 0.75  # 6 lets in none
+    assert metrics.false_reject_rate_at(TARGET, IMPOSTOR, 1.0) == 0
+    assert metrics.false_reject_rate_at(TARGET - 10, IMPOSTOR, 0.0) == 1
+
+
+def test_a_search_misses_where_another_ranks_first_or_the_threshold_for_strangers_is_higher():
+    own, rival = np.array([9.0, 5.0, 8.0, 4.0]), np.array([1.0, 1.0, 8.5, 1.0])
+    unknown = np.array([6.0, 4.5, 2.0, 1.0])
+    # One stranger in four may pass: above 4.5. 8 is outranked, 4 too low.
+    assert metrics.fnir_at_fpir(own, rival, unknown, 0.25) == [0.5]
+    assert metrics.fnir_at_fpir(own, rival, unknown, 0.24) == [0.75]  # above 6
+    assert metrics.fnir_at_fpir(own, rival, unknown, 1.0) == [0.25]
+    weights = np.array([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    found = metrics.fnir_at_fpir(own, rival, unknown, 0.25, weights, np.ones((2, 4)))
+    assert found[0] == 0.5
+    assert math.isnan(found[1])
+
+
+@pytest.fixture
+def resampled():
+    """Scores with ties, and weights: as they are, and two ways of repeating or leaving out."""
+    random = np.random.default_rng(4)
+    target = random.random(60) < 0.3
+    scores = np.round(random.normal(target * 1.5, 1), 1)
+    weights = np.stack([np.ones(60), *random.integers(0, 4, size=(2, 60))]).astype(float)
+    return scores, target, weights
+
+
+def test_a_resample_gives_what_the_repeated_trials_give(resampled):
+    scores, target, weights = resampled
+    trials = metrics.ResampledTrials(scores, target, weights)
+    for row, weight in enumerate(weights.astype(int)):
+        own, other = np.repeat(scores[target], weight[target]), np.repeat(scores[~target], weight[~target])
+        assert trials.equal_error_rate()[row] == pytest.approx(metrics.equal_error_rate(own, other))
+        assert trials.min_dcf()[row] == pytest.approx(metrics.min_dcf(own, other))
+        assert trials.min_cllr()[row] == pytest.approx(metrics.min_cllr(own, other))
+        assert trials.false_reject_rate_at(0.1)[row] == pytest.approx(metrics.false_reject_rate_at(own, other, 0.1))
+        assert metrics.resampled_cllr(scores, target, weights)[row] == pytest.approx(metrics.cllr(own, other))
+        assert metrics.resampled_dcf(scores, target, weights, 0.2)[row] == pytest.approx(
+            metrics.actual_dcf(own, other, 0.2)
+        )
+
+
+def test_a_resample_without_targets_has_no_rates_and_is_left_out_of_the_interval(resampled):
+    scores, target, weights = resampled
+    weights[2, target] = 0
+    trials = metrics.ResampledTrials(scores, target, weights)
+    for values in (trials.equal_error_rate(), trials.false_reject_rate_at(0.1), trials.min_cllr(), trials.min_dcf()):
+        assert math.isnan(values[2])
+        estimate = metrics.Estimate.of(values)
+        assert (estimate.value, estimate.low, estimate.high) == (values[0], values[1], values[1])
+
+
+def test_speakers_are_drawn_with_replacement_and_the_first_draw_is_the_data():
+    drawn = metrics.resampled_speakers(7, 50, np.random.default_rng(0))
+    assert drawn.shape == (51, 7)
+    assert (drawn[0] == 1).all()
+    assert (drawn.sum(axis=1) == 7).all()
+    assert (drawn[1:] == 0).any() and (drawn[1:] > 1).any()
+
+
+def test_the_interval_over_speakers_covers_the_truth():
+    # 30 speakers, each with an error rate of its own around 20 %: an interval over trials alone would be too narrow.
+    covered = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        owner = np.repeat(np.arange(30), 20)
+        errors = (random.random(600) < random.beta(1, 4, size=30)[owner]).astype(float)
+        weights = metrics.resampled_speakers(30, 200, random)[:, owner]
+        estimate = metrics.Estimate.of(metrics.weighted_mean(errors, weights))
+        covered += estimate.low <= 0.2 <= estimate.high
+    assert covered >= 86

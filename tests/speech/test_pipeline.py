@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import threading
@@ -16,12 +17,13 @@ from mltraining.speech.audio import Waveform, resample
 from mltraining.speech.config import Config
 from mltraining.speech.pipeline import PipelineError, ScoringPipeline, export
 from mltraining.speech.quality import Quality
-from mltraining.speech.scoring import Calibration, cosine
+from mltraining.speech.scoring import Calibration, Cohort, Conditions, cosine
 from mltraining.speech.trials import score_trials
 from tests.speech.synthetic import encode, voice, wav
 from tests.speech.training_data import small_config
 
 CLASSES = ["ada", "ben", "eve"]
+COHORT = np.random.default_rng(7).normal(size=(40, 96)).astype(np.float32)
 
 
 def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = True, **described) -> str:
@@ -40,6 +42,7 @@ def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = 
         threshold=described.pop("threshold", 0.5),
         metrics={"eer": 0.1},
         data_hash="d",
+        **described,
     )
 
 
@@ -135,7 +138,7 @@ def test_a_linear_head_gives_its_sigmoids(tmp_path):
     trained = networks.build(pipeline.config, len(CLASSES)).eval()
     samples = torch.from_numpy(resample(spoken().samples, 16_000, 8_000))[None]
     with torch.inference_mode():
-        expected = torch.sigmoid(trained(pipeline.features(samples)))[0].tolist()
+        expected = torch.sigmoid(trained(pipeline.features(samples))[0])[0].tolist()
     np.testing.assert_allclose(list(pipeline.classify(spoken()).values()), expected, atol=1e-5)
 
 
@@ -161,6 +164,7 @@ def test_the_fingerprint_is_that_of_the_embedding_space(tmp_path):
     same = fingerprint()
     assert fingerprint(calibration=Calibration.of(20, -9, 0.1), threshold=0.9) == same
     assert fingerprint(head=False) == same
+    assert fingerprint(cohort=COHORT) == same
     assert fingerprint(config=changed(training={"epochs": 9}, dataset={"data_folder": "elsewhere"})) == same
     assert fingerprint(seed=2) != same
     assert fingerprint(config=changed(audio={"minimum_frequency": 60})) != same
@@ -172,6 +176,11 @@ def damage_weights(folder: Path) -> None:
     data = bytearray((folder / "encoder.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "encoder.safetensors").write_bytes(data)
+
+
+def damage_cohort(folder: Path) -> None:
+    save_file({"cohort": torch.ones(3, 95)}, folder / "cohort.safetensors")
+    edit(folder, cohort_sha256=hashlib.sha256((folder / "cohort.safetensors").read_bytes()).hexdigest())
 
 
 def damage_head(folder: Path) -> None:
@@ -190,6 +199,8 @@ def edit(folder: Path, **changes) -> None:
     [
         damage_weights,
         damage_head,
+        damage_cohort,
+        lambda folder: edit(folder, cohort_sha256="0" * 64),
         lambda folder: (folder / "encoder.safetensors").unlink(),
         lambda folder: (folder / "head.safetensors").unlink(),
         lambda folder: (folder / "pipeline.json").unlink(),
@@ -308,3 +319,57 @@ def test_trials_are_scored_in_order_each_clip_read_once(pipeline, tmp_path):
     assert own["score"][0] == pytest.approx(1, abs=1e-5)
     ratio = pipeline.calibration.log_likelihood_ratio(own["score"][0])
     assert own["probability"][0] == pytest.approx(float(pipeline.calibration.probability(ratio)))
+
+
+def test_without_a_cohort_a_score_is_the_cosine(pipeline):
+    vectors = Cohort(COHORT).means
+    embedding = pipeline.embed(spoken())
+    np.testing.assert_array_equal(pipeline.score(embedding, vectors), cosine(embedding, vectors))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path, half):
+    calibration = Calibration.of(2, -5, 0.3, (0.5, 0.25, 0.1))
+    build(tmp_path / "one", cohort=COHORT, half=half, calibration=calibration)
+    pipeline = ScoringPipeline.load(tmp_path / "one")
+    cohort = Cohort(COHORT)
+    np.testing.assert_allclose(pipeline.cohort.means, cohort.means, atol=1e-3 if half else 1e-6)
+    embedding, voiceprints = pipeline.embed(spoken()), np.stack([pipeline.embed(spoken(take=take)) for take in (1, 2)])
+    statistics = pipeline.cohort.statistics(voiceprints)
+    expected = Cohort.normalise(cosine(embedding, voiceprints), statistics, pipeline.cohort.statistics(embedding[None]))
+    np.testing.assert_allclose(pipeline.score(embedding, voiceprints), expected)
+    np.testing.assert_array_equal(pipeline.score(embedding, voiceprints, statistics), expected)
+
+    quality = Quality(5.0, 4.0, 25.0, 0.0)
+    found = pipeline.compare(embedding, quality, voiceprints, np.array([10.0, 30.0]))
+    np.testing.assert_allclose(found.score, expected)
+    ratios = calibration.log_likelihood_ratio(expected, Conditions(4.0, np.array([10.0, 30.0]), 25.0))
+    np.testing.assert_allclose(found.log_likelihood_ratio, ratios)
+    np.testing.assert_allclose(found.probability, calibration.probability(ratios))
+    assert set(pipeline.classify(spoken())) == set(CLASSES)
+
+
+def test_half_precision_weighs_half_and_embeds_nearly_the_same(exported, pipeline, tmp_path):
+    build(tmp_path / "half", half=True)
+    assert (tmp_path / "half" / "encoder.safetensors").stat().st_size < 0.51 * (
+        exported / "encoder.safetensors"
+    ).stat().st_size
+    half = ScoringPipeline.load(tmp_path / "half")
+    assert {value.dtype for value in half.network.state_dict().values()} <= {torch.float32, torch.int64}
+    assert cosine(half.embed(spoken()), pipeline.embed(spoken())[None])[0] > 0.9999
+    assert half.fingerprint != pipeline.fingerprint  # other weights, to the bit
+
+
+def test_another_calibration_needs_no_other_weights(copy, pipeline):
+    other = Calibration.of(20, -9, 0.1, (0.1, 0.2, 0.3))
+    pipelines.recalibrate(copy, other, 0.25)
+    found = ScoringPipeline.load(copy)
+    assert (found.calibration, found.threshold, found.fingerprint) == (other, 0.25, pipeline.fingerprint)
+    assert (found.metrics, found.data_hash) == (pipeline.metrics, pipeline.data_hash)
+    assert not list(copy.glob(".*"))
+    with pytest.raises(ValueError, match="threshold"):
+        pipelines.recalibrate(copy, other, 1.0)
+
+    shared = pipeline.recalibrated(other, 0.25)
+    assert (shared.calibration, shared.network) == (other, pipeline.network)
+    assert pipeline.calibration == Calibration.of(16, -8, 0.3)  # whoever scores with it goes on as before

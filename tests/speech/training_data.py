@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "learning_rate": 0.003,
         "run_interpretations": False,
+        "build_onnx": False,
     },
 }
 

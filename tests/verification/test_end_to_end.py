@@ -11,12 +11,14 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from enrollment.models import AudioSample, Customer, Voiceprint
+from mltraining import calibrations
 from mltraining.models import ModelVersion
+from mltraining.speech.scoring import Calibration, Conditions
 from tests.customers import consenting_customer, error_code, upload
 from tests.mltraining.workers import Worker, running_worker
 from tests.speech import synthetic
 from tests.tiny_model import put_into_service, register_tiny_model
-from voiceauth.audit import chain
+from voiceauth.audit import SYSTEM, chain
 from voiceauth.demo import voices
 from voiceauth.verification.models import CallAudio, Decision
 
@@ -76,6 +78,36 @@ def test_enroll_verify_identify_and_erase(
     assert [each["customer_id"] for each in post_audio(ivr, "identify", BOB).json()["results"]] == ["ann"]
     assert CallAudio.objects.count() == 3 and Decision.objects.count() == 5
     assert chain.verify().intact
+
+
+def test_a_running_worker_takes_up_a_new_calibration(
+    teller: APIClient, ivr: APIClient, model: ModelVersion, worker_process: Worker
+) -> None:
+    consenting_customer("ann")
+    assert post_audio(teller, "customers/ann/enrollments", ANN).status_code == 201
+    before = post_audio(ivr, "verify", ANN, customer_id="ann").json()
+    strict = Calibration.of(10.0, -11.0, 0.5, (0.0, 0.1, 0.2))
+    calibrations.put_into_force(
+        version=model.version,
+        parameters=strict.to_dict(),
+        threshold=0.9,
+        target_far=0.01,
+        target_trials=100,
+        impostor_trials=1000,
+        source="by hand",
+        actor=SYSTEM,
+    )
+    after = post_audio(ivr, "verify", ANN, customer_id="ann").json()
+    assert (before["decision"], after["decision"]) == ("ACCEPT", "REJECT")
+    assert (after["model"]["calibration_version"], after["threshold"]) == (strict.version, 0.9)
+    kept = Decision.objects.get(pk=after["decision_id"])
+    assert kept.calibration_version == strict.version
+    assert kept.enrollment_speech_seconds == Voiceprint.objects.get().speech_seconds
+    assert None not in (kept.score, kept.speech_seconds, kept.snr_db)
+    conditions = Conditions(kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db)
+    assert after["log_likelihood_ratio"] == pytest.approx(strict.log_likelihood_ratio(float(kept.score), conditions))
+    again = post_audio(ivr, "identify", ANN).json()["results"][0]
+    assert again["log_likelihood_ratio"] == pytest.approx(after["log_likelihood_ratio"], rel=1e-4)
 
 
 def test_bad_bytes_of_every_kind_get_their_own_answer_and_leave_nothing(

@@ -1,5 +1,7 @@
 """The scoring worker's gallery follows the database."""
 
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -9,8 +11,10 @@ from django.test.utils import CaptureQueriesContext
 
 from enrollment import keys, services
 from enrollment.models import Customer, Voiceprint
-from tests.customers import TELLER
-from voiceauth.verification.gallery import Gallery
+from mltraining.speech.quality import Quality
+from mltraining.speech.scoring import Calibration, Cohort
+from tests.customers import TELLER, StandInPipeline
+from voiceauth.verification.gallery import Compare, Gallery
 
 pytestmark = pytest.mark.django_db
 MODEL, OTHER_MODEL = "a" * 64, "b" * 64
@@ -28,21 +32,33 @@ def enrolled(customer_id: str, vector: np.ndarray, *, revision: int, model: str 
     return customer
 
 
-def place_voiceprint(customer: Customer, vector: np.ndarray, *, revision: int, model: str = MODEL) -> None:
+def place_voiceprint(
+    customer: Customer, vector: np.ndarray, *, revision: int, model: str = MODEL, speech_seconds: float = 30.0
+) -> None:
     Voiceprint.objects.update_or_create(
         customer=customer,
         model_fingerprint=model,
         defaults={
             "content": keys.seal_voiceprint(customer, model, vector),
             "sample_count": 1,
-            "speech_seconds": 30.0,
+            "speech_seconds": speech_seconds,
             "revision": revision,
         },
     )
 
 
 def found(gallery: Gallery, vector: np.ndarray, candidates: list[str] | None = None) -> dict[str, float]:
-    return dict(gallery.search(vector, candidates=candidates, limit=100))
+    return dict(best(gallery, compare(vector), candidates=candidates))
+
+
+def compare(vector: np.ndarray, pipeline: StandInPipeline | None = None) -> Compare:
+    return partial((pipeline or StandInPipeline()).compare, vector, Quality(6.0, 5.0, 25.0, 0.0))
+
+
+def best(
+    gallery: Gallery, compare: Compare, candidates: list[str] | None = None, limit: int = 100
+) -> list[tuple[str, float]]:
+    return [(each.customer_id, each.score) for each in gallery.search(compare, candidates=candidates, limit=limit)]
 
 
 @pytest.fixture
@@ -51,15 +67,48 @@ def gallery() -> Gallery:
 
 
 def test_an_empty_gallery_finds_nobody(gallery: Gallery) -> None:
-    assert gallery.search(axis(0), candidates=None, limit=5) == []
+    assert best(gallery, compare(axis(0))) == []
 
 
 def test_the_best_come_first_and_equals_by_identifier(gallery: Gallery) -> None:
     enrolled("b", axis(1), revision=1)
     enrolled("a", axis(1), revision=2)
     enrolled("c", axis(0), revision=3)
-    assert gallery.search(axis(0), candidates=None, limit=5) == [("c", 1.0), ("a", 0.0), ("b", 0.0)]
-    assert gallery.search(axis(0), candidates=None, limit=1) == [("c", 1.0)]
+    assert best(gallery, compare(axis(0)), limit=5) == [("c", 1.0), ("a", 0.0), ("b", 0.0)]
+    assert best(gallery, compare(axis(0)), limit=1) == [("c", 1.0)]
+
+
+def test_the_best_is_the_likeliest_and_not_the_highest_score(gallery: Gallery) -> None:
+    close, far = (np.array(each, dtype=np.float32) for each in ([0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0]))
+    place_voiceprint(enrolled("briefly", close, revision=1), close, revision=2, speech_seconds=3.0)
+    place_voiceprint(enrolled("at-length", far, revision=3), far, revision=4, speech_seconds=100.0)
+    pipeline = StandInPipeline(calibration=Calibration.of(5.0, -2.0, 0.5, (0.0, 1.0, 0.0)))
+    first, second = gallery.search(compare(axis(0), pipeline), candidates=None, limit=2)
+    assert (first.customer_id, second.customer_id) == ("at-length", "briefly")
+    assert first.score == pytest.approx(0.6) and second.score == pytest.approx(0.8)
+    assert first.log_likelihood_ratio == pytest.approx(5 * 0.6 - 2 + np.log(100))
+    assert first.probability == pytest.approx(1 / (1 + np.exp(-first.log_likelihood_ratio)))
+
+
+def test_what_a_cohort_says_of_a_voiceprint_is_kept_beside_it_and_goes_with_it() -> None:
+    random = np.random.default_rng(3)
+    cohort = Cohort(random.normal(size=(20, 4)), top=5)
+    gallery, pipeline = Gallery(MODEL, dimensions=4, cohort=cohort), StandInPipeline(cohort=cohort)
+    vectors = Cohort(random.normal(size=(30, 4))).means
+    customers = [enrolled(f"C-{row:02}", vector, revision=row + 1) for row, vector in enumerate(vectors)]
+
+    def expected(rows: list[int]) -> dict[str, Any]:
+        scores = pipeline.score(axis(0), vectors[rows])
+        return {f"C-{row:02}": pytest.approx(score, rel=1e-4) for row, score in zip(rows, scores, strict=True)}
+
+    assert dict(best(gallery, compare(axis(0), pipeline))) == expected(list(range(30)))
+    customers[4].delete()
+    vectors[7] = axis(2)
+    place_voiceprint(customers[7], axis(2), revision=31)
+    rows = [row for row in range(30) if row != 4]
+    assert dict(best(gallery, compare(axis(0), pipeline))) == expected(rows)
+    assert dict(best(gallery, compare(axis(0), pipeline), candidates=["C-29", "C-07"])) == expected([7, 29])
+    assert not gallery._measures[29:].any()
 
 
 def test_candidates_narrow_the_search_and_unknown_ones_are_left_out(gallery: Gallery) -> None:

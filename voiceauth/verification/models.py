@@ -30,9 +30,10 @@ class Decision(models.Model):
     probability = models.FloatField(null=True)
     threshold = models.FloatField(null=True)
     log_likelihood_ratio = models.FloatField(null=True)  # natural logarithm
-    score = models.FloatField(null=True)  # cosine
+    score = models.FloatField(null=True)  # cosine, normalised where the model has a cohort
     candidates = models.JSONField(default=list)  # identify: ranked [{customer_id, probability, …}]
-    speech_seconds = models.FloatField(null=True)
+    speech_seconds = models.FloatField(null=True)  # of the call, net
+    enrollment_speech_seconds = models.FloatField(null=True)  # verify: net, behind the claimed voiceprint
     snr_db = models.FloatField(null=True)
     clipping_ratio = models.FloatField(null=True)
     model_version = models.CharField(max_length=64, blank=True)

@@ -156,6 +156,7 @@ class DecisionAnswer(DecisionBase):
             "score",
             "candidates",
             "speech_seconds",
+            "enrollment_speech_seconds",
             "snr_db",
             "clipping_ratio",
             "model",

@@ -40,6 +40,7 @@ class CallScore:
     model_fingerprint: str
     calibration_version: str
     threshold: float
+    enrollment_speech_seconds: float | None  # the claimed voiceprint's
     scores: list[dict[str, Any]]  # the best first: customer_id, score, log_likelihood_ratio, probability
     milliseconds: float
 
@@ -131,6 +132,7 @@ def _score(
         model_fingerprint=answer["model"]["fingerprint"],
         calibration_version=answer["calibration_version"],
         threshold=answer["threshold"],
+        enrollment_speech_seconds=answer["enrollment_speech_seconds"],
         scores=answer["scores"],
         milliseconds=answer["milliseconds"],
     )
@@ -151,6 +153,7 @@ def _decide(
     )
     if score is not None:
         decision.speech_seconds = score.quality.speech_seconds
+        decision.enrollment_speech_seconds = score.enrollment_speech_seconds
         decision.snr_db = score.quality.snr_db
         decision.clipping_ratio = score.quality.clipping_ratio
         decision.model_version = score.model_version

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
+from enrollment.promotion import install_base_model
 from voiceauth.api.clients import create_client
 from voiceauth.api.models import ApiClient
 from voiceauth.audit import SYSTEM
@@ -17,13 +18,18 @@ LOGIN = "admin"
 
 
 class Command(BaseCommand):
-    help = "Create the first admin login and one API client a role, unless there are some. Shows their secrets once."
+    help = (
+        "Create the first admin login and one API client a role, unless there are some, and show their secrets once; "
+        "register the model that ships, which a fresh install has in service at once."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
             ensure_groups()
             password = _create_login()
             tokens = _create_clients()
+        if model := install_base_model():
+            self.stdout.write(f"registered the model that ships, {model.version}: {model.get_state_display()}")
         if password or tokens:
             self._show(password, tokens)
 

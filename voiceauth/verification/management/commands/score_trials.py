@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Command(BaseCommand):
     help = (
         "Scores verification trials. Creates no customers and no decisions. Writes columns speaker, audio, score "
-        "(cosine), probability, decision, reason: a score for every clip that decodes, whatever the decision."
+        "(uncalibrated), probability, decision, reason: a score for every clip that decodes, whatever the decision."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
