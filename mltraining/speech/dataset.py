@@ -159,8 +159,9 @@ def _at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 class BalancedCrops:
     """Crops drawn over speakers: half of them at the clips' own speed, the others at one of ``speeds``.
 
-    Each ``crops_a_speaker`` neighbours are of one speaker. A speaker is drawn with a weight of (its seconds)^(1 - balance). A crop begins at a random place of one of the
-    speaker's clips and goes on in further ones until it is full: three words of one second make one crop of three.
+    Each ``crops_a_speaker`` neighbours are of one speaker, drawn with a weight of (its seconds)^(1 - balance). A crop
+    begins at a random place of one of the speaker's clips and goes on in further ones until it is full: three words of
+    one second make one crop of three.
     Class index of speaker s at version v: s + v * speakers.
     """
 

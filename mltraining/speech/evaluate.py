@@ -27,7 +27,7 @@ from tqdm import tqdm
 from mltraining.speech import metrics, noise, quality, report, scoring, telephone
 from mltraining.speech.audio import AudioError, Waveform, decode, resample
 from mltraining.speech.metrics import Estimate, ResampledTrials
-from mltraining.speech.pipeline import PipelineError, ScoringPipeline
+from mltraining.speech.pipeline import PipelineError, ScoringPipeline, recalibrate
 from mltraining.speech.quality import Quality
 
 DONE, REFUSED = 0, 2
@@ -35,6 +35,7 @@ RESAMPLES = 200
 ADULT_AGE = 18  # years
 TARGET_FALSE_ACCEPT_RATE = 0.01  # what the threshold is set for
 FITTED_PRIOR = 0.01  # the calibration's weight of target trials, that of the detection cost
+EVEN_ODDS = 0.5  # the prior of the probability that the API answers
 UNKNOWN_PARTS = 3  # a third of the speakers is unknown, each third in turn
 # A pause is measured without the tails of the speech around it, or the probe would hear the voice.
 GUARD_SECONDS, MIN_SILENCE_SECONDS = 0.05, 0.3
@@ -267,6 +268,7 @@ def evaluate(
                 for part in parts
             ],
             "adults_by_gender": _adults_by_gender(data, parts, calibrated, weights),
+            "calibration": calibration_of_all(data, heard),
             "silence_probe": silence_probe(pipeline, data, weights),
         }
     )
@@ -305,18 +307,7 @@ def calibrate(data: TrialSet, heard: Sequence[Heard], *, seed: int) -> dict[str,
         measures = np.concatenate([measured[name][:, outside[name]] for name in fitted_on], axis=1)
         if not target.any() or target.all():
             continue  # too few speakers to be halved
-        calibration = scoring.fit_calibration(
-            scores[target],
-            scores[~target],
-            FITTED_PRIOR,
-            target_conditions=scoring.Conditions(*measures[:, target]),
-            impostor_conditions=scoring.Conditions(*measures[:, ~target]),
-        )
-        ratios = calibration.log_likelihood_ratio(scores, scoring.Conditions(*measures))
-        try:
-            threshold = scoring.threshold_for(ratios[target], ratios[~target], TARGET_FALSE_ACCEPT_RATE)
-        except scoring.UnsupportedRate:
-            threshold = None
+        calibration, threshold = _fit(scores, target, measures)
         for name in names:
             mask = inside[name]
             own = calibration.log_likelihood_ratio(trials[name][1][mask], scoring.Conditions(*measured[name][:, mask]))
@@ -324,6 +315,41 @@ def calibrate(data: TrialSet, heard: Sequence[Heard], *, seed: int) -> dict[str,
             if threshold is not None:
                 found[name].accepted[mask] = own >= threshold
     return found
+
+
+def calibration_of_all(data: TrialSet, heard: Sequence[Heard]) -> dict[str, Any] | None:
+    """What the pipeline is to ship with: fitted as in ``calibrate``, but on all speakers at once, and the threshold.
+
+    As ``Calibration.to_dict`` with ``threshold``, a probability at even odds; None where there are too few impostors.
+    What it is worth on strangers is what the cross-fitted figures say.
+    """
+    everybody = np.ones(len(data.speakers), dtype=bool)
+    fitted_on = [each for each in heard if each.condition.calibrates]
+    if not fitted_on:
+        return None
+    trials = [Slice("", "", each, everybody).trials_of(data) for each in fitted_on]
+    scores, target = (np.concatenate([each[part] for each in trials]) for part in (1, 2))
+    fitted, threshold = _fit(scores, target, np.concatenate([each.measures(data) for each in fitted_on], axis=1))
+    if threshold is None:
+        return None
+    calibration = scoring.Calibration.of(fitted.slope, fitted.offset, EVEN_ODDS, fitted.weights)
+    return calibration.to_dict() | {"threshold": float(calibration.probability(threshold))}
+
+
+def _fit(scores: np.ndarray, target: np.ndarray, measures: np.ndarray) -> tuple[scoring.Calibration, float | None]:
+    """Scores (t,), target (t,) bool, measures (3, t) -> calibration and the ratio for 1 %: None with too few trials."""
+    calibration = scoring.fit_calibration(
+        scores[target],
+        scores[~target],
+        FITTED_PRIOR,
+        target_conditions=scoring.Conditions(*measures[:, target]),
+        impostor_conditions=scoring.Conditions(*measures[:, ~target]),
+    )
+    ratios = calibration.log_likelihood_ratio(scores, scoring.Conditions(*measures))
+    try:
+        return calibration, scoring.threshold_for(ratios[target], ratios[~target], TARGET_FALSE_ACCEPT_RATE)
+    except scoring.UnsupportedRate:
+        return calibration, None
 
 
 def summary(document: dict[str, Any]) -> dict[str, float]:
@@ -634,16 +660,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech evaluate", description="Evaluate a pipeline.")
     parser.add_argument("--pipeline", required=True, type=Path, help="the pipeline folder that train left")
     add_arguments(parser)
+    parser.add_argument(
+        "--recalibrate", action="store_true", help="leave the calibration and the threshold for 1 %% in the pipeline"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     try:
         pipeline = ScoringPipeline.load(options.pipeline, device=options.device)
         document = run(pipeline, options)
+        if options.recalibrate:
+            _recalibrate(options.pipeline, document["calibration"])
     except (EvaluationError, PipelineError, AudioError, OSError) as error:
         sys.stderr.write(f"error: {getattr(error, 'code', 'unreadable_file')}: {error}\n")
         return REFUSED
     sys.stdout.write(markdown(document))
     return DONE
+
+
+def _recalibrate(folder: Path, calibration: dict[str, Any] | None) -> None:
+    if calibration is None:
+        raise EvaluationError("unsupported_rate", "a threshold for 1 % needs at least 300 impostor trials")
+    fitted = {name: value for name, value in calibration.items() if name != "threshold"}
+    recalibrate(folder, scoring.Calibration.from_dict(fitted), calibration["threshold"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
