@@ -26,6 +26,7 @@ from mltraining import registry, scorer, shutdown
 from mltraining.errors import ChallengerNotBetter, FrozenSetUnusable, InvalidAudio, ModelUnavailable
 from mltraining.models import ModelVersion
 from mltraining.patience import patiently
+from mltraining.training_settings import BASE_WEIGHTS
 
 from . import selectors, voiceprints
 from .models import AudioSample, Customer, SampleEmbedding, Voiceprint
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
-BASE_MODEL = Path(registry.__file__).parent / "base_model"
+BASE_MODEL = BASE_WEIGHTS.parent
 
 
 class _ShuttingDown(Exception):

@@ -12,15 +12,19 @@ from .errors import InvalidSetting, SettingNotAllowed
 from .speech.config import Config, ConfigError, load
 
 RECIPE = Path(__file__).resolve().parent / "recipes" / "speaker_recognition.yaml"
+# What ``pretrained: true`` starts from: the backbone of the model that ships, so that a retrain needs no network.
+BASE_WEIGHTS = Path(__file__).resolve().parent / "base_model" / "encoder.safetensors"
 
 # A caller may tune the training, but not reach for files, devices or the data, which are the server's.
 SERVER_SECTIONS = frozenset({"dataset", "logging", "experiment_name"})
 SERVER_KEYS = frozenset(
     {
         "architecture.weights_file",
+        "augmentation.noise_folder",
         "environment.gpus",
         "environment.number_of_workers",
         "training.build_scoring_pipelines",
+        "training.keep_cohort",
     }
 )
 
@@ -28,7 +32,10 @@ SERVER_KEYS = frozenset(
 def overrides_of(config: Mapping[str, Any]) -> list[str]:
     """``section.key=value`` for the training program: the server's overrides, then the run's."""
     own = [f"{key}={json.dumps(value)}" for key, value in config.items()]  # JSON is YAML
-    return [*settings.VOICEAUTH_TRAINING_OVERRIDES, *own, "training.build_scoring_pipelines=true"]
+    asked = [*settings.VOICEAUTH_TRAINING_OVERRIDES, *own]
+    if not any(each.startswith("architecture.backbone=") for each in asked):  # another backbone has other weights
+        asked.insert(0, f"architecture.weights_file={BASE_WEIGHTS}")
+    return [*asked, "training.build_scoring_pipelines=true"]
 
 
 def resolve(config: Mapping[str, Any]) -> Config:

@@ -15,7 +15,7 @@ from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError
 from mltraining.speech.torchvision_compat import load_timm
 
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
-MARGIN_SCALE = 32.0  # fixed with a margin loss: the margin is what shapes the space
+MARGIN_SCALE = 16.0  # fixed with a margin loss: the margin is what shapes the space
 
 
 class CosineHead(nn.Module):

@@ -25,6 +25,16 @@ def test_a_runs_settings_come_after_the_servers(settings: Any) -> None:
     assert config.architecture.pretrained is False
 
 
+def test_pretrained_starts_from_the_model_that_ships(settings: Any) -> None:
+    settings.VOICEAUTH_TRAINING_OVERRIDES = []
+
+    assert training_settings.resolve({}).architecture.weights_file == str(training_settings.BASE_WEIGHTS)
+    other = training_settings.resolve({"architecture.backbone": "resnet18"}).architecture
+    assert other.weights_file is None
+    settings.VOICEAUTH_TRAINING_OVERRIDES = ["architecture.weights_file=mine.safetensors"]
+    assert training_settings.resolve({}).architecture.weights_file == "mine.safetensors"
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -36,6 +46,8 @@ def test_a_runs_settings_come_after_the_servers(settings: Any) -> None:
         ("experiment_name", "mine"),
         ("environment.gpus", ["0", "1"]),
         ("training.build_scoring_pipelines", False),
+        ("augmentation.noise_folder", "/etc"),
+        ("training.keep_cohort", True),
     ],
 )
 def test_a_caller_cannot_reach_for_the_servers_settings(key: str, value: Any) -> None:

@@ -161,18 +161,20 @@ def test_a_cohort_of_no_directions_is_refused(means):
 
 
 def test_conditions_count_within_their_range():
-    found = Conditions(np.array([0.1, 1.0, 500.0]), 1.0, np.array([-5.0, 20.0, 99.0])).features()
-    np.testing.assert_allclose(found, [[math.log(0.3), 0, math.log(30)], [0, 0, 0], [0, 2, 4]])
+    found = Conditions(np.array([0.1, 1.0, 500.0]), np.array([1.0, 5.0, 60.0]), np.array([-5.0, 20.0, 99.0])).features()
+    np.testing.assert_allclose(
+        found, [[math.log(0.3), 0, math.log(30)], [math.log(4), math.log(5), math.log(20)], [0, 2, 4]]
+    )
     assert Conditions(1.0, 1.0, 10.0).features().shape == (3,)
 
 
 def test_a_weighed_calibration_needs_conditions_and_takes_one_or_many():
     calibration = Calibration.of(10, -4, 0.2, (2.0, 0.5, 1.0))
-    one = Conditions(math.e, math.e, 10.0)
-    assert calibration.log_likelihood_ratio(0.5, one) == pytest.approx(1 + 2 + 0.5 + 1)
-    np.testing.assert_allclose(calibration.log_likelihood_ratio(np.array([0.5, 0.6]), one), [4.5, 5.5])
-    many = Conditions(np.array([1.0, math.e]), 1.0, 0.0)
-    np.testing.assert_allclose(calibration.log_likelihood_ratio(np.array([0.5, 0.5]), many), [1, 3])
+    one = Conditions(math.e, math.e**2, 10.0)
+    assert calibration.log_likelihood_ratio(0.5, one) == pytest.approx(1 + 2 + 1 + 1)
+    np.testing.assert_allclose(calibration.log_likelihood_ratio(np.array([0.5, 0.6]), one), [5, 6])
+    many = Conditions(np.array([1.0, math.e]), math.e**2, 0.0)
+    np.testing.assert_allclose(calibration.log_likelihood_ratio(np.array([0.5, 0.5]), many), [2, 4])
     with pytest.raises(ValueError, match="conditions"):
         calibration.log_likelihood_ratio(0.5)
     assert Calibration.of(10, -4, 0.2).log_likelihood_ratio(0.5, one) == 1
