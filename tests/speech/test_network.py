@@ -23,8 +23,10 @@ def test_one_network_gives_logits_and_unit_length_embeddings():
         built = network.build(config(training={"loss_function": loss}), 5).eval()
         features = torch.randn(2, 1, 32, 40)
         assert isinstance(built.head, kind)
-        assert built(features).shape == (2, 5)
+        logits, pooled = built(features)
+        assert logits.shape == (2, 5)
         embedding = built.embed(features)
+        torch.testing.assert_close(torch.nn.functional.normalize(pooled, dim=1), embedding)
         assert embedding.shape == (2, built.dimensions) == (2, 512)
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
 

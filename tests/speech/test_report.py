@@ -89,8 +89,8 @@ def test_the_evidence_is_found_where_it_is():
     """A network that listens to one band only: nothing else may be named, and the sum is the logit's rise."""
 
     class OneBand(torch.nn.Module):
-        def forward(self, logmel: torch.Tensor) -> torch.Tensor:
-            return logmel[:, 0, 20:25].sum(dim=(1, 2))[:, None]
+        def forward(self, logmel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return logmel[:, 0, 20:25].sum(dim=(1, 2))[:, None], logmel
 
     logmel = torch.rand(1, 1, 40, 60)
     evidence = report.integrated_gradients(OneBand(), logmel, 0)
