@@ -18,7 +18,7 @@ MIN_DEVIATION = 1e-3  # of cosines; a cohort whose closest speakers are all as c
 COHORT_ROWS = 1024  # vectors compared with the cohort at once bound the memory
 
 # Seconds and decibels outside of these count as the nearest: the trials that the calibration that ships is fitted on
-# hold no more (the dev speakers enroll with 4.8 to 19.9 s), and a weight is not to be trusted where nothing was measured.
+# hold no more (the dev speakers enroll with 4.8 to 19.9 s), and no weight is to be trusted where nothing was measured.
 TEST_SPEECH_SECONDS, ENROLLMENT_SPEECH_SECONDS, SNR_DB = (0.3, 30.0), (4.0, 20.0), (0.0, 40.0)
 
 Score = TypeVar("Score", float, np.ndarray)
