@@ -25,8 +25,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 
+# The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
 test: lint
-	$(BIN)/pytest $(PYTEST)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(PYTEST)
 
 clean:
 	rm -rf $(VENV)

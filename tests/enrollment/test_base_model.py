@@ -38,26 +38,16 @@ def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped
     assert active.pipeline.network is None  # the export embeds, torch's network is not even built
     assert not (shipped / "encoder.onnx").exists()  # the repository's folder is left as it is
     assert AuditEvent.objects.filter(action="model.promoted", target=f"model:{model.version}").count() == 1
-
-
-def test_it_is_installed_once(shipped: Path) -> None:
-    promotion.install_base_model()
-
-    assert promotion.install_base_model() is None
+    assert promotion.install_base_model() is None  # once
     assert ModelVersion.objects.count() == 1
 
 
-def test_beside_other_models_it_is_a_candidate(shipped: Path, tmp_path: Path) -> None:
-    register_untrained(tmp_path, seed=1)
-
-    model = promotion.install_base_model()
-
-    assert model is not None
-    assert model.state == State.CANDIDATE
-
-
-def test_where_there_are_voices_it_is_a_candidate_until_each_has_a_voiceprint(shipped: Path) -> None:
-    enrolled(1)
+@pytest.mark.parametrize("there", ["a model", "a voice"])
+def test_beside_another_model_or_a_voice_it_is_a_candidate(shipped: Path, tmp_path: Path, there: str) -> None:
+    if there == "a model":
+        register_untrained(tmp_path, seed=1)
+    else:
+        enrolled(1)
 
     model = promotion.install_base_model()
 
