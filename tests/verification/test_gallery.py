@@ -80,13 +80,13 @@ def test_the_best_come_first_and_equals_by_identifier(gallery: Gallery) -> None:
 
 def test_the_best_is_the_likeliest_and_not_the_highest_score(gallery: Gallery) -> None:
     close, far = (np.array(each, dtype=np.float32) for each in ([0.8, 0.6, 0, 0], [0.6, 0.8, 0, 0]))
-    place_voiceprint(enrolled("briefly", close, revision=1), close, revision=2, speech_seconds=3.0)
-    place_voiceprint(enrolled("at-length", far, revision=3), far, revision=4, speech_seconds=100.0)
+    place_voiceprint(enrolled("briefly", close, revision=1), close, revision=2, speech_seconds=4.0)
+    place_voiceprint(enrolled("at-length", far, revision=3), far, revision=4, speech_seconds=20.0)
     pipeline = StandInPipeline(calibration=Calibration.of(5.0, -2.0, 0.5, (0.0, 1.0, 0.0)))
     first, second = gallery.search(compare(axis(0), pipeline), candidates=None, limit=2)
     assert (first.customer_id, second.customer_id) == ("at-length", "briefly")
     assert first.score == pytest.approx(0.6) and second.score == pytest.approx(0.8)
-    assert first.log_likelihood_ratio == pytest.approx(5 * 0.6 - 2 + np.log(100))
+    assert first.log_likelihood_ratio == pytest.approx(5 * 0.6 - 2 + np.log(20))
     assert first.probability == pytest.approx(1 / (1 + np.exp(-first.log_likelihood_ratio)))
 
 
