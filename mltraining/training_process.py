@@ -69,7 +69,7 @@ def train(
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,  # Ctrl-C in the terminal is the worker's to handle
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with_parent, os.getpid()),
         )
     try:
         return _follow(program, on_event, keep_going)
@@ -140,6 +140,8 @@ def _environment() -> dict[str, str]:
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before we asked: the signal will never come
+            os._exit(1)

@@ -11,6 +11,8 @@ from celery.signals import worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
 
+MAIN = os.getpid()  # the worker that forks the pool's processes
+
 app = Celery("voiceauth")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
@@ -22,3 +24,5 @@ def end_with_the_worker(**_: Any) -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != MAIN:  # it was killed before we asked: the signal will never come
+            os._exit(1)

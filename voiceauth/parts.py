@@ -61,7 +61,7 @@ def scoring_part() -> Part:
         environment={"VOICEAUTH_WORKER": "scoring"} | _threads(max(1, _cores() // processes)),
         stage=1,
         last_signal=signal.SIGQUIT,
-        death_signal=signal.SIGQUIT,
+        death_signal=signal.SIGKILL,  # without its queue, which dies as well, an orderly stop may wait for ever
     )
 
 
@@ -74,7 +74,7 @@ def training_part() -> Part:
         stage=1,
         patience=3.0,
         last_signal=signal.SIGQUIT,
-        death_signal=signal.SIGQUIT,
+        death_signal=signal.SIGKILL,
         nice=10,
     )
 

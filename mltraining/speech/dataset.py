@@ -189,6 +189,14 @@ class BalancedCrops:
     def classes(self) -> int:
         return self.speakers * len(self.versions)
 
+    def voices(self, length: int) -> list[np.ndarray]:
+        """The beginning of each class's speech, at most ``length`` samples, in the order of the class indices."""
+        return [
+            np.concatenate([version[int(row)] for row in own])[:length]
+            for version in self.versions
+            for own in self.rows
+        ]
+
     def batches(
         self, *, crops: int, batch_size: int, length: int, seed: Sequence[int], threads: int, rank: int, world: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

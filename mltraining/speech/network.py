@@ -83,6 +83,7 @@ class SpeakerNetwork(nn.Module):
         self.dimensions = architecture.embedding_dimensions or pooled
         self.projection = nn.Linear(pooled, self.dimensions) if architecture.embedding_dimensions else nn.Identity()
         self.dropout = nn.Dropout(architecture.dropout)
+        self.tells_voices = False  # whether its embeddings mean something already: ``build`` took an earlier encoder
         self.head: nn.Module | None = None
         if classes:
             loss = config.training.loss_function
@@ -121,7 +122,7 @@ def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwo
     timm = load_timm()
     architecture = config.architecture
     options: dict = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
-    own = _backbone_of(architecture.weights_file) if weights and architecture.pretrained else {}
+    own = _earlier_encoder(architecture.weights_file) if weights and architecture.pretrained else {}
     if weights and architecture.pretrained and not own:
         options["pretrained"] = True
         if architecture.weights_file is not None:
@@ -134,20 +135,32 @@ def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwo
         with _quick_hub(wanted="pretrained" in options and architecture.weights_file is None):
             backbone = timm.create_model(architecture.backbone, **options)
             if own:
-                backbone.load_state_dict(own)
+                backbone.load_state_dict(_part(own, "backbone"))
     except Exception as error:  # timm raises whatever its loader or the model's constructor does
         raise ConfigError(_why_not_built(config, bool(own) or "pretrained" in options, error)) from error
     network = SpeakerNetwork(backbone, backbone.num_features, config, classes)
+    projection = _part(own, "projection")
+    if own and _same_shapes(projection, dict(network.projection.state_dict())):
+        network.projection.load_state_dict(projection)
+        network.tells_voices = True
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _backbone_of(weights_file: str | None) -> dict[str, Tensor]:
-    """The backbone of an earlier run's ``encoder.safetensors``; empty where the file is a timm model's or none."""
+def _earlier_encoder(weights_file: str | None) -> dict[str, Tensor]:
+    """What an earlier run's ``encoder.safetensors`` holds; empty where the file is a timm model's or none."""
     if weights_file is None or not weights_file.endswith(".safetensors") or not Path(weights_file).is_file():
         return {}
     with safe_open(weights_file, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("backbone.")]  # noqa: SIM118 (it is no mapping)
-        return {name.removeprefix("backbone."): file.get_tensor(name) for name in names}
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(("backbone.", "projection."))}  # noqa: SIM118
+
+
+def _part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = name + "."
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def _same_shapes(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return {name: value.shape for name, value in one.items()} == {name: value.shape for name, value in other.items()}
 
 
 def _why_not_built(config: Config, pretrained: bool, error: Exception) -> str:

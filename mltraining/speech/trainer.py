@@ -39,6 +39,7 @@ from mltraining.speech.losses import one_hot
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[dict[str, Any]], None]
+IMPRINTED_SECONDS = 4.0  # of each speaker, where the class rows start from an earlier encoder
 DECODED, TRAINED = 5.0, 88.0  # percent of a run that is done when all clips are decoded, when all epochs are trained
 
 
@@ -182,8 +183,10 @@ class Run:
         self.crops = _balanced(config, split, clips) if training.crops_an_epoch else None
         self.classes = self.crops.classes if self.crops else len(split.classes)
         self.network = network.build(config, self.classes, weights=pretrained).to(processes.device)
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if training.ema_decay else None
         self.features = LogMel(config.audio).to(processes.device)
+        if pretrained and self.network.tells_voices and self.crops is not None:
+            self._imprint(self.crops)
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if training.ema_decay else None
         self.optimizer = optimization.build_optimizer(self.network, training)
         self.batches = dataset.batches_an_epoch(
             training.crops_an_epoch or len(split.train),
@@ -207,6 +210,14 @@ class Run:
     def _needs_scaler(self) -> bool:
         wanted = self.config.environment.mixed_precision_training and self.processes.device.type == "cuda"
         return wanted and not torch.cuda.is_bf16_supported()
+
+    def _imprint(self, crops: dataset.BalancedCrops) -> None:
+        """The class rows start where the encoder already hears the speakers (weight imprinting, Qi et al., 2018)."""
+        if isinstance(self.network.head, network.CosineHead):
+            voices = crops.voices(round(IMPRINTED_SECONDS * self.config.audio.sample_rate))
+            embeddings, _ = inference.run(self.network, self.features, voices, self.config)
+            with torch.no_grad():
+                self.network.head.weight.copy_(torch.from_numpy(embeddings))
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["model"])
