@@ -1,4 +1,4 @@
-"""Customers, consent and enrollment over HTTP: for the teller; a reviewer may read customers."""
+"""Customers, consent and enrollment over HTTP: for the teller; reviewers and auditors read customers."""
 
 from typing import Any
 from uuid import UUID
@@ -6,12 +6,11 @@ from uuid import UUID
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, parsers
-from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from enrollment import selectors, services
+from enrollment import samples, selectors, services
 from enrollment.models import Consent, Customer
 from enrollment.serializers import (
     ConsentAnswer,
@@ -21,13 +20,15 @@ from enrollment.serializers import (
     NewConsent,
     NewCustomer,
     NewSample,
+    Reason,
     ReceiptAnswer,
     SampleAnswer,
 )
 from voiceauth.api import actor_of
 from voiceauth.api.filters import StrictFilterSet
 from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
+from voiceauth.api.serializers import StrictSerializer
 
 CUSTOMER_ID = OpenApiParameter(
     "customer_id",
@@ -35,8 +36,8 @@ CUSTOMER_ID = OpenApiParameter(
     OpenApiParameter.PATH,
     description="The bank's own identifier.",
 )
-Teller = allow("teller")
-TellerOrReviewer = allow("teller", "reviewer")
+Customers = needs("customers:write", reads="customers:read")
+Enrollment = needs("enrollment:write", reads="enrollment:read")
 
 
 class CustomerFilter(StrictFilterSet):
@@ -47,19 +48,11 @@ class CustomerFilter(StrictFilterSet):
         fields = ("state", "customer_id")
 
 
-class CustomerPermission(BasePermission):
-    """Tellers read and write, reviewers read."""
-
-    def has_permission(self, request: Any, view: Any) -> bool:
-        reads = request.method in SAFE_METHODS
-        return (TellerOrReviewer if reads else Teller)().has_permission(request, view)
-
-
 @extend_schema(tags=["customers"])
 class CustomerList(IdempotentCreate, generics.ListAPIView):
     """The bank's customers."""
 
-    permission_classes = (CustomerPermission,)
+    permission_classes = (Customers,)
     serializer_class = CustomerAnswer
     filterset_class = CustomerFilter
 
@@ -76,7 +69,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID])
 class CustomerDetail(APIView):
-    permission_classes = (CustomerPermission,)
+    permission_classes = (Customers,)
 
     @extend_schema(responses=CustomerAnswer)
     def get(self, request: Request, customer_id: str) -> Response:
@@ -92,7 +85,7 @@ class CustomerDetail(APIView):
 
 @extend_schema(tags=["consent"], parameters=[CUSTOMER_ID])
 class ConsentDetail(IdempotentCreate, APIView):
-    permission_classes = (Teller,)
+    permission_classes = (Customers,)
 
     @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
@@ -124,7 +117,7 @@ class ConsentDetail(IdempotentCreate, APIView):
 class EnrollmentList(IdempotentCreate, generics.ListAPIView):
     """The customer's accepted samples."""
 
-    permission_classes = (Teller,)
+    permission_classes = (Enrollment,)
     parser_classes = (parsers.MultiPartParser,)
     serializer_class = SampleAnswer
     filter_backends = ()
@@ -134,21 +127,57 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
 
     @extend_schema(request={"multipart/form-data": NewSample}, responses={201: EnrollmentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
-        """Adds a recording. Refused, with a code and the quality report, where it is not good enough."""
+        """Adds a recording. Refused, with a code and the quality report, where it is not good enough.
+
+        Where `held_for` names reasons it waits for somebody else's approval, and does not count until then.
+        """
         data = _valid(NewSample, request.data)
-        sample = services.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
+        sample = samples.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data, status=201)
 
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
 class EnrollmentDetail(APIView):
-    permission_classes = (Teller,)
+    permission_classes = (Enrollment,)
 
     @extend_schema(responses={200: CustomerAnswer})
     def delete(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
         """Takes a polluted recording out again; state and voiceprint follow from the others."""
-        customer = services.remove_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
+        customer = samples.remove_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
         return Response(CustomerAnswer(customer).data)
+
+
+@extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
+class EnrollmentApproval(IdempotentCreate, APIView):
+    permission_classes = (needs("enrollment:approve"),)
+
+    @extend_schema(request=None, responses={200: EnrollmentAnswer})
+    def post(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
+        """Approves a recording that waits for a second person: it counts from now on."""
+        _valid(StrictSerializer, request.data)
+        sample = samples.approve_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
+        return Response(EnrollmentAnswer(sample).data)
+
+
+class _Lock(IdempotentCreate, APIView):
+    permission_classes = (needs("customers:lock"),)
+    service: Any
+
+    @extend_schema(request=Reason, responses={200: CustomerAnswer})
+    def post(self, request: Request, customer_id: str) -> Response:
+        reason = _valid(Reason, request.data)["reason"]
+        customer = type(self).service(customer_id=customer_id, reason=reason, actor=actor_of(request))
+        return Response(CustomerAnswer(customer).data)
+
+
+@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Lock: no call is scored until it is unlocked.")
+class CustomerLock(_Lock):
+    service = staticmethod(services.lock_customer)
+
+
+@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock: calls are scored again.")
+class CustomerUnlock(_Lock):
+    service = staticmethod(services.unlock_customer)
 
 
 def _valid(serializer_class: Any, data: Any) -> dict[str, Any]:

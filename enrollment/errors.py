@@ -38,6 +38,23 @@ class CustomerLocked(Conflict):
     message = "The customer is locked. A reviewer decides how to go on."
 
 
+class CustomerNotLocked(Conflict):
+    code = "customer_not_locked"
+    message = "The customer is not locked."
+
+
+class TransitionRefused(Conflict):
+    """Carries ``state`` and ``to``."""
+
+    code = "transition_refused"
+    message = "The customer's state does not allow this."
+
+
+class StateChanged(Conflict):
+    code = "state_changed"
+    message = "The customer was changed by somebody else at the same moment. Read it again."
+
+
 class SampleRefused(DomainError):
     """The recording is sound but not good enough to enroll. Carries its quality ``report`` and the ``limit``."""
 
@@ -59,6 +76,35 @@ class TooNoisy(SampleRefused):
 class Clipped(SampleRefused):
     code = "clipped"
     message = "The recording is overdriven."
+
+
+class RecordingTooLong(SampleRefused):
+    code = "recording_too_long"
+    message = "The recording is longer than this channel's limit."
+
+
+class MoreThanOneSpeaker(SampleRefused):
+    """Carries ``separation``, of the two most different groups of parts, and its ``limit``."""
+
+    code = "more_than_one_speaker"
+    message = "More than one person speaks in the recording."
+
+
+class AnotherVoice(SampleRefused):
+    """Carries ``llr``, of the recording and the voice enrolled so far, and its ``limit``."""
+
+    code = "another_voice"
+    message = "The recording does not sound like the customer's earlier ones."
+
+
+class Replayed(SampleRefused):
+    code = "replayed_audio"
+    message = "The recording was heard before."
+
+
+class SampleNotHeld(Conflict):
+    code = "sample_not_held"
+    message = "The sample waits for nobody's approval."
 
 
 class DuplicateSample(Conflict):

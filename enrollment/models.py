@@ -8,23 +8,16 @@ import uuid
 from django.core.validators import RegexValidator
 from django.db import models
 
+from voiceauth.audio_store import AudioField
+from voiceauth.vault.fields import WrappedKeyField
+
 customer_id_validator = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z", "1 to 64 letters, digits or . _ : @ - characters, no space."
 )
 
 
 class Customer(models.Model):
-    """A customer of the bank.
-
-    States::
-
-        PENDING    known, no audio yet
-        ENROLLING  some net speech, not yet enough       PENDING -> ENROLLING -> ENROLLED
-        ENROLLED   enough net speech; can be verified
-        OPTED_OUT  consent withdrawn: audio and voiceprints erased; a new consent leads to PENDING
-        EXPIRED    voiceprint unused for too long
-        LOCKED     too many failures, or locked by a reviewer
-    """
+    """A customer of the bank. ``lifecycle`` says what the states mean and which moves there are."""
 
     class State(models.TextChoices):
         PENDING = "PENDING"
@@ -33,19 +26,23 @@ class Customer(models.Model):
         EXPIRED = "EXPIRED"
         OPTED_OUT = "OPTED_OUT"
         LOCKED = "LOCKED"
+        ERASED = "ERASED"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer_id = models.CharField(max_length=64, unique=True, validators=[customer_id_validator])
     display_name = models.CharField(max_length=128, blank=True)
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)
-    data_key = models.BinaryField()  # wrapped under the master key
+    data_key = WrappedKeyField("customer")
     speech_seconds = models.FloatField(default=0)  # net speech over the accepted samples
     created_at = models.DateTimeField(auto_now_add=True)
     enrolled_at = models.DateTimeField(null=True)
     last_accessed_at = models.DateTimeField(null=True)  # enrollment or a successful verification
+    refusals = models.PositiveIntegerField(default=0)  # verifications refused in a row
+    refused_at = models.DateTimeField(null=True)  # the last of them
 
     class Meta:
         ordering = ["customer_id"]
+        indexes = [models.Index(fields=["state", "last_accessed_at"])]  # what the expiry looks for
 
     def __str__(self) -> str:
         return self.customer_id
@@ -77,7 +74,11 @@ class Consent(models.Model):
 
 
 class AudioSample(models.Model):
-    """One accepted enrollment recording and its quality report."""
+    """One accepted enrollment recording and its quality report.
+
+    A held one waits for a person: it is stored, but counts for nothing until somebody else than who brought it in
+    has approved it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="samples")
@@ -92,6 +93,11 @@ class AudioSample(models.Model):
     speech_seconds = models.FloatField()
     snr_db = models.FloatField()
     clipping_ratio = models.FloatField()
+    channel = models.CharField(max_length=32, default="default")  # whose limits it met
+    policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
+    redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored
+    held_for = models.JSONField(default=list)  # why it waits: APPROVAL, DUPLICATE_VOICE, …; empty: it counts
+    approved_by = models.CharField(max_length=128, blank=True)
 
     class Meta:
         ordering = ["created_at"]
@@ -102,7 +108,7 @@ class SealedAudio(models.Model):
     """The bytes of a sample as uploaded, sealed. Apart from ``AudioSample`` so that lists stay light."""
 
     sample = models.OneToOneField(AudioSample, on_delete=models.CASCADE, primary_key=True, related_name="audio")
-    content = models.BinaryField()
+    content = AudioField()
 
 
 class SampleEmbedding(models.Model):
@@ -134,3 +140,13 @@ class Voiceprint(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["customer", "model_fingerprint"], name="one_voiceprint_a_model")]
         indexes = [models.Index(fields=["model_fingerprint", "revision"])]
+
+
+class TrainingSpeaker(models.Model):
+    """That a customer's recordings trained a model: whose erasure makes a retrain due."""
+
+    model = models.ForeignKey("mltraining.ModelVersion", on_delete=models.CASCADE)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "customer"], name="one_part_in_a_model")]

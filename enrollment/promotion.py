@@ -27,6 +27,8 @@ from mltraining.errors import ChallengerNotBetter, FrozenSetUnusable, InvalidAud
 from mltraining.models import ModelVersion
 from mltraining.patience import patiently
 from mltraining.training_settings import BASE_WEIGHTS
+from voiceauth.audio_store import RecordingGone
+from voiceauth.screening import voiceprints as fraudsters
 
 from . import selectors, voiceprints
 from .models import AudioSample, Customer, SampleEmbedding, Voiceprint
@@ -81,6 +83,7 @@ def execute_promotion(version: str) -> None:
             _embed_all(model, unreadable)
         for customer in patiently(lambda: _outdated(model.fingerprint)):
             patiently(lambda: _refresh(customer, model.fingerprint))  # noqa: B023 (called at once)
+        patiently(lambda: fraudsters.reembed(model, _heartbeat(version, 99)))
         patiently(lambda: _switch(model, unreadable))
     except _ShuttingDown:
         patiently(lambda: registry.release_promotion(version))
@@ -135,7 +138,9 @@ def _switch(model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
         _embed(sample_id, model, unreadable)
     for customer in _outdated(model.fingerprint):
         _refresh(customer, model.fingerprint)
+    fraudsters.reembed(model)
     kept = {model.fingerprint, *registry.fingerprints_in_service()}
+    fraudsters.keep_only(kept)
     SampleEmbedding.objects.exclude(model_fingerprint__in=kept).delete()
     Voiceprint.objects.exclude(model_fingerprint__in=kept).delete()
     registry.finish_promotion(model.version)
@@ -164,6 +169,10 @@ def _embed(sample_id: uuid.UUID, model: "LoadedModel", unreadable: set[uuid.UUID
             voiceprints.store_embedding(sample, model.fingerprint, embedding)
     except IntegrityError:
         pass  # erased meanwhile
+    except RecordingGone:
+        if AudioSample.objects.filter(pk=sample_id).exists():  # else erased meanwhile
+            logger.error("the storage has lost the recording of sample %s", sample_id)
+            unreadable.add(sample_id)
     except InvalidAudio as error:
         # Accepted once, so a decoder has changed. One recording must not keep every customer from a model.
         logger.error("sample %s cannot be embedded under %s: %s", sample_id, model.version, error.code)
@@ -185,15 +194,18 @@ def _missing(fingerprint: str, unreadable: set[uuid.UUID]) -> list[uuid.UUID]:
 
 def _outdated(fingerprint: str) -> list[uuid.UUID]:
     """The customers whose voiceprint under the model does not rest on all of their embeddings."""
-    embeddings = SampleEmbedding.objects.filter(model_fingerprint=fingerprint)
+    embeddings = SampleEmbedding.objects.filter(model_fingerprint=fingerprint, sample__held_for=[])
     counts = embeddings.values_list("sample__customer").annotate(count=Count("pk")).order_by()
     prints = Voiceprint.objects.filter(model_fingerprint=fingerprint).values_list("customer", "sample_count")
     have = dict(prints)
     return [customer for customer, count in counts if have.get(customer) != count]
 
 
-def _heartbeat(version: str) -> Callable[[int, int], None]:
-    """Keeps the promotion ours while the frozen set is scored, at 0 %. What it gives raises ``_ShuttingDown``."""
+def _heartbeat(version: str, percent: float = 0) -> Callable[[int, int], None]:
+    """Keeps the promotion ours, at ``percent``, while something else is worked through.
+
+    What it gives raises ``_ShuttingDown``.
+    """
     beaten_at = 0.0
 
     def beat(done: int, total: int) -> None:
@@ -202,7 +214,7 @@ def _heartbeat(version: str) -> Callable[[int, int], None]:
             raise _ShuttingDown
         if time.monotonic() - beaten_at > PROGRESS_SECONDS:
             beaten_at = time.monotonic()
-            _save_progress(version, 0)
+            _save_progress(version, percent)
 
     return beat
 

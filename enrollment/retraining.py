@@ -18,7 +18,7 @@ from voiceauth.audit import SYSTEM, Actor
 from voiceauth.errors import DomainError
 
 from . import training_data
-from .models import Customer
+from .models import Customer, TrainingSpeaker
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ class _Attempt:
             recipe=training_settings.RECIPE,
             overrides=training_settings.overrides_of(run.config),
             processes=_processes(config.environment.gpus),
+            data_key=training_data.data_key_of(self.folder),
             on_event=self._heard,
             keep_going=self._may_go_on,
         )
@@ -221,7 +222,15 @@ class _Attempt:
         if not runs.hold(self.held):
             # Either another worker has it, or an earlier try was committed and only its answer was lost.
             return TrainingRun.objects.filter(id=self.held.run_id, model_id=version).exists()
-        runs.succeed(self.held, registry.register(version=version))
+        model = registry.register(version=version)
+        assert self.data is not None
+        # Who was erased since the export looked, trained it all the same.
+        speakers = TrainingSpeaker.objects.bulk_create(
+            TrainingSpeaker(model=model, customer_id=pk) for pk in training_data.consenting(self.data.customers)
+        )
+        model.erased_speakers = len(self.data.customers) - len(speakers)
+        model.save(update_fields=["erased_speakers"])
+        runs.succeed(self.held, model)
         return True
 
 

@@ -6,11 +6,13 @@ from django.db.models import QuerySet
 from enrollment import keys
 from enrollment.errors import CustomerNotFound
 from enrollment.models import AudioSample, Customer
+from voiceauth import audio_store
 
 
 def customers() -> QuerySet[Customer]:
-    """All customers by identifier, with their consents (the latest first)."""
-    return Customer.objects.prefetch_related("consents").order_by("customer_id")
+    """All customers by identifier, with their consents (the latest first). Who was erased is not among them."""
+    known = Customer.objects.exclude(state=Customer.State.ERASED)
+    return known.prefetch_related("consents").order_by("customer_id")
 
 
 def customer(customer_id: str) -> Customer:
@@ -28,7 +30,7 @@ def samples(customer_id: str) -> QuerySet[AudioSample]:
 
 def sample_audio(sample: AudioSample) -> bytes:
     """The recording as it was uploaded. Whoever plays it records that in the trail."""
-    return keys.unseal_audio(sample.customer, sample.pk, sample.audio.content)
+    return keys.unseal_audio(sample.customer, sample.pk, audio_store.read(sample.audio.content))
 
 
 def has_consent(customer: Customer) -> bool:

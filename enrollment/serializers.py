@@ -8,7 +8,8 @@ from rest_framework import serializers
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
 from voiceauth.api.serializers import StrictSerializer
-from voiceauth.api.uploads import AudioField
+from voiceauth.api.uploads import AudioField, IntervalList
+from voiceauth.policies.document import DEFAULT_CHANNEL, NAME
 
 
 class NewCustomer(StrictSerializer):
@@ -40,6 +41,14 @@ class NewSample(StrictSerializer):
     """A recording to enroll."""
 
     audio = AudioField(help_text="At most 10 MB and 120 s, in any format of a telephone system or a browser.")
+    channel = serializers.RegexField(
+        NAME, required=False, default=DEFAULT_CHANNEL, help_text="Whose limits count: phone, branch, app, …"
+    )
+    redact = IntervalList(required=False, default=())
+
+
+class Reason(StrictSerializer):
+    reason = serializers.CharField(max_length=500, help_text="Why, for the trail.")
 
 
 class ConsentAnswer(serializers.ModelSerializer):
@@ -90,6 +99,11 @@ class SampleAnswer(serializers.ModelSerializer):
             "speech_seconds",
             "snr_db",
             "clipping_ratio",
+            "channel",
+            "policy",
+            "redacted",
+            "held_for",
+            "approved_by",
         )
         read_only_fields = fields
 
@@ -116,6 +130,10 @@ class EnrollmentAnswer(serializers.Serializer):
     created_at = serializers.DateTimeField()
     quality = QualityReportAnswer(source="*")
     customer_id = serializers.CharField(source="customer.customer_id")
+    held_for = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Why it waits and does not count yet: APPROVAL, DUPLICATE_VOICE, KNOWN_FRAUDSTER.",
+    )
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
     speech_seconds = serializers.FloatField(source="customer.speech_seconds")
     remaining_seconds = serializers.SerializerMethodField()

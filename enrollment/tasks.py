@@ -1,10 +1,25 @@
 """Thin tasks: an id in, one service called."""
 
 import uuid
+from typing import Any
 
 from celery import shared_task
 
-from . import promotion, retraining
+from mltraining.worker_calls import scoring_task
+
+from . import analysis, promotion, retraining, services
+from .batches import services as batches
+
+
+@scoring_task("enrollment.analyse_sample")
+def analyse_sample(payload: dict[str, Any]) -> dict[str, Any]:
+    """See ``analysis.analyse_sample``."""
+    return analysis.analyse_sample(**payload)
+
+
+@shared_task(name="enrollment.expire_unused")
+def expire_unused() -> None:
+    services.expire_unused()
 
 
 @shared_task(name="enrollment.run_training")
@@ -20,6 +35,7 @@ def run_promotion(version: str) -> None:
 @shared_task(name="enrollment.recover_runs")
 def recover_runs() -> None:
     retraining.recover()
+    batches.recover()
 
 
 @shared_task(name="enrollment.scheduled_retrain")

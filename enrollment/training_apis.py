@@ -1,6 +1,6 @@
 """Starting a training run and a promotion."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,9 +15,16 @@ from mltraining.serializers import (
 )
 from voiceauth.api import actor_of
 from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
+from voiceauth.approvals.serializers import ApprovalAnswer
 
-from . import retraining
+from . import dual_control, retraining
+
+PROMOTION = PolymorphicProxySerializer(
+    component_name="PromotionOrApproval",
+    serializers=[ModelVersionSerializer, ApprovalAnswer],
+    resource_type_field_name=None,
+)
 
 
 class TrainingRuns(IdempotentCreate, TrainingRunList):
@@ -40,21 +47,27 @@ class TrainingRuns(IdempotentCreate, TrainingRunList):
 @extend_schema(
     tags=["models"],
     request=PromotionRequest,
-    responses={200: ModelVersionSerializer, 202: ModelVersionSerializer},
+    responses={200: ModelVersionSerializer, 202: PROMOTION},
 )
 class PromoteModel(APIView):
     """Put a model into service: every voiceprint is made anew under it, then one step switches.
 
     202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
     Promoting a retired model is the way back. Where the server has a frozen set of trials, a candidate must beat the
-    active model on it, else its `promotion_error` is `challenger_not_better`; `force` promotes it nevertheless.
+    active model on it, else its `promotion_error` is `challenger_not_better`; `force` promotes it nevertheless, once a
+    second person has approved: 202 answers the approval.
     """
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("models:promote"),)
 
     def post(self, request: Request, version: str) -> Response:
         given = PromotionRequest(data=request.data)
         given.is_valid(raise_exception=True)
-        model = retraining.request_promotion(version=version, actor=actor_of(request), **given.validated_data)
+        if given.validated_data["force"]:
+            approval = dual_control.request_forced_promotion(
+                version=version, reason=given.validated_data["reason"], actor=actor_of(request)
+            )
+            return Response(ApprovalAnswer(approval).data, status=202)
+        model = retraining.request_promotion(version=version, actor=actor_of(request))
         status = 200 if model.state == ModelVersion.State.ACTIVE else 202
         return Response(ModelVersionSerializer(model).data, status=status)

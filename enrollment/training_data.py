@@ -1,19 +1,21 @@
-"""The training set: the consented audio of enrolled customers, decrypted for as long as a run needs it.
+"""The training set: the consented audio of enrolled customers, sealed under a key of the run's own.
 
 One folder a run, ``VOICEAUTH_RUNS_DIR/<run id>`` (mode 0700)::
 
-    data/<customer>/<sample>   the recordings; ``<customer>`` is our UUID, not the bank's identifier
+    data/<customer>/<sample>   the recordings, sealed; ``<customer>`` is our UUID, not the bank's identifier
     data/train.pq              columns audio (path below ``data``), class (customer), fold
     output/                    the training program's: checkpoints, pipeline, charts
     training.log
 
-Recordings and output (its class rows are voiceprints) go when the run ends; the log stays.
+Only the training program opens the recordings, in its memory. They and the output (its class rows are voiceprints) go
+when the run ends; the log stays.
 """
 
+import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from mltraining.selectors import unfinished_runs
+from mltraining.speech import sealed
+from voiceauth import vault
+from voiceauth.audio_store import RecordingGone
 
 from . import selectors
 from .models import AudioSample, Consent, Customer
@@ -45,6 +50,11 @@ class TrainingData:
 
 def folder_of(run_id: uuid.UUID) -> Path:
     return Path(settings.VOICEAUTH_RUNS_DIR) / str(run_id)
+
+
+def data_key_of(folder: Path) -> bytes:
+    """The key (32 bytes) that a run's recordings are sealed under; the same at every attempt."""
+    return vault.derived_key(f"training-data:{folder.name}")
 
 
 def export_manifest(folder: Path, *, on_clip: Callable[[float], None] = lambda share: None) -> TrainingData:
@@ -85,6 +95,11 @@ def fold_of(position: int, clips: int) -> int:
     return (position + 1) % min(FOLDS, clips) if clips > 1 else 1
 
 
+def consenting(customers: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """Those of ``customers`` who consent now, locked until the transaction ends: an erasure comes before or after."""
+    return list(_consenting().select_for_update().filter(pk__in=customers).order_by("pk").values_list("pk", flat=True))
+
+
 def _consenting() -> QuerySet[Customer]:
     current = Consent.objects.filter(
         customer=OuterRef("pk"), purpose=Consent.Purpose.VOICE_AUTHENTICATION, withdrawn_at=None
@@ -110,18 +125,22 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
     shutil.rmtree(folder / "output", ignore_errors=True)
     (folder / "data").mkdir(mode=0o700)
     customers = _consenting().filter(state=Customer.State.ENROLLED)
-    samples = AudioSample.objects.filter(customer__in=customers).order_by("customer_id", "created_at", "id")
+    samples = AudioSample.objects.filter(customer__in=customers, held_for=[]).order_by(
+        "customer_id", "created_at", "id"
+    )
     by_customer: dict[uuid.UUID, list[uuid.UUID]] = {}
     for sample_id, customer in samples.values_list("id", "customer_id"):
         by_customer.setdefault(customer, []).append(sample_id)
+    data_key = data_key_of(folder)
     total, rows = sum(map(len, by_customer.values())), []
     for customer, ids in by_customer.items():
         (folder / "data" / str(customer)).mkdir()
         for position, sample_id in enumerate(ids):
             path = f"{customer}/{sample_id}"
             found = AudioSample.objects.select_related("customer", "audio").filter(id=sample_id)
-            if sample := found.first():  # else erased a moment ago
-                (folder / "data" / path).write_bytes(selectors.sample_audio(sample))
+            with contextlib.suppress(AudioSample.DoesNotExist, RecordingGone):  # erased a moment ago
+                audio = selectors.sample_audio(found.get())
+                (folder / "data" / path).write_bytes(vault.seal(data_key, audio, sealed.context_of(path)))
                 rows.append((path, str(customer), fold_of(position, len(ids))))
             on_clip(len(rows) / total)
     _write_manifest(folder, rows)

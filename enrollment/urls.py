@@ -1,6 +1,6 @@
 from django.urls import path, register_converter
 
-from enrollment import apis, training_apis
+from enrollment import apis, dual_control_apis, training_apis
 
 
 class CustomerIdConverter:
@@ -26,6 +26,23 @@ urlpatterns = [
         "customers/<customer_id:customer_id>/enrollments/<uuid:sample_id>",
         apis.EnrollmentDetail.as_view(),
         name="enrollment",
+    ),
+    path(
+        "customers/<customer_id:customer_id>/enrollments/<uuid:sample_id>/approve",
+        apis.EnrollmentApproval.as_view(),
+        name="enrollment-approval",
+    ),
+    path("customers/<customer_id:customer_id>/lock", apis.CustomerLock.as_view(), name="customer-lock"),
+    path("customers/<customer_id:customer_id>/unlock", apis.CustomerUnlock.as_view(), name="customer-unlock"),
+    path(
+        "customers/<customer_id:customer_id>/audio-exports",
+        dual_control_apis.AudioExports.as_view(),
+        name="audio-exports",
+    ),
+    path(
+        "customers/<customer_id:customer_id>/audio-exports/<uuid:approval_id>/download",
+        dual_control_apis.AudioExportDownload.as_view(),
+        name="audio-export-download",
     ),
     path("training-runs", training_apis.TrainingRuns.as_view(), name="training-runs"),
     path("models/<str:version>/promote", training_apis.PromoteModel.as_view(), name="promote-model"),

@@ -6,16 +6,16 @@ last, everywhere), and hold the customer's row lock.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 from django.db import connection
-from django.db.models import Count, Max, Sum
 
 from enrollment import keys
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
+from mltraining.gallery import GalleryState
+from mltraining.gallery import lock_gallery as lock_gallery
 from mltraining.speech import scoring
 
 
@@ -27,18 +27,6 @@ class KnownVoice(NamedTuple):
 
 
 GalleryRows = Iterable[tuple[Customer, int, KnownVoice]]  # with the revision
-
-GALLERY_LOCK = 0x564F4943  # any constant of ours: one advisory lock for the whole gallery
-
-
-def lock_gallery(*, shared: bool) -> None:
-    """Holds the gallery until the transaction ends: shared by enrollments, alone by a promotion's switch.
-
-    Whoever holds it shared and has read which model is active can rely on it until commit.
-    """
-    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s)", [GALLERY_LOCK])
 
 
 def store_embedding(sample: AudioSample, fingerprint: str, vector: np.ndarray) -> None:
@@ -52,10 +40,11 @@ def store_embedding(sample: AudioSample, fingerprint: str, vector: np.ndarray) -
 def refresh_voiceprint(customer: Customer, fingerprint: str) -> Voiceprint | None:
     """Writes the mean of the customer's sample embeddings under one model, weighed by their net speech.
 
-    Without any embedding the voiceprint is deleted, and the answer is ``None``.
+    Recordings that wait for a person do not count. Without any embedding the voiceprint is deleted, and the answer is
+    ``None``.
     """
     embeddings = list(
-        SampleEmbedding.objects.filter(sample__customer=customer, model_fingerprint=fingerprint)
+        SampleEmbedding.objects.filter(sample__customer=customer, sample__held_for=[], model_fingerprint=fingerprint)
         .select_related("sample")
         .order_by("sample__created_at", "sample_id")
     )
@@ -84,22 +73,9 @@ def voiceprint_of(customer: Customer, fingerprint: str) -> KnownVoice | None:
     return KnownVoice(keys.unseal_voiceprint(customer, fingerprint, row.content), row.speech_seconds) if row else None
 
 
-@dataclass(frozen=True)
-class GalleryState:
-    """What tells one state of a gallery from another: every write of a voiceprint takes a new revision.
-
-    The largest revision alone does not: a transaction with a smaller one may commit later.
-    """
-
-    count: int
-    newest: int
-    revisions: int  # their sum
-
-
 def gallery_state(fingerprint: str) -> GalleryState:
     """The state of the enrolled customers' voiceprints under one model."""
-    row = _gallery(fingerprint).aggregate(count=Count("pk"), newest=Max("revision"), revisions=Sum("revision"))
-    return GalleryState(row["count"], row["newest"] or 0, int(row["revisions"] or 0))
+    return GalleryState.of(_gallery(fingerprint))
 
 
 def gallery_revisions(fingerprint: str) -> dict[UUID, int]:

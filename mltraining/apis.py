@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from voiceauth.api import actor_of
 from voiceauth.api.filters import StrictFilterSet
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
 
 from . import runs, selectors
 from .models import ModelVersion, TrainingRun
@@ -34,7 +34,7 @@ class ModelVersionFilter(StrictFilterSet):
 class TrainingRunList(generics.ListAPIView):
     """Training runs, the newest first."""
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("training:write", reads="training:read"),)
     serializer_class = TrainingRunSerializer
     filterset_class = TrainingRunFilter
 
@@ -46,7 +46,7 @@ class TrainingRunList(generics.ListAPIView):
 class TrainingRunDetail(APIView):
     """One run: its state, progress in percent, metrics so far, and the candidate model that came of it."""
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("training:read"),)
 
     def get(self, request: Request, run_id: uuid.UUID) -> Response:
         return Response(TrainingRunSerializer(selectors.training_run(run_id)).data)
@@ -56,7 +56,7 @@ class TrainingRunDetail(APIView):
 class TrainingRunCancel(APIView):
     """Cancel a run. One that is running ends in CANCELLED once its worker has stopped."""
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("training:write"),)
 
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
         run = runs.request_cancel(run_id=run_id, actor=actor_of(request))
@@ -67,7 +67,7 @@ class TrainingRunCancel(APIView):
 class ModelList(generics.ListAPIView):
     """Registered models, the newest first: candidates, the active one, the retired."""
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("models:read"),)
     serializer_class = ModelVersionSerializer
     filterset_class = ModelVersionFilter
 
@@ -79,7 +79,7 @@ class ModelList(generics.ListAPIView):
 class ModelDetail(APIView):
     """One model: metrics, fingerprint, threshold, state, and how far its promotion is."""
 
-    permission_classes = (allow("admin"),)
+    permission_classes = (needs("models:read"),)
 
     def get(self, request: Request, version: str) -> Response:
         return Response(ModelVersionSerializer(selectors.model(version)).data)

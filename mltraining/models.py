@@ -36,6 +36,7 @@ class ModelVersion(models.Model):
     promotion_requested_by = models.CharField(max_length=128, blank=True)
     promotion_forced = models.BooleanField(default=False)  # whatever the frozen set says
     promotion_heartbeat_at = models.DateTimeField(null=True)
+    erased_speakers = models.PositiveIntegerField(default=0)  # trained on them, and they are erased: retrain
 
     class Meta:
         ordering = ["-created_at"]

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
 from . import calibrations, registry
-from .errors import INVALID_AUDIO, InvalidAudio, ModelUnavailable
+from .errors import INVALID_AUDIO, EmptyAudio, InvalidAudio, ModelUnavailable
 from .models import Calibration, ModelVersion
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .speech.audio import Waveform
     from .speech.pipeline import ScoringPipeline
     from .speech.quality import Quality
+    from .speech.redaction import Intervals
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ class Analysis:
             "sample_rate": int(self.waveform.sample_rate),
         }
 
+    def redacted_recording(self) -> bytes:
+        """What is left of a redacted recording, as a WAV file: the one that may be stored."""
+        from .speech import redaction
+
+        return redaction.as_wav(self.waveform)
+
 
 _models: OrderedDict[str, LoadedModel] = OrderedDict()
 _lock = threading.Lock()
@@ -96,14 +103,19 @@ def load(version: str, device: str = "cpu") -> LoadedModel:
         return _models[version]
 
 
-def analyse(audio: bytes, model: LoadedModel | None) -> Analysis:
-    """Decode, measure and, with a ``model``, embed one recording as uploaded.
+def analyse(audio: bytes, model: LoadedModel | None, redact: "Intervals" = ()) -> Analysis:
+    """Decode, measure and, with a ``model``, embed one recording as uploaded, without what ``redact`` names.
 
-    Raises the ``InvalidAudio`` subclass that names what is wrong with the recording.
+    Raises the ``InvalidAudio`` subclass that names what is wrong with the recording, ``EmptyAudio`` where nothing
+    is left of it.
     """
-    from .speech import quality
+    from .speech import quality, redaction
 
     waveform = _decode(audio)
+    if redact:
+        waveform = redaction.cut(waveform, redact)
+        if not len(waveform.samples):
+            raise EmptyAudio("Nothing is left of the recording.")
     embedding = None if model is None else model.pipeline.embed(waveform)
     return Analysis(waveform, quality.measure(waveform), embedding)
 
@@ -111,6 +123,16 @@ def analyse(audio: bytes, model: LoadedModel | None) -> Analysis:
 def embed(audio: bytes, model: LoadedModel) -> "np.ndarray":
     """(dimensions,) float32: the embedding alone, for a recording whose quality is known. Raises ``InvalidAudio``."""
     return model.pipeline.embed(_decode(audio))
+
+
+def windows(analysis: Analysis, model: LoadedModel) -> "np.ndarray":
+    """(windows, dimensions) float32: the embeddings of stretches of the recording's speech, see ``one_speaker``."""
+    import numpy as np
+
+    from .speech import one_speaker
+
+    found = [model.pipeline.embed(each) for each in one_speaker.windows(analysis.waveform)]
+    return np.stack(found) if found else np.zeros((0, model.pipeline.dimensions), dtype=np.float32)
 
 
 def _decode(audio: bytes) -> "Waveform":

@@ -25,11 +25,16 @@ class TrainingRunRequest(StrictSerializer):
 
 class PromotionRequest(StrictSerializer):
     force = serializers.BooleanField(
-        required=False, default=False, help_text="Promote whatever the frozen set says. The trail keeps that."
+        required=False, default=False, help_text="Whatever the frozen set says: a second person must approve it."
     )
     reason = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=200, help_text="Why it is forced, for the trail."
+        required=False, default="", allow_blank=True, max_length=200, help_text="Why; needed with `force`."
     )
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["force"] and not given["reason"]:
+            raise serializers.ValidationError({"reason": ["Say why it is forced."]})
+        return given
 
 
 class TrainingRunSerializer(serializers.ModelSerializer):

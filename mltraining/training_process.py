@@ -16,10 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
+
+from mltraining.speech.sealed import KEY_VARIABLE
 
 TICK_SECONDS = 0.5
 STOP_SECONDS = 1.5  # to stop by itself: whoever shuts us down waits little longer, and the last epoch is safe
@@ -47,13 +50,14 @@ def train(
     recipe: Path,
     overrides: Sequence[str],
     processes: int,
+    data_key: bytes,
     on_event: Callable[[dict[str, Any]], None],
     keep_going: Callable[[], bool],
 ) -> Outcome:
     """Train on ``folder/data`` into ``folder/output``, or go on from the checkpoint that lies there.
 
     ``on_event`` gets each progress object, ``keep_going`` is asked at least every half second; False stops the
-    program. With several ``processes``, one a GPU, torchrun starts them.
+    program. With several ``processes``, one a GPU, torchrun starts them. ``data_key`` opens the recordings.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *launcher, "-m", "mltraining.speech", "train"]
@@ -64,7 +68,7 @@ def train(
         program = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(),
+            env=_environment() | {KEY_VARIABLE: data_key.hex()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

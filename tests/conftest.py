@@ -23,6 +23,7 @@ from rest_framework.test import APIClient
 from mltraining import scoring_client
 from tests.factories import api_client
 from tests.mltraining.workers import Worker, running_worker, until
+from voiceauth import vault
 from voiceauth.errors import ScoringUnavailable
 
 # isort: on
@@ -44,6 +45,13 @@ def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
     operations.execute_sql_flush = flush
     yield
     operations.execute_sql_flush = original
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, and its root key read once, as every process of the service does."""
+    with django_db_blocker.unblock():
+        vault.derived_key("tests")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ voice it is and what the worker would measure: ``recording("ann", take=2, speech
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from enrollment import services
+from enrollment import analysis, samples, services
 from enrollment.models import Consent, Customer
 from mltraining import scorer, scoring_client
 from mltraining.errors import NotAudio
@@ -26,6 +26,7 @@ from mltraining.speech.quality import Quality
 from mltraining.speech.scoring import Calibration, Cohort
 from voiceauth.api.clients import create_client
 from voiceauth.audit import Actor
+from voiceauth.screening import watch
 from voiceauth.verification import scoring
 
 TELLER = Actor(name="branch-7", role="teller")
@@ -69,7 +70,7 @@ def consenting_customer(customer_id: str) -> Customer:
 def enrolled_customer(customer_id: str) -> Customer:
     """Needs ``worker``; the customer's voice is called like the customer."""
     consenting_customer(customer_id)
-    services.enroll_sample(
+    samples.enroll_sample(
         customer_id=customer_id, audio=recording(customer_id, take=0, speech_seconds=30.0), actor=TELLER
     )
     return Customer.objects.get(customer_id=customer_id)
@@ -93,6 +94,7 @@ class StandInPipeline:
 class _Analysis:
     embedding: np.ndarray | None
     measured: dict[str, Any]
+    said: dict[str, Any]
 
     @property
     def quality(self) -> Quality:
@@ -101,6 +103,9 @@ class _Analysis:
 
     def report(self) -> dict[str, Any]:
         return self.measured
+
+    def redacted_recording(self) -> bytes:
+        return json.dumps({"redacted": self.measured}).encode()
 
 
 @dataclass
@@ -115,6 +120,8 @@ class StandInWorker:
         sent = json.loads(json.dumps(payload))
         tasks: dict[str, Callable[..., dict[str, Any]]] = {
             "mltraining.analyse_audio": _analyse_audio,
+            "enrollment.analyse_sample": analysis.analyse_sample,
+            "screening.analyse_fraudster": watch.analyse_fraudster,
             "verification.score_call": scoring.score_call,
         }
         answer = tasks[task_name](**sent)
@@ -142,7 +149,7 @@ def _active_model() -> scorer.LoadedModel | None:
     return scorer.LoadedModel(row.version, row.fingerprint, StandInPipeline())
 
 
-def _analyse(audio: bytes, model: scorer.LoadedModel | None) -> _Analysis:
+def _analyse(audio: bytes, model: scorer.LoadedModel | None, redact: Sequence[tuple[float, float]] = ()) -> _Analysis:
     try:
         said = json.loads(audio)
     except ValueError:
@@ -157,8 +164,15 @@ def _analyse(audio: bytes, model: scorer.LoadedModel | None) -> _Analysis:
         "sample_rate": 8000,
     }
     measured |= {name: value for name, value in said.items() if name in measured}
+    measured["speech_seconds"] -= sum(end - start for start, end in redact)
     embedding = None if model is None else embedding_of(said["voice"], said["take"], model.fingerprint)
-    return _Analysis(embedding, measured)
+    return _Analysis(embedding, measured, said)
+
+
+def _windows(analysis: _Analysis, model: scorer.LoadedModel) -> np.ndarray:
+    """Those of "voices", where the recording has more than one."""
+    voices = analysis.said.get("voices", [analysis.said["voice"]] * 3)
+    return np.stack([embedding_of(voice, number, model.fingerprint) for number, voice in enumerate(voices)])
 
 
 def embedding_of(voice: str, take: int, fingerprint: str) -> np.ndarray:
@@ -180,6 +194,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr(scoring_client, "call", stand_in.call)
     monkeypatch.setattr(scorer, "active_model", _active_model)
     monkeypatch.setattr(scorer, "analyse", _analyse)
+    monkeypatch.setattr(scorer, "windows", _windows)
     return stand_in
 
 

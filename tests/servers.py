@@ -1,6 +1,7 @@
 """The tests' own PostgreSQL and Redis, each a child in a temporary folder. Imports nothing of Django.
 
-``DATABASE_URL`` and ``REDIS_URL`` name servers to use instead.
+``DATABASE_URL`` and ``REDIS_URL`` name servers to use instead. The processes of pytest-xdist share those of the one
+that started them: each has a test database of its own (pytest-django names it), and a number of its own in Redis.
 """
 
 import atexit
@@ -13,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_SECONDS = 20
 
@@ -22,6 +24,10 @@ def start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="voiceauth-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs last: after the servers have stopped
     os.environ["VOICEAUTH_STATE_DIR"] = str(folder / "state")
+    os.environ.setdefault("VOICEAUTH_RATE_LIMITS", "anonymous=100000")  # all tests come from one address
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        server = urlsplit(os.environ["REDIS_URL"])
+        os.environ["REDIS_URL"] = server._replace(path=f"/{1 + int(worker.removeprefix('gw'))}").geturl()
     if "DATABASE_URL" not in os.environ:
         os.environ["DATABASE_URL"] = _postgres(folder)
     if "REDIS_URL" not in os.environ:

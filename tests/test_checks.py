@@ -1,8 +1,13 @@
 """A misconfigured service is told so at its start."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from voiceauth import checks
+from voiceauth.settings import BASE_DIR
 
 
 def ids(messages) -> set[str]:
@@ -57,3 +62,18 @@ def test_a_folder_of_secrets_that_is_not_there_is_no_mistake(settings, tmp_path)
 def test_a_sample_may_not_need_more_speech_than_an_enrollment(settings):
     settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS, settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 10, 5
     assert ids(checks.policy(None)) == {"voiceauth.E005"}
+
+
+def test_the_deployment_check_finds_nothing_behind_tls(tmp_path):
+    """``manage.py check --deploy`` as an operator runs it."""
+    environment = os.environ | {
+        "VOICEAUTH_STATE_DIR": str(tmp_path),
+        "VOICEAUTH_TLS": "true",
+        "VOICEAUTH_TRUSTED_PROXIES": "1",
+        "VOICEAUTH_ALLOWED_HOSTS": "voice.bank.example",
+    }
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(
+        command, env=environment, cwd=BASE_DIR, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,12 @@ from tests.mltraining.workers import running_worker
 from tests.tiny_model import put_into_service, register_tiny_model
 
 # Each part of the API as the client that uses it.
-PARTS = {"teller": "customers", "ivr": "verify|identify", "reviewer": "decisions|audit", "admin": "models|training"}
+PARTS = {
+    "teller": "customers",
+    "ivr": "verify|identify",
+    "reviewer": "decisions|audit",
+    "admin": "models|training|approvals",
+}
 
 # A valid request may still meet a state that refuses it; tokens and headers have tests of their own.
 LEFT_OUT = "positive_data_acceptance,ignored_auth,missing_required_header"

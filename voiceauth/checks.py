@@ -5,6 +5,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InvalidStorageError, storages
+
+from voiceauth.vault import keyring
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", "testserver"}
 
@@ -39,6 +43,23 @@ def secrets_are_private(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         for path in (settings.SECRETS_DIR, *sorted(settings.SECRETS_DIR.iterdir()))
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ]
+
+
+@register()
+def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    try:
+        keyring.providers()
+    except ImproperlyConfigured as error:
+        found.append(Error(str(error), id="voiceauth.E006"))
+    try:
+        _ = storages["audio"]
+    except (InvalidStorageError, ImproperlyConfigured) as error:
+        hint = "Recordings in S3 need requirements-s3.txt."
+        found.append(Error(f"VOICEAUTH_AUDIO_STORAGE: {error}", hint=hint, id="voiceauth.E007"))
+    if settings.VOICEAUTH_TRANSIT_URL and not settings.VOICEAUTH_TRANSIT_TOKEN:
+        found.append(Error("VOICEAUTH_TRANSIT_URL needs VOICEAUTH_TRANSIT_TOKEN.", id="voiceauth.E008"))
+    return found
 
 
 @register()

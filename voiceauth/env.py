@@ -60,6 +60,17 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
+    """Whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
+    values = dict(defaults)
+    for word in words(name):
+        key, _, value = word.partition("=")
+        if key not in defaults or not value.isascii() or not value.isdigit() or not 0 < int(value) < 1_000_000_000:
+            raise ImproperlyConfigured(f"{name} must be like calls=600, of {', '.join(defaults)}; not {word!r}.")
+        values[key] = int(value)
+    return values
+
+
 def secret(name: str, folder: Path) -> str:
     """A secret from the environment, or one generated on first use and kept in ``folder`` (mode 0600)."""
     value = text(name)
@@ -97,6 +108,27 @@ def database(name: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 3, **options},
     }
+
+
+def audio_storage(name: str, default: Path) -> dict[str, Any]:
+    """Django's settings of the storage for recordings: a folder, or ``s3://bucket/prefix`` (``requirements-s3.txt``).
+
+    S3's credentials and region are boto3's own (``AWS_ACCESS_KEY_ID``, a role, …); ``name_ENDPOINT`` names another
+    service that speaks S3.
+    """
+    value = text(name, str(default))
+    if "://" not in value:
+        options: dict[str, Any] = {"location": str(Path(value).resolve()), "base_url": None}
+        options |= {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
+        return {"BACKEND": "voiceauth.audio_store.AudioFolder", "OPTIONS": options}
+    scheme, _, place = value.partition("://")
+    bucket, _, prefix = place.partition("/")
+    if scheme != "s3" or not bucket:
+        raise ImproperlyConfigured(f"{name} must be a folder or s3://bucket/prefix, not {value!r}.")
+    options = {"bucket_name": bucket, "location": prefix.strip("/"), "default_acl": None}
+    if endpoint := text(f"{name}_ENDPOINT"):
+        options["endpoint_url"] = endpoint
+    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
 
 
 def crontab(name: str, value: str) -> Any:

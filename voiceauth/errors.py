@@ -13,6 +13,7 @@ class DomainError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
     message: ClassVar[str] = "The request cannot be carried out."
+    audited: bool = True  # whether the refusal goes to the trail
 
     def __init__(self, message: str | None = None, **data: Any) -> None:
         self.detail = message or self.message

@@ -10,7 +10,16 @@ SECRETS_DIR = STATE_DIR / "secrets"
 
 DEBUG = env.boolean("VOICEAUTH_DEBUG", False)
 SECRET_KEY = env.secret("VOICEAUTH_SECRET_KEY", SECRETS_DIR)
-VOICEAUTH_MASTER_KEY = env.secret("VOICEAUTH_MASTER_KEY", SECRETS_DIR)
+
+# --- master keys: a key-management service, secrets in the environment, or files, of which the first is made by itself
+VOICEAUTH_MASTER_KEY = env.text("VOICEAUTH_MASTER_KEY")
+# "id:secret,id:secret", the first is current; VOICEAUTH_MASTER_KEY is then a former one.
+VOICEAUTH_MASTER_KEYS = env.words("VOICEAUTH_MASTER_KEYS")
+VOICEAUTH_MASTER_KEYS_DIR = Path(env.text("VOICEAUTH_MASTER_KEYS_DIR", str(SECRETS_DIR))).resolve()
+# The transit engine of HashiCorp Vault or OpenBao, like https://vault.bank.example:8200/v1/transit
+VOICEAUTH_TRANSIT_URL = env.text("VOICEAUTH_TRANSIT_URL")
+VOICEAUTH_TRANSIT_KEY = env.text("VOICEAUTH_TRANSIT_KEY", "voiceauth")
+VOICEAUTH_TRANSIT_TOKEN = env.text("VOICEAUTH_TRANSIT_TOKEN")
 
 # --- who may reach us -------------------------------------------------------------------------
 ALLOWED_HOSTS = env.words("VOICEAUTH_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -24,6 +33,9 @@ if VOICEAUTH_TLS:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
     SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    # Whether browsers preload a domain is for its owner to ask for, not for one service on it.
+    SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = VOICEAUTH_TLS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
@@ -31,6 +43,7 @@ SESSION_COOKIE_AGE = 8 * 3600
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 
 INSTALLED_APPS = [
     "voiceauth.review.site.ReviewAdminConfig",
@@ -47,8 +60,12 @@ INSTALLED_APPS = [
     "voiceauth",
     "voiceauth.api",
     "voiceauth.audit",
+    "voiceauth.policies",
+    "voiceauth.approvals",
     "mltraining",
+    "voiceauth.screening",
     "enrollment",
+    "enrollment.batches",
     "voiceauth.verification",
     "voiceauth.review",
 ]
@@ -104,15 +121,23 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout"
 CELERY_TASK_ROUTES = {
     "mltraining.analyse_audio": {"queue": "scoring"},
     "mltraining.ping": {"queue": "scoring"},
+    "enrollment.analyse_sample": {"queue": "scoring"},
+    "screening.analyse_fraudster": {"queue": "scoring"},
     "verification.score_call": {"queue": "scoring"},
     "enrollment.run_training": {"queue": "training"},
     "enrollment.run_promotion": {"queue": "training"},
+    "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself
 }
 # Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.
 VOICEAUTH_RETRAIN_SCHEDULE = env.text("VOICEAUTH_RETRAIN_SCHEDULE", "0 2 * * 0")
 CELERY_BEAT_SCHEDULE = {
     "recover-runs": {"task": "enrollment.recover_runs", "schedule": 15.0},
+    "expire-fraudsters": {"task": "screening.expire_fraudsters", "schedule": 3600.0},
+    "forget-recent-voices": {"task": "screening.forget_recent", "schedule": 300.0},
+    "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
+    "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
+    "sweep-audio": {"task": "voiceauth.sweep_audio", "schedule": 3600.0},
 }
 if VOICEAUTH_RETRAIN_SCHEDULE:
     CELERY_BEAT_SCHEDULE["retrain"] = {
@@ -133,13 +158,25 @@ VOICEAUTH_MAX_CLIPPING_RATIO = env.number("VOICEAUTH_MAX_CLIPPING_RATIO", 0.05, 
 VOICEAUTH_SCORING_DEADLINE_SECONDS = env.number("VOICEAUTH_SCORING_DEADLINE_SECONDS", 2, minimum=0.1, maximum=30)
 # Enrollment takes up to two minutes of audio, so it is given longer.
 VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = env.number("VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS", 15, minimum=0.1, maximum=60)
+# BIPA §15(a): a voice that was not used for so long is destroyed.
+VOICEAUTH_EXPIRE_UNUSED_DAYS = env.integer("VOICEAUTH_EXPIRE_UNUSED_DAYS", 1095, minimum=1, maximum=3650)
 VOICEAUTH_KEEP_CALL_AUDIO_DAYS = env.integer("VOICEAUTH_KEEP_CALL_AUDIO_DAYS", 30, minimum=0, maximum=3650)
+# From which natural-log likelihood ratio a call is a fraudster's voice; ln of the number of fraudsters is added.
+VOICEAUTH_WATCHLIST_THRESHOLD = env.number("VOICEAUTH_WATCHLIST_THRESHOLD", 3, minimum=-20, maximum=100)
+VOICEAUTH_KEEP_FRAUDSTERS_DAYS = env.integer("VOICEAUTH_KEEP_FRAUDSTERS_DAYS", 1095, minimum=1, maximum=3650)
+# One voice that claims so many customers within so many hours is suspicious; 0 customers: not looked for.
+VOICEAUTH_VELOCITY_CUSTOMERS = env.integer("VOICEAUTH_VELOCITY_CUSTOMERS", 3, minimum=0, maximum=100)
+VOICEAUTH_VELOCITY_THRESHOLD = env.number("VOICEAUTH_VELOCITY_THRESHOLD", 2, minimum=-20, maximum=100)
+VOICEAUTH_VELOCITY_HOURS = env.integer("VOICEAUTH_VELOCITY_HOURS", 24, minimum=1, maximum=720)
+VOICEAUTH_VELOCITY_MAX_CALLS = env.integer("VOICEAUTH_VELOCITY_MAX_CALLS", 20_000, minimum=1, maximum=1_000_000)
 VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 VOICEAUTH_MAX_AUDIO_SECONDS = 120
 # Added to the recipe of every retrain, for example "training.epochs=15,training.batch_size=16".
 VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")
 VOICEAUTH_MODELS_DIR = Path(env.text("VOICEAUTH_MODELS_DIR", str(STATE_DIR / "models"))).resolve()
 VOICEAUTH_RUNS_DIR = Path(env.text("VOICEAUTH_RUNS_DIR", str(STATE_DIR / "training-runs"))).resolve()
+# Manifests and recordings of batch enrollments, which are only read.
+VOICEAUTH_BATCH_DIR = Path(env.text("VOICEAUTH_BATCH_DIR", str(STATE_DIR / "batches"))).resolve()
 
 # enrollment.csv, trials.csv, audio/; optional: clips.parquet, noise/. A candidate must beat the active model on it.
 _FROZEN_SET = env.text("VOICEAUTH_FROZEN_SET_DIR")
@@ -159,15 +196,24 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.5  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "voiceauth.api.middleware.client_ip_of"  # the caller's, not the proxy's
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # no banner on every command
 AXES_ENABLE_ADMIN = False  # its pages delete rows; attempts are in the audit trail
 LOGIN_URL = "admin:login"
 
 # --- the API ----------------------------------------------------------------------------------
+VOICEAUTH_TOKEN_LIFETIME_DAYS = env.integer("VOICEAUTH_TOKEN_LIFETIME_DAYS", 365, minimum=1, maximum=3650)
+# Calls a minute: of each client by what it calls, and of each address without a valid token or with a sign-in.
+VOICEAUTH_RATE_LIMITS = env.integers(
+    "VOICEAUTH_RATE_LIMITS", {"calls": 3000, "writes": 600, "reads": 1200, "training": 60, "anonymous": 60}
+)
+# A request for a second person's approval, and an approval that waits to be used, end after so long.
+VOICEAUTH_APPROVAL_HOURS = env.integer("VOICEAUTH_APPROVAL_HOURS", 24, minimum=1, maximum=720)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["voiceauth.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["voiceauth.api.permissions.DenyAll"],
+    "DEFAULT_THROTTLE_CLASSES": ["voiceauth.api.throttling.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "voiceauth.api.pagination.Pages",
@@ -194,6 +240,9 @@ SPECTACULAR_SETTINGS = {
         "CustomerState": "enrollment.models.Customer.State",
         "TrainingRunState": "mltraining.models.TrainingRun.State",
         "ModelState": "mltraining.models.ModelVersion.State",
+        "BatchState": "enrollment.batches.models.BatchEnrollment.State",
+        "ApprovalState": "voiceauth.approvals.models.Approval.State",
+        "CaseState": "voiceauth.screening.models.ReviewCase.State",
         "PartStatus": ["ok", "unavailable"],
     },
 }
@@ -208,6 +257,12 @@ STATIC_URL = "static/"
 STATIC_ROOT = STATE_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    # Sealed recordings: a folder that all machines share, or s3://bucket/prefix.
+    "audio": env.audio_storage("VOICEAUTH_AUDIO_STORAGE", STATE_DIR / "audio"),
+    "batches": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": VOICEAUTH_BATCH_DIR},
+    },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True

@@ -8,8 +8,12 @@ from voiceauth import health
 
 api = [
     path("", include("enrollment.urls")),
+    path("", include("enrollment.batches.urls")),
     path("", include("voiceauth.verification.urls")),
+    path("", include("voiceauth.screening.urls")),
     path("", include("mltraining.urls")),
+    path("", include("voiceauth.policies.urls")),
+    path("", include("voiceauth.approvals.urls")),
     path("", include("voiceauth.audit.urls")),
 ]
 

@@ -134,6 +134,7 @@ def calibrate(trials: Trials, *, target_far: float, in_force: Calibration, prior
         impostor_conditions=trials.conditions.take(impostor),
     )
     ratios = calibration.log_likelihood_ratio(trials.scores, trials.conditions)
+    calibration = calibration.with_thresholds(ratios[target], ratios[impostor])
     llr_threshold = scoring.threshold_for(ratios[target], ratios[impostor], target_far)
     # A threshold of 1 would refuse everybody whose probability rounds to less.
     threshold = min(float(calibration.probability(llr_threshold)), math.nextafter(1, 0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mltraining.speech import audio, quality
+from mltraining.speech import audio, quality, sealed
 from mltraining.speech.manifest import DataError, Manifest
 
 # One crop (n,) float32 and the generator of its random choices -> the crop as it arrives.
@@ -44,8 +44,8 @@ def load(
     decoded: list[tuple[np.ndarray, int, str] | None] = []
     failures: dict[int, str] = {}
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        paths = [manifest.data_folder / name for name in manifest.clips["audio"]]
-        for row, result in enumerate(pool.map(lambda path: _decode(path, sample_rate, speech_only), paths)):
+        folder, names = manifest.data_folder, manifest.clips["audio"]
+        for row, result in enumerate(pool.map(lambda name: _decode(folder, name, sample_rate, speech_only), names)):
             if isinstance(result, str):
                 failures[row] = result
                 decoded.append(None)
@@ -78,10 +78,10 @@ def load(
     )
 
 
-def _decode(path: Path, sample_rate: int, speech_only: bool) -> tuple[np.ndarray, int, str] | str:
+def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tuple[np.ndarray, int, str] | str:
     """int16 samples, the source's rate and the file's SHA-256; or the code of what is wrong."""
     try:
-        data = path.read_bytes()
+        data = sealed.read(folder, name)
         waveform = audio.decode(data, max_seconds=MAX_CLIP_SECONDS)
     except audio.AudioError as error:
         return error.code

@@ -329,10 +329,13 @@ def calibration_of_all(data: TrialSet, heard: Sequence[Heard]) -> dict[str, Any]
         return None
     trials = [Slice("", "", each, everybody).trials_of(data) for each in fitted_on]
     scores, target = (np.concatenate([each[part] for each in trials]) for part in (1, 2))
-    fitted, threshold = _fit(scores, target, np.concatenate([each.measures(data) for each in fitted_on], axis=1))
+    measures = np.concatenate([each.measures(data) for each in fitted_on], axis=1)
+    fitted, threshold = _fit(scores, target, measures)
     if threshold is None:
         return None
+    ratios = fitted.log_likelihood_ratio(scores, scoring.Conditions(*measures))
     calibration = scoring.Calibration.of(fitted.slope, fitted.offset, EVEN_ODDS, fitted.weights)
+    calibration = calibration.with_thresholds(ratios[target], ratios[~target])
     return calibration.to_dict() | {"threshold": float(calibration.probability(threshold))}
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -109,6 +110,8 @@ class Conditions:
 
 Weights = tuple[float, float, float]
 NO_WEIGHTS: Weights = (0.0, 0.0, 0.0)
+Thresholds = tuple[tuple[float, float], ...]
+FALSE_ACCEPT_RATES = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class Calibration:
     The ratio is offset + slope * score + weights · features of the trial's conditions: a short or noisy clip shifts
     what a score is worth (Mandasari et al., "Quality measure functions for calibration of speaker recognition
     systems in various duration conditions", 2013). ``prior``: probability of a target trial, in (0, 1).
-    ``version``: short hash of all the numbers.
+    ``thresholds``: (false-accept rate, log-likelihood ratio) for the rates that the trials it was fitted on support,
+    the highest rate first. ``version``: short hash of all the numbers.
     """
 
     slope: float
@@ -126,26 +130,49 @@ class Calibration:
     prior: float
     version: str
     weights: Weights = NO_WEIGHTS
+    thresholds: Thresholds = ()
 
     @classmethod
-    def of(cls, slope: float, offset: float, prior: float, weights: Weights = NO_WEIGHTS) -> "Calibration":
+    def of(
+        cls, slope: float, offset: float, prior: float, weights: Weights = NO_WEIGHTS, thresholds: Thresholds = ()
+    ) -> "Calibration":
         """Raises ValueError for a number that is not finite, or a prior outside (0, 1)."""
-        if not (all(map(math.isfinite, (slope, offset, *weights))) and 0 < prior < 1):
+        by_rate = tuple((float(rate), float(ratio)) for rate, ratio in thresholds)
+        numbers_given = (slope, offset, *weights, *(number for pair in by_rate for number in pair))
+        if not (all(map(math.isfinite, numbers_given)) and 0 < prior < 1):
             raise ValueError("a calibration needs finite numbers and a prior between 0 and 1")
         if len(weights) != len(NO_WEIGHTS):
             raise ValueError(f"a calibration has {len(NO_WEIGHTS)} weights")
         numbers = [float(slope), float(offset), float(prior)]
         weighed = tuple(float(weight) for weight in weights)
-        # Without weights the version is that of before there were any: stored pipelines and decisions name it.
-        content = json.dumps([*numbers, *weighed] if any(weighed) else numbers)
+        # Without weights or thresholds the version is that of before there were any: stored decisions name it.
+        content = json.dumps([*numbers, *(weighed if any(weighed) else ()), *by_rate])
         version = hashlib.sha256(content.encode()).hexdigest()[:12]
-        return cls(numbers[0], numbers[1], numbers[2], version, (weighed[0], weighed[1], weighed[2]))
+        return cls(numbers[0], numbers[1], numbers[2], version, (weighed[0], weighed[1], weighed[2]), by_rate)
+
+    def with_thresholds(self, target: np.ndarray, impostor: np.ndarray) -> "Calibration":
+        """With a threshold for each of FALSE_ACCEPT_RATES that the trials support; ratios (n,) and (m,)."""
+        found = []
+        for rate in FALSE_ACCEPT_RATES:
+            with suppress(UnsupportedRate):
+                found.append((rate, threshold_for(target, impostor, rate)))
+        return Calibration.of(self.slope, self.offset, self.prior, self.weights, tuple(found))
+
+    def threshold_at(self, target_far: float) -> float | None:
+        """The probability to accept from so that at most ``target_far`` of the impostors are; None: not supported.
+
+        Between two rates that were measured the stricter one counts.
+        """
+        supported = [ratio for rate, ratio in self.thresholds if rate <= target_far * (1 + 1e-9)]
+        # A threshold of 1 would refuse everybody whose probability rounds to less.
+        return min(float(self.probability(supported[0])), math.nextafter(1, 0)) if supported else None
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Calibration":
         """The inverse of ``to_dict``; without weights they are 0. Raises ValueError where the version is another's."""
         weights = tuple(content.get("weights", NO_WEIGHTS))
-        found = cls.of(content["slope"], content["offset"], content["prior"], weights)
+        thresholds = tuple((rate, ratio) for rate, ratio in content.get("thresholds", ()))
+        found = cls.of(content["slope"], content["offset"], content["prior"], weights, thresholds)
         if found.version != content["version"]:
             raise ValueError("the calibration is not its version's")
         return found
@@ -153,7 +180,8 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         numbers = {"slope": self.slope, "offset": self.offset, "prior": self.prior}
-        return numbers | {"weights": list(self.weights), "version": self.version}
+        thresholds = [list(pair) for pair in self.thresholds]
+        return numbers | {"weights": list(self.weights), "thresholds": thresholds, "version": self.version}
 
     def log_likelihood_ratio(self, score: Score, conditions: Conditions | None = None) -> Score:
         """ln p(score | same speaker) / p(score | other speaker), under ``conditions``: for one trial or (n,).

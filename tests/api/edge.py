@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from voiceauth.api import actor_of
 from voiceauth.api.clients import create_client
 from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
 from voiceauth.api.serializers import StrictSerializer
 from voiceauth.api.uploads import AudioField
 from voiceauth.audit.services import record
@@ -27,7 +27,7 @@ __all__ = ["handler400", "handler403", "handler404", "handler500"]
 
 
 class TellerView(APIView):
-    permission_classes = (allow("teller"),)
+    permission_classes = (needs("customers:write"),)
 
 
 class NoteInput(StrictSerializer):

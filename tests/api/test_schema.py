@@ -42,7 +42,7 @@ def test_every_call_says_how_it_refuses(schema):
     for (method, path), operation in operations(schema).items():
         expected = {"400", "404", "405", "406", "503"}
         if path.startswith("/api/v1/"):
-            expected |= {"401", "403"}
+            expected |= {"401", "403", "429"}
         if method in {"POST", "DELETE"}:
             expected |= {"409", "413", "415", "422"}
         assert expected <= set(operation["responses"]), (method, path)

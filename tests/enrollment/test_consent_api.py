@@ -76,7 +76,19 @@ def test_bad_content_records_nothing(teller: APIClient, content: dict[str, Any])
 
 def test_consent_of_an_unknown_customer_is_not_found(teller: APIClient) -> None:
     assert error_code(teller.post(consent_of("nobody"), AGREED, format="json")) == "customer_not_found"
-    assert error_code(teller.delete(consent_of("nobody"))) == "customer_not_found"
+
+
+def test_an_opt_out_before_there_is_a_customer_leaves_a_tombstone_and_no_voice(
+    teller: APIClient, worker: StandInWorker
+) -> None:
+    receipt = teller.delete(consent_of("ann"))
+    assert (receipt.status_code, receipt.json()["samples"]) == (200, 0)
+    assert Customer.objects.get().state == "OPTED_OUT"
+    assert error_code(teller.post("/api/v1/customers", {"customer_id": "ann"}, format="json")) == "customer_exists"
+    audio = {"audio": upload(recording("ann"))}
+    assert error_code(teller.post("/api/v1/customers/ann/enrollments", audio)) == "opted_out"
+    assert teller.post(consent_of("ann"), AGREED, format="json").status_code == 201
+    assert Customer.objects.get().state == "PENDING"
 
 
 @pytest.mark.parametrize("role", ["ivr", "reviewer", "admin"])

@@ -166,7 +166,9 @@ def test_erasure_removes_everything_but_decisions_and_the_trail(teller: APIClien
         1,
         1,
     )
-    assert [each.customer_id for each in Customer.objects.all()] == ["bob"]
+    tombstone = Customer.objects.get(customer_id="ann")
+    assert (tombstone.state, bytes(tombstone.data_key), tombstone.consents.count()) == ("ERASED", b"", 0)
+    assert [each["customer_id"] for each in teller.get(CUSTOMERS).json()["results"]] == ["bob"]
     assert SealedAudio.objects.get().sample.customer == bob
     assert Voiceprint.objects.get().customer == bob
     assert not CallAudio.objects.exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rest_framework.test import APIClient
 
-from enrollment import keys, selectors, services, voiceprints
+from enrollment import keys, samples, selectors, services, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, SealedAudio, Voiceprint
 from mltraining.models import ModelVersion
 from mltraining.speech import scoring
@@ -22,6 +22,7 @@ from tests.customers import (
     recording,
     upload,
 )
+from voiceauth import audio_store
 from voiceauth.audit.models import AuditEvent
 from voiceauth.errors import ScoringUnavailable
 
@@ -64,7 +65,7 @@ def test_the_recording_is_stored_sealed_and_comes_back_bit_by_bit(teller: APICli
     consenting_customer("ann")
     content = recording("ann")
     enroll(teller, "ann", content)
-    assert content not in bytes(SealedAudio.objects.get().content)
+    assert content not in audio_store.read(SealedAudio.objects.get().content)
     assert selectors.sample_audio(AudioSample.objects.get()) == content
 
 
@@ -217,7 +218,7 @@ def test_a_promotion_while_the_recording_is_analysed_leads_to_the_new_models_emb
     assert enroll(teller, "ann", recording("ann")).status_code == 201
     second = ModelVersion.objects.get(version="second")
     assert [each.model_fingerprint for each in SampleEmbedding.objects.all()] == [second.fingerprint]
-    assert worker.calls == ["mltraining.analyse_audio"] * 2
+    assert worker.calls == ["enrollment.analyse_sample"] * 2
 
 
 def test_a_model_that_keeps_changing_is_answered_with_try_again(teller: APIClient, worker: StandInWorker) -> None:
@@ -271,9 +272,9 @@ def test_another_customers_sample_cannot_be_removed(teller: APIClient, worker: S
 
 def test_a_locked_customer_stays_locked_when_a_sample_goes(worker: StandInWorker) -> None:
     ann = enrolled_customer("ann")
-    Customer.objects.update(state="LOCKED")
+    services.lock_customer(customer_id="ann", reason="a test", actor=TELLER)
     sample = ann.samples.get()
-    assert services.remove_sample(customer_id="ann", sample_id=sample.pk, actor=TELLER).state == "LOCKED"
+    assert samples.remove_sample(customer_id="ann", sample_id=sample.pk, actor=TELLER).state == "LOCKED"
 
 
 def test_a_stored_embedding_replaces_the_one_before(worker: StandInWorker) -> None:

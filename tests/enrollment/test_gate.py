@@ -1,12 +1,22 @@
 """Which recordings may enroll."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from pytest_django import Settings
 
 from enrollment import gate
-from enrollment.errors import Clipped, NotEnoughSpeech, SampleRefused, TooNoisy
+from enrollment.errors import (
+    AnotherVoice,
+    Clipped,
+    MoreThanOneSpeaker,
+    NotEnoughSpeech,
+    RecordingTooLong,
+    Replayed,
+    SampleRefused,
+    TooNoisy,
+)
+from voiceauth.policies.document import EnrollmentLimits
 
 GOOD: dict[str, Any] = {
     "duration_seconds": 12.0,
@@ -19,11 +29,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def limits(settings: Settings) -> None:
-    settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS = 1.0
-    settings.VOICEAUTH_MIN_SNR_DB = 5.0
-    settings.VOICEAUTH_MAX_CLIPPING_RATIO = 0.05
+LIMITS = EnrollmentLimits(
+    min_sample_speech_seconds=1.0, min_snr_db=5.0, max_clipping_ratio=0.05, max_duration_seconds=60
+)
 
 
 @pytest.mark.parametrize(
@@ -34,14 +42,38 @@ def limits(settings: Settings) -> None:
         ({"snr_db": 4.9}, TooNoisy),
         ({"snr_db": 4.9, "clipping_ratio": 0.06}, TooNoisy),
         ({"clipping_ratio": 0.06}, Clipped),
+        ({"duration_seconds": 60.1, "speech_seconds": 0.5}, RecordingTooLong),
     ],
 )
 def test_the_first_failing_measure_names_the_refusal(measured: dict[str, Any], refusal: type[SampleRefused]) -> None:
     report = gate.QualityReport(**GOOD | measured)
     with pytest.raises(refusal) as caught:
-        gate.check(report)
+        gate.check(report, gate.VoiceReport(), LIMITS)
     assert type(caught.value) is refusal and caught.value.data["report"] == report.as_dict()
 
 
 def test_a_recording_at_every_limit_passes() -> None:
-    gate.check(gate.QualityReport(**GOOD | {"speech_seconds": 1.0, "snr_db": 5.0, "clipping_ratio": 0.05}))
+    quality = gate.QualityReport(**GOOD | {"speech_seconds": 1.0, "snr_db": 5.0, "clipping_ratio": 0.05})
+    voice = gate.VoiceReport(separation=0.35, cohesion_llr=-3.0, duplicates=({"customer_id": "bob", "llr": 5.9},))
+    assert gate.check(quality, voice, LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    ("heard", "refusal"),
+    [
+        ({"separation": 0.36, "cohesion_llr": -9.0}, MoreThanOneSpeaker),
+        ({"separation": None, "cohesion_llr": -3.1}, AnotherVoice),
+        ({"hits": ({"reason": "REPLAY", "score": 1.0},), "cohesion_llr": 9.0}, Replayed),
+    ],
+)
+def test_what_the_voice_says_against_it_is_named(heard: dict[str, Any], refusal: type[SampleRefused]) -> None:
+    with pytest.raises(refusal):
+        gate.check(gate.QualityReport(**GOOD), gate.VoiceReport(**heard), LIMITS)
+
+
+def test_a_duplicate_voice_a_fraudster_and_a_policy_of_two_persons_make_it_wait() -> None:
+    voice = gate.VoiceReport(
+        duplicates=({"customer_id": "bob", "llr": 6.0},), hits=({"reason": "KNOWN_FRAUDSTER", "score": 8.0},)
+    )
+    held_for = gate.check(gate.QualityReport(**GOOD), voice, replace(LIMITS, needs_approval=True))
+    assert held_for == ["APPROVAL", "DUPLICATE_VOICE", "KNOWN_FRAUDSTER"]

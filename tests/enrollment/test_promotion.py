@@ -230,8 +230,9 @@ def test_force_is_asked_for_in_the_body(admin: Any, tmp_path: Path) -> None:
     model = register_untrained(tmp_path)
     path = f"/api/v1/models/{model.version}/promote"
     assert admin.post(path, {"forced": True}, format="json").status_code == 400
-    assert admin.post(path, {"force": True, "reason": "why"}, format="json").status_code == 202
-    assert ModelVersion.objects.get(pk=model.pk).promotion_forced
+    response = admin.post(path, {"force": True, "reason": "why"}, format="json")
+    assert (response.status_code, response.json()["state"]) == (202, "REQUESTED")  # a second person must approve it
+    assert state(model) == State.CANDIDATE
 
 
 def test_the_evaluation_of_a_registered_model_is_kept_with_it(tmp_path: Path, frozen_set: Path) -> None:

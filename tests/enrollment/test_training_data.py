@@ -7,6 +7,7 @@ import pytest
 from enrollment import training_data
 from enrollment.models import Customer
 from mltraining.models import TrainingRun
+from mltraining.speech import sealed
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser, withdraw
 from tests.speech.synthetic import voice, wav
 
@@ -18,7 +19,9 @@ def manifest(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "data" / "train.pq")
 
 
-def test_the_training_set_is_the_audio_of_enrolled_customers_who_consent(tmp_path: Path) -> None:
+def test_the_training_set_is_the_audio_of_enrolled_customers_who_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, other = enrolled(1), enrolled(2, clips=3)
     enrolled(3, state=Customer.State.ENROLLING)
     enrolled(4, state=Customer.State.LOCKED)
@@ -31,8 +34,26 @@ def test_the_training_set_is_the_audio_of_enrolled_customers_who_consent(tmp_pat
     assert set(rows["class"]) == {str(one.pk), str(other.pk)}
     sample = one.samples.order_by("created_at").first()
     assert sample is not None
-    exported = (tmp_path / "run" / "data" / str(one.pk) / str(sample.pk)).read_bytes()
-    assert exported == wav(voice(1, seconds=1.5, sample_rate=8000, take=0), 8000)
+    name, audio = f"{one.pk}/{sample.pk}", wav(voice(1, seconds=1.5, sample_rate=8000, take=0), 8000)
+    monkeypatch.setenv(sealed.KEY_VARIABLE, training_data.data_key_of(tmp_path / "run").hex())
+    assert sealed.read(tmp_path / "run" / "data", name) == audio
+
+
+def test_no_exported_recording_can_be_played_without_the_runs_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = enrolled(1, clips=1)
+    training_data.export_manifest(tmp_path / "run")
+    audio = wav(voice(1, seconds=1.5, sample_rate=8000, take=0), 8000)
+    stored = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert stored and not any(audio[44:144] in path.read_bytes() for path in stored)
+    name = f"{customer.pk}/{customer.samples.get().pk}"
+    folder, moved = tmp_path / "run" / "data", f"{customer.pk}/{uuid.uuid4()}"
+    (folder / moved).write_bytes((folder / name).read_bytes())
+    for run, place in [("another run", name), ("run", moved)]:
+        monkeypatch.setenv(sealed.KEY_VARIABLE, training_data.data_key_of(tmp_path / run).hex())
+        with pytest.raises(OSError):
+            sealed.read(folder, place)
 
 
 def test_nothing_exported_tells_the_banks_identifier_and_only_we_may_enter(tmp_path: Path) -> None:

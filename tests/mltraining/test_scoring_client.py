@@ -12,6 +12,8 @@ from tests.mltraining.workers import Worker, running_worker, until
 from voiceauth import vault
 from voiceauth.errors import ScoringUnavailable
 
+pytestmark = pytest.mark.usefixtures("django_db_setup")  # the root key is in the database
+
 PATIENT = 60.0  # seconds: far more than an answer takes
 
 

@@ -66,7 +66,6 @@ def running_worker(
     variables = os.environ | {
         "DATABASE_URL": _database_url(),
         "REDIS_URL": settings.REDIS_URL,
-        "VOICEAUTH_MASTER_KEY": settings.VOICEAUTH_MASTER_KEY,
         "VOICEAUTH_MODELS_DIR": str(settings.VOICEAUTH_MODELS_DIR),
         "VOICEAUTH_RUNS_DIR": str(settings.VOICEAUTH_RUNS_DIR),
         "VOICEAUTH_TRAINING_OVERRIDES": ",".join(settings.VOICEAUTH_TRAINING_OVERRIDES),

@@ -11,7 +11,7 @@ from django.test import Client
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 
 PASSWORD = "correct horse battery staple"
-NAMES = {"teller": "tom", "reviewer": "rita", "admin": "grace"}
+NAMES = {"teller": "tom", "reviewer": "rita", "admin": "grace", "auditor": "otto"}
 
 
 @cache

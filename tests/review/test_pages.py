@@ -330,6 +330,27 @@ def test_a_revoked_client_offers_no_second_revocation(signed_in: SignIn) -> None
     assert "/do/revoke/" not in client.get(f"/admin/api/apiclient/{row.pk}/change/").content.decode()
 
 
+def test_rotating_shows_the_new_token_once_and_says_how_long_the_old_one_is_taken(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    client.post("/admin/api/apiclient/do/create/", {"name": "IVR", "role": "ivr", "scopes": ["calls:verify"]})
+    before = ApiClient.objects.get()
+    assert (before.scopes, before.issued_by) == (["calls:verify"], "user:grace")
+    page = client.post(f"/admin/api/apiclient/{before.pk}/do/rotate/", {"overlap": "24"}).content.decode()
+    assert re.search(r"va_ivr_[\w-]+", page) and "The token before is taken until" in page
+    after = ApiClient.objects.get()
+    assert (after.previous_token_hash, after.token_hash != before.token_hash) == (before.token_hash, True)
+    assert AuditEvent.objects.get(action="client.rotated").actor == "user:grace"
+
+
+def test_a_client_s_rates_are_changed_on_its_page(signed_in: SignIn) -> None:
+    row = ApiClient.objects.create(name="IVR", role="ivr", token_hash="f" * 64)
+    client = signed_in("admin")
+    assert client.post(f"/admin/api/apiclient/{row.pk}/do/limit/", {"calls": "6000"}).status_code == 302
+    row.refresh_from_db()
+    assert row.rate_limits == {"calls": 6000}
+    assert "6000" in client.get(f"/admin/api/apiclient/{row.pk}/change/").content.decode()
+
+
 # --- the overview -------------------------------------------------------------------------------
 
 

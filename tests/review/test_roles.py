@@ -8,9 +8,12 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from enrollment.dual_control import request_forced_promotion
 from enrollment.models import Customer
 from mltraining.models import ModelVersion, TrainingRun
 from voiceauth.api.models import ApiClient
+from voiceauth.approvals.models import Approval
+from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 from voiceauth.verification.models import Decision
@@ -22,16 +25,17 @@ pytestmark = pytest.mark.django_db
 SignIn = Callable[[str], Client]
 
 LISTS = {
-    "enrollment/customer/": {"teller", "reviewer", "admin", "superuser"},
-    "verification/decision/": {"reviewer", "admin", "superuser"},
-    "mltraining/modelversion/": {"reviewer", "admin", "superuser"},
-    "mltraining/trainingrun/": {"admin", "superuser"},
-    "audit/auditevent/": {"reviewer", "admin", "superuser"},
-    "api/apiclient/": {"admin", "superuser"},
+    "enrollment/customer/": {"teller", "reviewer", "admin", "auditor", "superuser"},
+    "verification/decision/": {"reviewer", "admin", "auditor", "superuser"},
+    "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
+    "mltraining/trainingrun/": {"admin", "auditor", "superuser"},
+    "audit/auditevent/": {"reviewer", "admin", "auditor", "superuser"},
+    "approvals/approval/": {"reviewer", "admin", "auditor", "superuser"},
+    "api/apiclient/": {"admin", "auditor", "superuser"},
     "auth/user/": {"superuser"},
     "auth/group/": {"superuser"},
 }
-EVERYBODY = ["teller", "reviewer", "admin", "superuser", "nobody"]
+EVERYBODY = ["teller", "reviewer", "admin", "auditor", "superuser", "nobody"]
 
 
 @pytest.mark.parametrize("role", EVERYBODY)
@@ -46,8 +50,13 @@ ACTIONS = {
     "cancel": {"admin", "superuser"},
     "start": {"admin", "superuser"},
     "promote": {"admin", "superuser"},
-    "verify": {"reviewer", "admin", "superuser"},
+    "force": {"admin", "superuser"},
+    "export": {"reviewer", "admin", "superuser"},
+    "approve": {"reviewer", "admin", "superuser"},
+    "verify": {"reviewer", "admin", "auditor", "superuser"},
     "create": {"admin", "superuser"},
+    "rotate": {"admin", "superuser"},
+    "limit": {"admin", "superuser"},
     "revoke": {"admin", "superuser"},
 }
 
@@ -55,13 +64,20 @@ ACTIONS = {
 @pytest.fixture
 def action_paths(db: None) -> dict[str, str]:
     client = ApiClient.objects.create(name="old", role="ivr", token_hash="f" * 64)
+    customer, model = make_customer(), make_model()
+    asked = request_forced_promotion(version=model.version, reason="why", actor=SYSTEM)
     return {
-        "erase": f"enrollment/customer/{make_customer().pk}/do/erase/",
+        "erase": f"enrollment/customer/{customer.pk}/do/erase/",
+        "export": f"enrollment/customer/{customer.pk}/do/export/",
+        "approve": f"approvals/approval/{asked.pk}/do/approve/",
         "cancel": f"mltraining/trainingrun/{make_run().pk}/do/cancel/",
         "start": "mltraining/trainingrun/do/start/",
-        "promote": f"mltraining/modelversion/{make_model().pk}/do/promote/",
+        "promote": f"mltraining/modelversion/{model.pk}/do/promote/",
+        "force": f"mltraining/modelversion/{model.pk}/do/force/",
         "verify": "audit/auditevent/do/verify/",
         "create": "api/apiclient/do/create/",
+        "rotate": f"api/apiclient/{client.pk}/do/rotate/",
+        "limit": f"api/apiclient/{client.pk}/do/limit/",
         "revoke": f"api/apiclient/{client.pk}/do/revoke/",
     }
 
@@ -78,7 +94,7 @@ def test_an_action_asks_its_roles_and_refuses_the_others(
         assert client.post(path).status_code == 403
 
 
-@pytest.mark.parametrize("role", ["teller", "nobody"])
+@pytest.mark.parametrize("role", ["teller", "auditor", "nobody"])
 def test_who_may_not_listen_gets_no_audio_and_the_attempt_is_recorded(signed_in: SignIn, role: str) -> None:
     customer = make_customer()
     sample, decision = make_sample(customer), make_decision()
@@ -88,7 +104,7 @@ def test_who_may_not_listen_gets_no_audio_and_the_attempt_is_recorded(signed_in:
         assert client.get(f"/admin/{path}").status_code == 403
         refusal = AuditEvent.objects.filter(action="request.refused").first()
         assert refusal is not None
-        assert (refusal.outcome, refusal.role) == ("refused", "teller" if role == "teller" else "none")
+        assert (refusal.outcome, refusal.role) == ("refused", "none" if role == "nobody" else role)
         assert refusal.data["path"] == f"/admin/{path}"
     assert not AuditEvent.objects.filter(action__endswith="audio_played").exists()
 
@@ -101,7 +117,9 @@ def test_nobody_is_let_in_without_signing_in(db: None) -> None:
         assert "/admin/login/" in response["Location"]
 
 
-@pytest.mark.parametrize("model", [Customer, Decision, ModelVersion, TrainingRun, AuditEvent, ApiClient, Group])
+@pytest.mark.parametrize(
+    "model", [Customer, Decision, ModelVersion, TrainingRun, AuditEvent, ApiClient, Approval, Group]
+)
 def test_not_even_a_superuser_may_add_change_or_delete_a_row(
     signed_in: SignIn, action_paths: dict[str, str], model: Any
 ) -> None:

@@ -1,16 +1,19 @@
 """The policy as a table."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from enrollment.models import Customer
+from voiceauth.policies.document import VerificationLimits
 from voiceauth.verification import policy
 from voiceauth.verification.models import Decision
-from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, CallQuality, Policy, Verdict
+from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, CallQuality, Verdict
 
 Outcome = Decision.Outcome
 State = Customer.State
 
-POLICY = Policy(minimum_speech_seconds=3.0, minimum_snr_db=5.0, maximum_clipping_ratio=0.05)
+POLICY = VerificationLimits(min_speech_seconds=3.0, min_snr_db=5.0, max_clipping_ratio=0.05)
 GOOD = CallQuality(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.0)
 SHORT = CallQuality(speech_seconds=2.99, snr_db=20.0, clipping_ratio=0.0)
 NOISY = CallQuality(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.0)
@@ -27,12 +30,32 @@ AT_THE_LIMITS = CallQuality(speech_seconds=3.0, snr_db=5.0, clipping_ratio=0.05)
         (State.PENDING, Outcome.SPEAKER_NOT_ENROLLED),
         (State.ENROLLING, Outcome.SPEAKER_NOT_ENROLLED),
         (State.OPTED_OUT, Outcome.SPEAKER_OPTED_OUT),
+        (State.ERASED, Outcome.SPEAKER_NOT_ENROLLED),
         (State.EXPIRED, Outcome.SPEAKER_EXPIRED),
         (State.LOCKED, Outcome.SPEAKER_LOCKED),
     ],
 )
 def test_only_an_enrolled_speaker_is_scored(state: str | None, outcome: Decision.Outcome) -> None:
-    assert policy.judge_speaker(state) == Verdict(outcome)
+    found = policy.judge_speaker(state)
+    assert found is not None and (found.outcome, found.reasons) == (outcome, ())
+
+
+def test_who_is_unknown_or_locked_is_hidden_from_the_caller() -> None:
+    hidden = {state for state in [None, *State] if (verdict := policy.judge_speaker(state)) and verdict.hidden}
+    assert hidden == {None, State.ERASED, State.LOCKED}
+
+
+@pytest.mark.parametrize(
+    ("refusals", "seconds"), [(4, 0), (5, 30), (6, 60), (7, 120), (11, 1920), (12, 3600), (49, 3600)]
+)
+def test_the_delay_begins_with_the_fifth_refusal_and_grows(refusals: int, seconds: int) -> None:
+    assert policy.delay_after(POLICY, refusals) == timedelta(seconds=seconds)
+    last = datetime(2026, 11, 25, tzinfo=UTC)
+    before, after = (last + timedelta(seconds=seconds + more) for more in (-0.001, 0))
+    if seconds:
+        waiting = policy.judge_attempts(POLICY, refusals, last, before)
+        assert waiting is not None and waiting.hidden
+    assert policy.judge_attempts(POLICY, refusals, last, after) is None
 
 
 def test_every_state_has_its_outcome() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from voiceauth.audit import Actor
 
-PEOPLES_ROLES = ("admin", "reviewer", "teller")  # groups, the most powerful first
+PEOPLES_ROLES = ("admin", "reviewer", "teller", "auditor")  # groups, the most powerful first
 
 
 def role_of(user: Any) -> str:

@@ -61,7 +61,7 @@ DRF_CODES: dict[type[drf.APIException], str] = {
     drf.NotAcceptable: "not_acceptable",
     drf.UnsupportedMediaType: "unsupported_media_type",
     drf.ParseError: MalformedRequest.code,
-    drf.Throttled: "too_many_requests",
+    drf.Throttled: "throttled",
 }
 
 
@@ -106,7 +106,8 @@ def note(error: BaseException, request: Any, *, customer_id: str = "") -> Failur
     elif failure.code == DatabaseUnavailable.code:
         logger.error("the database does not answer: %s", type(error).__name__)
         connection.close()
-    request.refusal = (failure, customer_id)
+    if getattr(error, "audited", True):
+        request.refusal = (failure, customer_id)
     return failure
 
 

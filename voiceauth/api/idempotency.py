@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from voiceauth import vault
 from voiceauth.errors import DomainError
 
+from . import throttling
 from .models import IdempotentAnswer
 
 KEEP = timedelta(hours=24)
@@ -66,6 +67,7 @@ class IdempotentCreate:
 
     def handle_exception(self, error: Exception) -> Response:
         if isinstance(error, _Replay):
+            throttling.give_back(self.request)  # type: ignore[attr-defined]
             data = json.loads(_unseal(error.stored)) if error.stored.status != 204 else None
             return Response(data, status=error.stored.status, headers={"Idempotent-Replayed": "true"})
         return super().handle_exception(error)  # type: ignore[misc]

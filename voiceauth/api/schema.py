@@ -7,12 +7,14 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 
 from .idempotency import KEY_PATTERN, IdempotentCreate
+from .permissions import scope_of
+from .scopes import roles_with
 from .serializers import ErrorEnvelope
 
 DESCRIPTIONS = {
     400: "The request cannot be read or is not valid.",
     401: "No valid token.",
-    403: "The client's role may not do this.",
+    403: "The client's role or the token's scopes do not allow this.",
     404: "There is no such object.",
     405: "The path has no such method.",
     406: "Only application/json is answered.",
@@ -20,10 +22,11 @@ DESCRIPTIONS = {
     413: "The upload or the audio is too large.",
     415: "The body or the audio has a type that is not read.",
     422: "Understood and refused; the code says why.",
+    429: "Too many calls; see Retry-After.",
     503: "The database, the queue or a scoring worker does not answer; see Retry-After.",
 }
 ALWAYS = (400, 404, 405, 406, 503)
-AUTHENTICATED = (401, 403)
+AUTHENTICATED = (401, 403, 429)
 WITH_BODY = (409, 413, 415, 422)
 
 
@@ -59,6 +62,11 @@ class ApiSchema(AutoSchema):
             statuses += AUTHENTICATED
         if self.method in {"POST", "PUT", "PATCH", "DELETE"}:
             statuses += WITH_BODY
+        if scope := scope_of(self.view, self.method):
+            roles = roles_with(scope)
+            operation |= {"x-scope": scope, "x-roles": roles}
+            needed = f"Needs the scope `{scope}` ({', '.join(roles)})."
+            operation["description"] = "\n\n".join(filter(None, [operation.get("description", ""), needed]))
         responses = operation["responses"]
         for status in sorted(statuses):
             error = {"description": DESCRIPTIONS[status], "content": {"application/json": {"schema": envelope}}}
@@ -72,6 +80,6 @@ class ApiSchema(AutoSchema):
                 continue  # the web server's own answer: it never reaches us
             headers = response.setdefault("headers", {})
             headers["X-Request-ID"] = {"schema": {"type": "string"}, "description": "In the log and in the trail."}
-            if status == "503":
+            if status in {"429", "503"}:
                 headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
         return operation

@@ -1,6 +1,8 @@
 """Uploads stay in memory: a caller's voice must not touch the disk unencrypted."""
 
 import io
+import json
+import math
 from typing import Any
 
 from django.conf import settings
@@ -56,3 +58,31 @@ class AudioField(serializers.FileField):
 
     def to_internal_value(self, data: Any) -> bytes:
         return super().to_internal_value(data).read()
+
+
+MAX_INTERVALS = 20
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class IntervalList(serializers.Field):
+    """Stretches of a recording in seconds, ``[[start, end], …]``, as JSON: a form's field holds text."""
+
+    default_error_messages = {
+        "invalid": "Give JSON like [[12.0, 17.5]]: start and end in seconds, start before end, at most 20 of them."
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("help_text", "JSON [[start, end], …] in seconds: neither stored nor scored (a card number).")
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> list[list[float]]:
+        try:
+            found = [[float(start), float(end)] for start, end in json.loads(data)]
+        except (TypeError, ValueError, RecursionError):
+            self.fail("invalid")
+        if len(found) > MAX_INTERVALS or not all(0 <= start < end < math.inf for start, end in found):
+            self.fail("invalid")
+        return found
+
+    def to_representation(self, value: Any) -> Any:
+        return value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class Actor:
     name: str
-    role: str  # teller, ivr, reviewer, admin, system
+    role: str  # teller, ivr, reviewer, admin, auditor, system
     ip_address: str = ""
     request_id: str = ""
 

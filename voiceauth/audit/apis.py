@@ -4,7 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
 from voiceauth.api.filters import MomentFilter, StrictFilterSet
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
 
 from . import selectors
 from .models import AuditEvent
@@ -51,7 +51,7 @@ class AuditEventSerializer(serializers.ModelSerializer):
 class AuditEventList(generics.ListAPIView):
     """The audit trail, the latest event first."""
 
-    permission_classes = (allow("reviewer"),)
+    permission_classes = (needs("audit:read"),)
     serializer_class = AuditEventSerializer
     filterset_class = AuditEventFilter
 

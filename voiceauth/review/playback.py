@@ -13,11 +13,14 @@ from django.http import HttpRequest, HttpResponse
 
 from enrollment.keys import unseal_audio, unseal_call
 from enrollment.models import SealedAudio
+from voiceauth import audio_store
 from voiceauth.api import actor_of
 from voiceauth.api.exceptions import note
 from voiceauth.audit import Actor
 from voiceauth.audit.services import record
 from voiceauth.errors import DomainError, NotFound
+from voiceauth.screening.models import Fraudster
+from voiceauth.screening.selectors import fraudster_audio
 from voiceauth.verification.models import CallAudio
 
 
@@ -32,7 +35,7 @@ def play_call(*, decision_id: UUID, actor: Actor) -> bytes:
     kept = CallAudio.objects.select_related("customer", "decision").filter(decision_id=decision_id).first()
     if kept is None:
         raise NoAudio()
-    audio = unseal_call(kept.customer, decision_id, bytes(kept.content))
+    audio = unseal_call(kept.customer, decision_id, audio_store.read(kept.content))
     record(
         action="decision.audio_played",
         actor=actor,
@@ -49,13 +52,24 @@ def play_sample(*, sample_id: UUID, actor: Actor) -> bytes:
     kept = SealedAudio.objects.select_related("sample__customer").filter(sample_id=sample_id).first()
     if kept is None:
         raise NoAudio()
-    audio = unseal_audio(kept.sample.customer, sample_id, bytes(kept.content))
+    audio = unseal_audio(kept.sample.customer, sample_id, audio_store.read(kept.content))
     record(
         action="enrollment.audio_played",
         actor=actor,
         customer_id=kept.sample.customer.customer_id,
         target=f"sample:{sample_id}",
     )
+    return audio
+
+
+@transaction.atomic
+def play_fraudster(*, fraudster_id: UUID, actor: Actor) -> bytes:
+    """A fraudster's recording, as uploaded. Raises ``NoAudio``."""
+    fraudster = Fraudster.objects.select_related("audio").filter(pk=fraudster_id, audio__isnull=False).first()
+    if fraudster is None:
+        raise NoAudio()
+    audio = fraudster_audio(fraudster)
+    record(action="fraudster.audio_played", actor=actor, target=f"fraudster:{fraudster_id}")
     return audio
 
 

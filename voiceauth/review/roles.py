@@ -7,6 +7,8 @@ Nobody may write a row directly: the site only reads, and calls services.
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
+APPROVALS = ["approvals.view_approval", "approvals.decide_approval"]
+FRAUD = ["screening.view_reviewcase", "screening.view_watchlist", "screening.view_fraudster"]
 CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
 
 PERMISSIONS: dict[str, list[str]] = {
@@ -18,9 +20,16 @@ PERMISSIONS: dict[str, list[str]] = {
         "audit.view_auditevent",
         "review.play_audio",
         "review.verify_trail",
+        "screening.handle_reviewcase",
+        "screening.manage_watchlist",
+        *FRAUD,
+        *APPROVALS,
     ],
     "admin": [
         *CUSTOMER_DATA,
+        *APPROVALS,
+        *FRAUD,
+        "screening.manage_watchlist",
         "verification.view_decision",
         "mltraining.view_modelversion",
         "mltraining.view_trainingrun",
@@ -32,6 +41,18 @@ PERMISSIONS: dict[str, list[str]] = {
         "review.promote_model",
         "review.verify_trail",
         "review.manage_clients",
+    ],
+    "auditor": [  # reads, and nothing else; no audio
+        "enrollment.view_customer",
+        "enrollment.view_consent",
+        "verification.view_decision",
+        "mltraining.view_modelversion",
+        "mltraining.view_trainingrun",
+        "audit.view_auditevent",
+        "api.view_apiclient",
+        "approvals.view_approval",
+        *FRAUD,
+        "review.verify_trail",
     ],
 }
 

@@ -13,8 +13,9 @@ from django.template.response import TemplateResponse
 # The menu: the models of several apps under the names that people use, in the order in which a reviewer meets them.
 SECTIONS = {
     "Calls and customers": {"Decision": "Decisions", "Customer": "Customers"},
+    "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Watched voices"},
     "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
-    "Oversight": {"AuditEvent": "Audit trail", "ApiClient": "API clients"},
+    "Oversight": {"AuditEvent": "Audit trail", "Approval": "Approvals", "ApiClient": "API clients"},
     "People": {"User": "Users", "Group": "Roles"},
 }
 NAMES = {model: name for models in SECTIONS.values() for model, name in models.items()}
@@ -39,6 +40,19 @@ class ReviewSite(admin.AdminSite):
 
         recorded.csrf_exempt = getattr(view, "csrf_exempt", False)  # type: ignore[attr-defined]
         return super().admin_view(recorded, cacheable)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Guesses are counted by address over all names; ``axes`` counts them by name and address."""
+        from voiceauth.api import throttling
+        from voiceauth.api.exceptions import note
+
+        try:
+            if request.method == "POST":
+                throttling.admit_anonymous(request)
+        except throttling.Throttled as error:
+            failure = note(error, request)
+            return HttpResponse(failure.message, "text/plain", failure.status, headers=failure.headers)
+        return super().login(request, extra_context)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from voiceauth.review.summary import summary

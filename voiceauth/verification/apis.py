@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from voiceauth.api import actor_of
 from voiceauth.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import allow
+from voiceauth.api.permissions import needs
 from voiceauth.verification import selectors, services
 from voiceauth.verification.models import Decision
 from voiceauth.verification.serializers import (
@@ -26,7 +26,7 @@ from voiceauth.verification.serializers import (
 
 @extend_schema(tags=["calls"])
 class Verify(IdempotentCreate, APIView):
-    permission_classes = (allow("ivr"),)
+    permission_classes = (needs("calls:verify"),)
     parser_classes = (parsers.MultiPartParser,)
 
     @extend_schema(request={"multipart/form-data": VerifySerializer}, responses={200: VerifyAnswer})
@@ -40,7 +40,7 @@ class Verify(IdempotentCreate, APIView):
 
 @extend_schema(tags=["calls"])
 class Identify(IdempotentCreate, APIView):
-    permission_classes = (allow("ivr", "reviewer"),)
+    permission_classes = (needs("calls:identify"),)
     parser_classes = (parsers.MultiPartParser,)
 
     @extend_schema(request={"multipart/form-data": IdentifySerializer}, responses={200: IdentifyAnswer})
@@ -65,7 +65,7 @@ class DecisionFilter(StrictFilterSet):
 class DecisionList(generics.ListAPIView):
     """All decisions, the latest first."""
 
-    permission_classes = (allow("reviewer"),)
+    permission_classes = (needs("decisions:read"),)
     serializer_class = DecisionAnswer
     filterset_class = DecisionFilter
 
@@ -75,7 +75,7 @@ class DecisionList(generics.ListAPIView):
 
 @extend_schema(tags=["decisions"])
 class DecisionDetail(APIView):
-    permission_classes = (allow("reviewer"),)
+    permission_classes = (needs("decisions:read"),)
 
     @extend_schema(responses=DecisionAnswer)
     def get(self, request: Request, decision_id: UUID) -> Response:

@@ -14,3 +14,16 @@ class NoActiveModel(DomainError):
     code = "no_active_model"
     status = 503
     message = "No scoring model is in service. Use another factor."
+
+
+class TierNotCalibrated(DomainError):
+    """The calibration's trials were too few for the tier's rate (rule of three). Carries ``target_far``."""
+
+    code = "tier_not_calibrated"
+    status = 503
+    message = "The model in service cannot promise this tier's false-accept rate. Use another factor."
+
+
+class NoCallAudio(NotFound):
+    code = "no_audio"
+    message = "No audio of this call is kept."

@@ -6,7 +6,16 @@ import pandas as pd
 
 from mltraining.speech.calibrating import Trials
 from mltraining.speech.scoring import Conditions
+from voiceauth.screening import selectors
 from voiceauth.verification.models import Decision
+
+
+def by_cases() -> pd.DataFrame:
+    """What reviewers found out about decisions when they closed cases, as ``trials_of`` takes it."""
+    labels = selectors.labelled_trials()
+    return pd.DataFrame(
+        {"decision_id": list(map(str, labels)), "target": [str(int(is_target)) for is_target in labels.values()]}
+    )
 
 
 def trials_of(labels: pd.DataFrame, fingerprint: str) -> Trials:

@@ -4,6 +4,8 @@ import uuid
 
 from django.db import models
 
+from voiceauth.audio_store import AudioField
+
 
 class Decision(models.Model):
     class Kind(models.TextChoices):
@@ -21,6 +23,7 @@ class Decision(models.Model):
         SPEAKER_OPTED_OUT = "SPEAKER_OPTED_OUT"
         SPEAKER_EXPIRED = "SPEAKER_EXPIRED"
         SPEAKER_LOCKED = "SPEAKER_LOCKED"
+        TOO_MANY_ATTEMPTS = "TOO_MANY_ATTEMPTS"  # refused too often in a row, and not enough time has passed
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=8, choices=Kind)
@@ -39,6 +42,14 @@ class Decision(models.Model):
     model_version = models.CharField(max_length=64, blank=True)
     model_fingerprint = models.CharField(max_length=64, blank=True)
     calibration_version = models.CharField(max_length=64, blank=True)
+    tier = models.CharField(max_length=32, blank=True)  # risk tier of the transaction
+    policy = models.PositiveIntegerField(default=0)  # number of the policy that decided
+    further_factor_required = models.BooleanField(default=True)  # what an ACCEPT is worth in the tier
+    fallback = models.CharField(max_length=32, blank=True)  # the factor that the answer named
+    caller = models.CharField(max_length=64, blank=True)  # keyed hash of the caller's number
+    redacted = models.JSONField(default=list)  # [[start, end], …] in seconds: not stored, not scored
+    told = models.JSONField(null=True)  # what the caller was answered, where that hides the decision
+    fraud_risk = models.JSONField(default=dict)  # level and reasons
     actor = models.CharField(max_length=128)
     request_id = models.CharField(max_length=36, blank=True)
     scoring_milliseconds = models.FloatField(null=True)
@@ -62,5 +73,13 @@ class CallAudio(models.Model):
 
     decision = models.OneToOneField(Decision, on_delete=models.CASCADE, primary_key=True, related_name="audio")
     customer = models.ForeignKey("enrollment.Customer", on_delete=models.CASCADE)  # erased with the customer
-    content = models.BinaryField()
+    content = AudioField()
     expires_at = models.DateTimeField(db_index=True)
+
+
+class Caller(models.Model):
+    """A telephone number, say, as a keyed hash: refusals in a row, whomever it claimed to be."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    refusals = models.PositiveIntegerField(default=0)
+    refused_at = models.DateTimeField(null=True)

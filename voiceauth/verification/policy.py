@@ -3,12 +3,17 @@
 The first that applies decides::
 
     1  the claimed speaker's state     SPEAKER_NOT_ENROLLED (unknown, PENDING, ENROLLING), SPEAKER_OPTED_OUT,
-                                       SPEAKER_EXPIRED, SPEAKER_LOCKED; the audio is not looked at
+                                       SPEAKER_EXPIRED, SPEAKER_LOCKED
+       refusals in a row               TOO_MANY_ATTEMPTS, of the customer or the caller, until the delay is over
     2  net speech under the minimum    NOT_ENOUGH_SPEECH
     3  audio that misleads             INCONCLUSIVE with TOO_NOISY, CLIPPED or both
        nothing to compare with         INCONCLUSIVE with VOICEPRINT_STALE: none yet under the model in service
     4  probability >= threshold        ACCEPT (verify), MATCH (identify, the best candidate)
        otherwise                       REJECT (verify), NO_MATCH (identify)
+
+The caller must not learn from the answer who is a customer, who is locked, or that they have to wait: an unknown and a
+locked customer, and too many attempts, are **hidden**. Their call is scored against a decoy, and the caller is told the
+refusal, or what is wrong with the audio, that this gives (PSD2 RTS Art. 4(3)(a)); the decision keeps the cause.
 
 Each row of an identification is a verification trial of its own, at the same threshold. With N candidates
 and a false match rate FMR a stranger is matched with probability 1 - (1 - FMR)^N: claim and verify, or give
@@ -16,10 +21,10 @@ few candidates.
 """
 
 from dataclasses import dataclass
-
-from django.conf import settings
+from datetime import datetime, timedelta
 
 from enrollment.models import Customer
+from voiceauth.policies.document import VerificationLimits
 from voiceauth.verification.models import Decision
 
 Outcome = Decision.Outcome
@@ -32,24 +37,8 @@ VOICEPRINT_STALE = "VOICEPRINT_STALE"
 SPEAKER_OUTCOMES = {
     State.OPTED_OUT: Outcome.SPEAKER_OPTED_OUT,
     State.EXPIRED: Outcome.SPEAKER_EXPIRED,
-    State.LOCKED: Outcome.SPEAKER_LOCKED,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    minimum_speech_seconds: float
-    minimum_snr_db: float
-    maximum_clipping_ratio: float
-
-    @classmethod
-    def configured(cls) -> "Policy":
-        """The policy that the settings give."""
-        return cls(
-            minimum_speech_seconds=settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS,
-            minimum_snr_db=settings.VOICEAUTH_MIN_SNR_DB,
-            maximum_clipping_ratio=settings.VOICEAUTH_MAX_CLIPPING_RATIO,
-        )
+UNKNOWN = (None, State.ERASED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +52,7 @@ class CallQuality:
 class Verdict:
     outcome: Decision.Outcome
     reasons: tuple[str, ...] = ()
+    hidden: bool = False  # the caller is told something else
 
     @property
     def is_scored(self) -> bool:
@@ -74,34 +64,58 @@ def judge_speaker(state: str | None) -> Verdict | None:
     """Step 1: the verdict on the claimed speaker's state, ``None`` for unknown; no verdict where ENROLLED."""
     if state == State.ENROLLED:
         return None
-    if state is None:
-        return Verdict(Outcome.SPEAKER_NOT_ENROLLED)
+    if state in UNKNOWN:
+        return Verdict(Outcome.SPEAKER_NOT_ENROLLED, hidden=True)
+    if state == State.LOCKED:
+        return Verdict(Outcome.SPEAKER_LOCKED, hidden=True)
     return Verdict(SPEAKER_OUTCOMES.get(State(state), Outcome.SPEAKER_NOT_ENROLLED))
 
 
-def judge_audio(policy: Policy, quality: CallQuality) -> Verdict | None:
+def judge_attempts(
+    limits: VerificationLimits, refusals: int, refused_at: datetime | None, now: datetime
+) -> Verdict | None:
+    """Step 1: the verdict on ``refusals`` in a row, the last at ``refused_at``; no verdict where the wait is over."""
+    if refused_at is None or now >= refused_at + delay_after(limits, refusals):
+        return None
+    return Verdict(Outcome.TOO_MANY_ATTEMPTS, hidden=True)
+
+
+def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
+    """How long nothing is scored after so many refusals in a row: it doubles with each further one."""
+    beyond = refusals - limits.delay_after
+    if beyond < 0:
+        return timedelta(0)
+    longest = limits.longest_delay_seconds
+    return timedelta(seconds=min(longest, limits.first_delay_seconds * 2.0 ** min(beyond, 30)))
+
+
+def judge_audio(limits: VerificationLimits, quality: CallQuality) -> Verdict | None:
     """Steps 2 and 3: the verdict on the audio; none where it may be scored."""
-    if quality.speech_seconds < policy.minimum_speech_seconds:
+    if quality.speech_seconds < limits.min_speech_seconds:
         return Verdict(Outcome.NOT_ENOUGH_SPEECH)
     reasons = []
-    if quality.snr_db < policy.minimum_snr_db:
+    if quality.snr_db < limits.min_snr_db:
         reasons.append(TOO_NOISY)
-    if quality.clipping_ratio > policy.maximum_clipping_ratio:
+    if quality.clipping_ratio > limits.max_clipping_ratio:
         reasons.append(CLIPPED)
     return Verdict(Outcome.INCONCLUSIVE, tuple(reasons)) if reasons else None
 
 
-def decide_verification(policy: Policy, quality: CallQuality, probability: float | None, threshold: float) -> Verdict:
+def decide_verification(
+    limits: VerificationLimits, quality: CallQuality, probability: float | None, threshold: float
+) -> Verdict:
     """Steps 2 to 4 for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint."""
-    if verdict := judge_audio(policy, quality):
+    if verdict := judge_audio(limits, quality):
         return verdict
     if probability is None:
         return Verdict(Outcome.INCONCLUSIVE, (VOICEPRINT_STALE,))
     return Verdict(Outcome.ACCEPT if probability >= threshold else Outcome.REJECT)
 
 
-def decide_identification(policy: Policy, quality: CallQuality, best: float | None, threshold: float) -> Verdict:
+def decide_identification(
+    limits: VerificationLimits, quality: CallQuality, best: float | None, threshold: float
+) -> Verdict:
     """Steps 2 to 4 over all candidates; ``best`` is the highest probability, ``None`` without any candidate."""
-    if verdict := judge_audio(policy, quality):
+    if verdict := judge_audio(limits, quality):
         return verdict
     return Verdict(Outcome.MATCH if best is not None and best >= threshold else Outcome.NO_MATCH)

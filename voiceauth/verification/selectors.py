@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from enrollment import keys
+from voiceauth import audio_store
 from voiceauth.verification.errors import DecisionNotFound
 from voiceauth.verification.models import CallAudio, Decision
 
@@ -24,4 +25,4 @@ def decision(decision_id: UUID) -> Decision:
 
 def call_audio(recording: CallAudio) -> bytes:
     """The recording of a call as it was uploaded. Whoever plays it records that in the trail."""
-    return keys.unseal_call(recording.customer, recording.decision_id, recording.content)
+    return keys.unseal_call(recording.customer, recording.decision_id, audio_store.read(recording.content))

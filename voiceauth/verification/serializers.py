@@ -8,7 +8,8 @@ from rest_framework import serializers
 
 from enrollment.models import customer_id_validator
 from voiceauth.api.serializers import StrictSerializer
-from voiceauth.api.uploads import AudioField
+from voiceauth.api.uploads import AudioField, IntervalList
+from voiceauth.policies.document import NAME
 from voiceauth.verification.models import Decision
 
 AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
@@ -22,6 +23,13 @@ class VerifySerializer(StrictSerializer):
         max_length=64, trim_whitespace=False, validators=[customer_id_validator], help_text="The claimed identity."
     )
     audio = AudioField(help_text=AUDIO_HELP)
+    tier = serializers.RegexField(
+        NAME, required=False, default="", help_text="Risk tier of the transaction: balance, transfer, … by policy."
+    )
+    caller = serializers.CharField(
+        max_length=128, required=False, default="", help_text="The calling number, say: refusals are counted for it."
+    )
+    redact = IntervalList(required=False, default=())
 
 
 class CandidateList(serializers.ListField):
@@ -53,6 +61,7 @@ class IdentifySerializer(StrictSerializer):
         help_text="Compare with these customers only. Those who are not enrolled are left out.",
     )
     max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
+    redact = IntervalList(required=False, default=())
 
 
 class ScoringModel(serializers.Serializer):
@@ -68,6 +77,16 @@ class Candidate(serializers.Serializer):
     over_threshold = serializers.BooleanField()
 
 
+class FraudReason(serializers.Serializer):
+    code = serializers.CharField()
+    score = serializers.FloatField(help_text="0 to 1.")
+
+
+class FraudRisk(serializers.Serializer):
+    level = serializers.ChoiceField(["HIGH_RISK", "LOW_RISK"])
+    reasons = FraudReason(many=True)
+
+
 class DecisionBase(serializers.ModelSerializer):
     decision_id = serializers.UUIDField(source="id")
     reasons = serializers.ListField(
@@ -78,16 +97,31 @@ class DecisionBase(serializers.ModelSerializer):
         help_text="Ask for another factor instead. Voice is never the sole factor, whatever the decision."
     )
 
+    fallback = serializers.CharField(help_text="The factor to ask for, by policy.")
+    fraud_risk = serializers.SerializerMethodField(
+        help_text="HIGH_RISK where there is a reason: KNOWN_FRAUDSTER, REPLAY, VELOCITY; null where nothing was heard."
+    )
+    further_factor_required = serializers.BooleanField(
+        help_text="Whether even an ACCEPT needs another factor. By policy, for the tier."
+    )
+
     @extend_schema_field(ScoringModel(allow_null=True))
     def get_model(self, decision: Decision) -> Any:
         return ScoringModel(decision).data if decision.model_version else None
+
+    @extend_schema_field(FraudRisk(allow_null=True))
+    def get_fraud_risk(self, decision: Decision) -> Any:
+        return decision.fraud_risk or None
 
     def get_fallback_required(self, decision: Decision) -> bool:
         return decision.decision not in (Outcome.ACCEPT, Outcome.MATCH)
 
 
 class VerifyAnswer(DecisionBase):
-    """Probability and log-likelihood ratio come with ACCEPT and REJECT only."""
+    """Probability and log-likelihood ratio come with ACCEPT and REJECT only.
+
+    Who is unknown or locked, or tries too often, is answered like any other who is refused.
+    """
 
     class Meta:
         model = Decision
@@ -101,10 +135,17 @@ class VerifyAnswer(DecisionBase):
             "log_likelihood_ratio",
             "speech_seconds",
             "model",
+            "tier",
             "fallback_required",
+            "fallback",
+            "further_factor_required",
+            "fraud_risk",
             "created_at",
         )
         read_only_fields = fields
+
+    def to_representation(self, decision: Decision) -> dict[str, Any]:
+        return super().to_representation(decision) | (decision.told or {})
 
 
 class IdentifyAnswer(DecisionBase):
@@ -128,6 +169,9 @@ class IdentifyAnswer(DecisionBase):
             "speech_seconds",
             "model",
             "fallback_required",
+            "fallback",
+            "further_factor_required",
+            "fraud_risk",
             "created_at",
         )
         read_only_fields = fields
@@ -141,6 +185,8 @@ class DecisionAnswer(DecisionBase):
     """All that a decision rested on, for the reviewer."""
 
     candidates = Candidate(many=True)
+    told = serializers.DictField(allow_null=True, help_text="What the caller was answered, where that hides the cause.")
+    redacted = serializers.ListField(child=serializers.ListField(child=serializers.FloatField()))
 
     class Meta:
         model = Decision
@@ -160,7 +206,15 @@ class DecisionAnswer(DecisionBase):
             "snr_db",
             "clipping_ratio",
             "model",
+            "tier",
+            "policy",
             "fallback_required",
+            "fallback",
+            "further_factor_required",
+            "fraud_risk",
+            "caller",
+            "redacted",
+            "told",
             "actor",
             "request_id",
             "scoring_milliseconds",

@@ -1,10 +1,13 @@
 from django.urls import path
 
-from voiceauth.verification import apis
+from voiceauth.verification import apis, fraudster_apis
 
 urlpatterns = [
     path("verify", apis.Verify.as_view(), name="verify"),
     path("identify", apis.Identify.as_view(), name="identify"),
     path("decisions", apis.DecisionList.as_view(), name="decisions"),
     path("decisions/<uuid:decision_id>", apis.DecisionDetail.as_view(), name="decision"),
+    path(
+        "watchlists/<uuid:watchlist_id>/fraudsters", fraudster_apis.FraudsterList.as_view(), name="watchlist-fraudsters"
+    ),
 ]

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if password:
             lines += ["", f"dashboard     {LOGIN} / {password}"]
         lines += ["", *(f"{name:<13} {token}" for name, token in tokens.items())] if tokens else []
-        lines += ["", "another:  manage.py create_api_client NAME --role teller|ivr|reviewer|admin"]
+        lines += ["", "another:  manage.py create_api_client NAME --role teller|ivr|reviewer|admin|auditor"]
         lines += ["revoke:   manage.py revoke_api_client NAME", "password: manage.py changepassword admin"]
         width = max(map(len, lines))
         edge = "+" + "-" * (width + 2) + "+"

@@ -1,3 +1,14 @@
 """The pages of the review site, one module an area."""
 
-from . import audit, clients, customers, decisions, models, people, training  # noqa: F401  (registers them)
+from . import (  # noqa: F401  (registers them)
+    approvals,
+    audit,
+    cases,
+    clients,
+    customers,
+    decisions,
+    models,
+    people,
+    training,
+    watchlists,
+)

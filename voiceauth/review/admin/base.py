@@ -25,14 +25,14 @@ class Action:
     """Something that a person may do: a button, a page that asks, and one service call on POST.
 
     ``run`` gets the object (``None`` for an action on the list), the actor and the cleaned form. It answers
-    with a sentence for the person, or with a page of its own.
+    with a sentence for the person, with what a page of its own shows, or with a file.
     """
 
     name: str
     label: str
     permission: str
     question: str  # may name {object}
-    run: Callable[[Any, Actor, dict[str, Any]], str | dict[str, Any]]
+    run: Callable[[Any, Actor, dict[str, Any]], str | dict[str, Any] | HttpResponse]
     on_list: bool = False
     available: Callable[[Any], bool] = lambda _: True
     form: type[forms.Form] = forms.Form
@@ -101,6 +101,8 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
                 form.full_clean()
                 form.errors.setdefault("__all__", form.error_class()).append(error.detail)
             else:
+                if isinstance(answer, HttpResponse):
+                    return answer
                 if isinstance(answer, dict):
                     return self._page(request, action.done_template, action, obj, answer)
                 messages.success(request, answer)

@@ -1,45 +1,98 @@
-"""API clients: create (the token is shown once), revoke."""
+"""API clients: create and rotate (the token is shown once), rates, revoke."""
 
 from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from voiceauth.api.clients import create_client, revoke_client
+from voiceauth.api import clients
 from voiceauth.api.models import ApiClient
+from voiceauth.api.scopes import SCOPES
 from voiceauth.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
-from voiceauth.review.charts import badge
+from voiceauth.review.charts import badge, pretty
 
 
-class NewClient(forms.Form):
+class Lifetime(forms.Form):
+    days = forms.IntegerField(
+        label="Valid for days",
+        required=False,
+        min_value=1,
+        max_value=3650,
+        help_text="Empty: the days of VOICEAUTH_TOKEN_LIFETIME_DAYS.",
+    )
+
+    def clean_days(self) -> timedelta | None:
+        return timedelta(days=self.cleaned_data["days"]) if self.cleaned_data["days"] else None
+
+
+class NewClient(Lifetime):
     name = forms.CharField(max_length=64, help_text="What calls us: “Teller app”, “IVR Vienna”. Never given twice.")
     role = forms.ChoiceField(choices=ApiClient.Role.choices)
-    days = forms.IntegerField(
-        label="Valid for days", required=False, min_value=1, max_value=3650, help_text="Empty: until it is revoked."
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in sorted(SCOPES)], required=False, help_text="None: all of the role's."
+    )
+    field_order = ("name", "role", "scopes", "days")
+
+
+class Rotation(Lifetime):
+    overlap = forms.IntegerField(
+        label="Overlap in hours", initial=24, min_value=0, max_value=720, help_text="So long the old token is taken."
     )
 
 
+class Rates(forms.Form):
+    """A field a class; an empty one leaves it to the settings."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in clients.CLIENT_CLASSES:
+            self.fields[kind] = forms.IntegerField(
+                label=f"{kind.capitalize()} a minute",
+                required=False,
+                min_value=1,
+                max_value=clients.MOST_CALLS,
+                help_text=f"Empty: {settings.VOICEAUTH_RATE_LIMITS[kind]}.",
+            )
+
+
 def _create(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
-    lifetime = timedelta(days=given["days"]) if given["days"] else None
-    client, token = create_client(name=given["name"], role=given["role"], actor=actor, expires_in=lifetime)
+    client, token = clients.create_client(
+        name=given["name"], role=given["role"], scopes=given["scopes"], actor=actor, expires_in=given["days"]
+    )
     return {"client": client, "token": token}
 
 
+def _rotate(client: ApiClient, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
+    overlap = timedelta(hours=given["overlap"])
+    client, token = clients.rotate_client(name=client.name, actor=actor, overlap=overlap, expires_in=given["days"])
+    return {"client": client, "token": token}
+
+
+def _limit(client: ApiClient, actor: Actor, given: dict[str, Any]) -> str:
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    clients.set_rate_limits(name=client.name, rate_limits=rates, actor=actor)
+    return f"The rates of {client.name} are changed."
+
+
 def _revoke(client: ApiClient, actor: Actor, _: dict[str, Any]) -> str:
-    revoke_client(name=client.name, actor=actor)
-    return f"{client.name} is revoked: its token is refused from now on."
+    clients.revoke_client(name=client.name, actor=actor)
+    return f"{client.name} is revoked: its tokens are refused from now on."
 
 
 @admin.register(ApiClient)
 class ApiClientAdmin(ReadOnlyAdmin):
-    list_display = ["name", "role", "status", "created_at", "expires_at", "revoked_at"]
+    list_display = ["name", "role", "status", "last_used_at", "created_at", "expires_at", "revoked_at"]
     list_filter = ["role"]
     search_fields = ["name"]
-    fields = ["name", "role", "status", "created_at", "expires_at", "revoked_at"]  # never the token's hash
+    fieldsets = [  # never the tokens' hashes
+        ("Client", {"fields": ["name", "role", "limited_to", "rates", "status"]}),
+        ("Times", {"fields": ["created_at", "last_used_at", "expires_at", "previous_expires_at", "revoked_at"]}),
+        ("Token", {"fields": ["issued_by"]}),
+    ]
     operations = [
         Action(
             name="create",
@@ -50,6 +103,25 @@ class ApiClientAdmin(ReadOnlyAdmin):
             form=NewClient,
             on_list=True,
             done_template="review/token.html",
+        ),
+        Action(
+            name="rotate",
+            label="Rotate token",
+            permission="review.manage_clients",
+            question="Give {object} a new token? It is shown once, on the next page.",
+            run=_rotate,
+            form=Rotation,
+            available=lambda client: client.revoked_at is None,
+            done_template="review/token.html",
+        ),
+        Action(
+            name="limit",
+            label="Change rates",
+            permission="review.manage_clients",
+            question="How often may {object} call? All fields count anew.",
+            run=_limit,
+            form=Rates,
+            available=lambda client: client.revoked_at is None,
         ),
         Action(
             name="revoke",
@@ -64,8 +136,12 @@ class ApiClientAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def status(self, obj: ApiClient) -> SafeString:
-        if obj.revoked_at is not None:
-            return badge("revoked", "bad")
-        if obj.expires_at is not None and obj.expires_at <= timezone.now():
-            return badge("expired", "bad")
-        return badge("valid", "good")
+        return badge(obj.status, {"valid": "good", "expires soon": "busy"}.get(obj.status, "bad"))
+
+    @admin.display(description="limited to")
+    def limited_to(self, obj: ApiClient) -> str:
+        return ", ".join(obj.scopes) or "all scopes of its role"
+
+    @admin.display(description="rates of its own")
+    def rates(self, obj: ApiClient) -> SafeString:
+        return pretty(obj.rate_limits)

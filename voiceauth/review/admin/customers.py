@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
+from enrollment.dual_control import request_audio_export
 from enrollment.models import AudioSample, Consent, Customer
 from enrollment.services import erase_customer
 from voiceauth.audit import Actor
@@ -70,6 +72,15 @@ def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
     return f"Customer {customer.customer_id} is erased, the trail stays. Receipt: {receipt.receipt_id}"
 
 
+class Why(forms.Form):
+    reason = forms.CharField(max_length=500, help_text="For whoever approves it, and for the trail.")
+
+
+def _export(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
+    approval = request_audio_export(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
+    return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+
+
 @admin.register(Customer)
 class CustomerAdmin(ReadOnlyAdmin):
     list_display = ["customer_id", "display_name", "status", "speech", "consent", "enrolled_at", "last_accessed_at"]
@@ -89,7 +100,16 @@ class CustomerAdmin(ReadOnlyAdmin):
             "backups can no longer be read. This cannot be undone. The audit trail keeps what was done.",
             run=_erase,
             danger=True,
-        )
+        ),
+        Action(
+            name="export",
+            label="Export recordings",
+            permission="review.play_audio",
+            question="Ask for a copy of all recordings of {object}? Somebody else must approve it; then you can save "
+            "it once, from the approval's page.",
+            run=_export,
+            form=Why,
+        ),
     ]
 
     def get_urls(self) -> list[URLPattern]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
@@ -10,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
+from enrollment.dual_control import request_forced_promotion
 from enrollment.retraining import request_promotion
 from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
@@ -26,6 +28,15 @@ REFRESH_SECONDS = 5
 def _promote(model: ModelVersion, actor: Actor, _: dict[str, Any]) -> str:
     request_promotion(version=model.version, actor=actor)
     return f"{model.version} is being promoted: voiceprints are made under it first, then it takes over."
+
+
+class Why(forms.Form):
+    reason = forms.CharField(max_length=200, help_text="For whoever approves it, and for the trail.")
+
+
+def _force(model: ModelVersion, actor: Actor, given: dict[str, Any]) -> str:
+    approval = request_forced_promotion(version=model.version, reason=given["reason"], actor=actor)
+    return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
 
 
 @admin.register(ModelVersion)
@@ -52,6 +63,17 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "in one step. The model in service until then is kept, and is the way back.",
             run=_promote,
             available=lambda model: model.state == State.CANDIDATE,
+        ),
+        Action(
+            name="force",
+            label="Promote by force",
+            permission="review.promote_model",
+            question="Ask that {object} be promoted whatever the frozen set of trials says? Somebody else must "
+            "approve it.",
+            run=_force,
+            form=Why,
+            available=lambda model: model.state == State.CANDIDATE,
+            danger=True,
         ),
         Action(
             name="roll-back",

@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from voiceauth.api.clients import create_client
+from voiceauth.api.management.options import add_lifetime, add_rates
 from voiceauth.api.models import ApiClient
 from voiceauth.audit import SYSTEM
 from voiceauth.errors import DomainError
@@ -15,15 +16,25 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
         parser.add_argument("--role", required=True, choices=ApiClient.Role.values)
-        parser.add_argument("--expires-days", type=int, help="the token ends after this many days")
+        parser.add_argument("--scope", action="append", default=[], help="limit it to this scope; may be repeated")
+        add_rates(parser)
+        add_lifetime(parser)
 
-    def handle(self, *args: Any, name: str, role: str, expires_days: int | None, **options: Any) -> None:
-        if expires_days is not None and expires_days < 1:
-            raise CommandError("--expires-days must be at least 1")
-        expires_in = timedelta(days=expires_days) if expires_days else None
+    def handle(
+        self,
+        *args: Any,
+        name: str,
+        role: str,
+        scope: list[str],
+        rate: list[tuple[str, int]],
+        expires_days: timedelta | None,
+        **options: Any,
+    ) -> None:
         try:
-            client, token = create_client(name=name, role=role, actor=SYSTEM, expires_in=expires_in)
+            client, token = create_client(
+                name=name, role=role, scopes=scope, rate_limits=dict(rate), actor=SYSTEM, expires_in=expires_days
+            )
         except DomainError as error:
-            raise CommandError(error.detail) from error
+            raise CommandError(f"{error.detail} {error.data or ''}".strip()) from error
         self.stderr.write(f"Client {client}; its token is shown only now:")
         self.stdout.write(token)

@@ -26,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("model", metavar="MODEL", help="a registered model's version")
         parser.add_argument("--target-far", type=float, required=True, help="the false-accept rate to stay under: 0.01")
         parser.add_argument("--decisions", type=Path, help="CSV with columns decision_id, target (1 or 0)")
+        parser.add_argument("--cases", action="store_true", help="the decisions that closed review cases are about")
         parser.add_argument("--enrollment", type=Path, help="CSV with columns speaker, audio")
         parser.add_argument("--trials", type=Path, help="CSV with columns speaker, audio, target (1 or 0)")
         parser.add_argument("--audio-root", type=Path, help="the folder that audio is relative to")
@@ -37,14 +38,17 @@ class Command(BaseCommand):
         from voiceauth.verification import labelled
 
         tables = [options[name] for name in ("enrollment", "trials", "audio_root")]
-        if (options["decisions"] is not None and any(tables)) or (options["decisions"] is None and not all(tables)):
-            raise CommandError("Give either --decisions, or --enrollment, --trials and --audio-root.")
+        given = [options["decisions"] is not None, options["cases"], any(tables)]
+        if sum(given) != 1 or (any(tables) and not all(tables)):
+            raise CommandError("Give either --decisions, or --cases, or --enrollment, --trials and --audio-root.")
         version = options["model"]
         if not ModelVersion.objects.filter(pk=version).exists():
             raise CommandError(f"There is no registered model {version!r}.")
         try:
             model = scorer.load(version)
-            if options["decisions"] is not None:
+            if options["cases"]:
+                trials = labelled.trials_of(labelled.by_cases(), model.fingerprint)
+            elif options["decisions"] is not None:
                 labels = _table(options["decisions"], "decision_id", "target")
                 trials = labelled.trials_of(labels, model.fingerprint)
             else:
@@ -65,7 +69,9 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.stdout.write("dry run: nothing was changed")
             return
-        source = f"trials {options['trials']}" if options["decisions"] is None else f"decisions {options['decisions']}"
+        source = "review cases" if options["cases"] else f"decisions {options['decisions']}"
+        if all(tables):
+            source = f"trials {options['trials']}"
         calibrations.put_into_force(
             version=version,
             parameters=outcome.calibration.to_dict(),

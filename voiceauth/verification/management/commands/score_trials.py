@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from mltraining import scorer
 from mltraining.models import ModelVersion
 from voiceauth.errors import DomainError
+from voiceauth.policies import selectors as policies
 from voiceauth.verification import policy
-from voiceauth.verification.policy import CallQuality, Policy
+from voiceauth.verification.policy import CallQuality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,13 @@ class Command(BaseCommand):
         if not options["output"].parent.is_dir():
             raise CommandError(f"{options['output'].parent} is not a folder.")
         model = _model(options["model"])
-        in_force = Policy.configured()
+        limits = policies.in_force().verification
 
         def decide(quality: "Quality", probability: float) -> tuple[str, str]:
             measured = CallQuality(
                 speech_seconds=quality.speech_seconds, snr_db=quality.snr_db, clipping_ratio=quality.clipping_ratio
             )
-            verdict = policy.decide_verification(in_force, measured, probability, model.pipeline.threshold)
+            verdict = policy.decide_verification(limits, measured, probability, model.pipeline.threshold)
             return verdict.outcome.value, " ".join(verdict.reasons)
 
         from mltraining.speech.trials import score_trials

@@ -10,11 +10,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from enrollment import keys, services
+from enrollment.gallery import Gallery
 from enrollment.models import Customer, Voiceprint
+from mltraining.gallery import Compare
 from mltraining.speech.quality import Quality
 from mltraining.speech.scoring import Calibration, Cohort
 from tests.customers import TELLER, StandInPipeline
-from voiceauth.verification.gallery import Compare, Gallery
 
 pytestmark = pytest.mark.django_db
 MODEL, OTHER_MODEL = "a" * 64, "b" * 64
@@ -25,8 +26,8 @@ def axis(number: int) -> np.ndarray:
 
 
 def enrolled(customer_id: str, vector: np.ndarray, *, revision: int, model: str = MODEL) -> Customer:
-    customer = Customer(customer_id=customer_id, state=Customer.State.ENROLLED)
-    customer.data_key = keys.new_data_key(customer.pk)
+    customer = Customer.objects.filter(customer_id=customer_id).first() or Customer(customer_id=customer_id)
+    customer.state, customer.data_key = Customer.State.ENROLLED, keys.new_data_key(customer.pk)
     customer.save()
     place_voiceprint(customer, vector, revision=revision, model=model)
     return customer

@@ -1,0 +1,112 @@
+"""Batch enrollments over HTTP: for the teller."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics, parsers, renderers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from voiceauth.api import actor_of
+from voiceauth.api.filters import StrictFilterSet
+from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.api.permissions import needs
+
+from . import selectors, services
+from .models import BatchEnrollment
+from .serializers import BatchAnswer, BatchFromLocation, BatchFromUpload
+
+Batches = needs("batches:write", reads="batches:read")
+
+
+class JsonLines(renderers.JSONRenderer):
+    media_type = "application/x-ndjson"
+    format = "jsonl"
+
+
+class BatchFilter(StrictFilterSet):
+    class Meta:
+        model = BatchEnrollment
+        fields = ("state",)
+
+
+@extend_schema_view(get=extend_schema(tags=["batch enrollment"], operation_id="batch_enrollments_list"))
+class BatchList(IdempotentCreate, generics.ListAPIView):
+    """Batch enrollments, the newest first."""
+
+    permission_classes = (Batches,)
+    parser_classes = (parsers.JSONParser, parsers.MultiPartParser)
+    serializer_class = BatchAnswer
+    filterset_class = BatchFilter
+
+    def get_queryset(self) -> QuerySet[BatchEnrollment]:
+        return selectors.batches()
+
+    @extend_schema(
+        tags=["batch enrollment"],
+        request={"application/json": BatchFromLocation, "multipart/form-data": BatchFromUpload},
+        responses={202: BatchAnswer},
+    )
+    def post(self, request: Request) -> Response:
+        """Enroll the customers of a manifest, as a job.
+
+        A line of the manifest is a JSON object, or a row of a parquet file, with `customer_id`, `display_name`
+        (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `channel`) and `channel`
+        (optional: whose limits the recordings must meet). Locations are relative to the storage of batches.
+        """
+        uploads = (request.content_type or "").startswith("multipart/")
+        given = (BatchFromUpload if uploads else BatchFromLocation)(data=request.data)
+        given.is_valid(raise_exception=True)
+        data: dict[str, Any] = dict(given.validated_data)
+        if uploads:
+            data["manifest"] = data["manifest"].read()
+        batch = services.submit(**data, actor=actor_of(request))
+        return Response(BatchAnswer(batch).data, status=202)
+
+
+@extend_schema(tags=["batch enrollment"], responses=BatchAnswer)
+class BatchDetail(APIView):
+    """One job: its state, how far it is, and how many customers came out how."""
+
+    permission_classes = (Batches,)
+
+    def get(self, request: Request, batch_id: UUID) -> Response:
+        return Response(BatchAnswer(selectors.batch(batch_id)).data)
+
+
+@extend_schema(tags=["batch enrollment"], request=None, responses={202: BatchAnswer})
+class BatchCancel(APIView):
+    """Cancel a job. One that is under way ends after the customer that it is at; who is enrolled stays enrolled."""
+
+    permission_classes = (Batches,)
+
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        batch = services.request_cancel(batch_id=batch_id, actor=actor_of(request))
+        return Response(BatchAnswer(batch).data, status=202)
+
+
+@extend_schema(
+    tags=["batch enrollment"],
+    responses={(200, JsonLines.media_type): OpenApiTypes.STR},
+)
+class BatchResults(APIView):
+    """The results so far as JSON lines, one a customer, in the order of the manifest.
+
+    Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), `code` and `message` of what
+    went wrong, `accepted` (recordings), `refused` (recordings: `location`, `code`, `message`), `speech_seconds` (the
+    customer's net speech by then) and `seconds` (that it took).
+    """
+
+    permission_classes = (Batches,)
+    renderer_classes = (renderers.JSONRenderer, JsonLines)
+
+    def get(self, request: Request, batch_id: UUID) -> StreamingHttpResponse:
+        batch = selectors.batch(batch_id)
+        headers = {"Content-Disposition": f'attachment; filename="{batch.id}.jsonl"'}
+        lines = selectors.result_lines(batch)
+        return StreamingHttpResponse(lines, content_type=JsonLines.media_type, headers=headers)

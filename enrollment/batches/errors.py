@@ -1,0 +1,82 @@
+"""Failures of batch enrollment that callers may see: of the request, of the job, of one of its customers."""
+
+from voiceauth.errors import Conflict, DomainError, NotFound
+
+
+class BatchNotFound(NotFound):
+    code = "batch_enrollment_not_found"
+    message = "There is no such batch enrollment."
+
+
+class BatchFinished(Conflict):
+    code = "batch_enrollment_finished"
+    message = "The batch enrollment has ended and cannot be cancelled."
+
+
+class ClientTokenReused(Conflict):
+    code = "client_token_reused"
+    message = "This client_token was used for another batch. Take a new token for new content."
+
+
+class LocationRefused(DomainError):
+    """Absolute, a URL, or it leads out of the storage, also by a link."""
+
+    code = "location_outside_storage"
+    status = 422
+    message = "The location does not lie in the storage of batches."
+
+
+class LocationNotFound(DomainError):
+    code = "location_not_found"
+    status = 422
+    message = "There is no file at the location."
+
+
+class LocationUnreadable(DomainError):
+    code = "location_unreadable"
+    status = 422
+    message = "The file at the location cannot be read."
+
+
+class RecordingTooLarge(DomainError):
+    code = "recording_too_large"
+    status = 413
+    message = "The recording is too large."
+
+
+class ManifestUnreadable(DomainError):
+    code = "manifest_unreadable"
+    status = 422
+    message = "The manifest is neither JSON lines nor parquet, or damaged."
+
+
+class ManifestEmpty(DomainError):
+    code = "manifest_empty"
+    status = 422
+    message = "The manifest names no customer."
+
+
+class ManifestChanged(Conflict):
+    code = "manifest_changed"
+    message = "The manifest was changed while the job was under way."
+
+
+class InvalidLine(DomainError):
+    code = "invalid_line"
+    status = 422
+    message = "The line of the manifest is not valid."
+
+
+class DuplicateCustomer(Conflict):
+    code = "duplicate_customer"
+    message = "An earlier line of the manifest names the same customer."
+
+
+class CustomerErased(Conflict):
+    code = "customer_erased"
+    message = "The customer was erased after the batch had been submitted."
+
+
+class NewAudioInsufficient(Conflict):
+    code = "new_audio_insufficient"
+    message = "The new recordings do not suffice to enroll. The earlier ones stay."

@@ -1,0 +1,84 @@
+"""``manage.py import_customers FOLDER``: a batch enrollment from a folder, in the foreground."""
+
+import io
+import json
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.files.storage import FileSystemStorage
+from django.core.management.base import BaseCommand, CommandError
+
+from enrollment.batches import processing, services
+from enrollment.batches.models import BatchEnrollment, BatchResult
+from enrollment.models import Consent
+from voiceauth.audit import Actor
+
+OPERATOR = Actor(name="import_customers", role="system")
+TURN_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Enrolls the customers of FOLDER: a subfolder a customer, named by the customer's identifier, with recordings."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path, metavar="FOLDER")
+        parser.add_argument("--text-version", required=True, help="which text the customers agreed to")
+        parser.add_argument("--channel", required=True, help="where they agreed: branch, phone, app, web, …")
+        parser.add_argument("--purpose", choices=Consent.Purpose.values, default=Consent.Purpose.VOICE_AUTHENTICATION)
+        parser.add_argument(
+            "--existing", choices=BatchEnrollment.Existing.values, default=BatchEnrollment.Existing.SKIP
+        )
+
+    def handle(self, *args: Any, folder: Path, existing: str, **options: Any) -> None:
+        if not folder.is_dir():
+            raise CommandError(f"{folder} is no folder.")
+        consent = {name: options[name] for name in ("purpose", "text_version", "channel")}
+        manifest = _manifest(folder, consent)
+        if not manifest:
+            raise CommandError(f"{folder} has no subfolder with recordings.")
+        batch = services.submit_folder(
+            folder=str(folder.resolve()), manifest=manifest, existing=existing, actor=OPERATOR
+        )
+        self._carry_out(batch, FileSystemStorage(location=folder))
+        self._report(batch)
+
+    def _carry_out(self, batch: BatchEnrollment, storage: FileSystemStorage) -> None:
+        from tqdm import tqdm
+
+        with tqdm(unit="customer", file=self.stderr) as bar:
+
+            def on_progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            while batch.state in BatchEnrollment.OPEN:
+                if not processing.execute(batch.id, storage=storage, on_progress=on_progress):
+                    services.recover()  # whoever was at it may have been killed
+                    time.sleep(TURN_SECONDS)  # another batch is under way
+                batch.refresh_from_db()
+
+    def _report(self, batch: BatchEnrollment) -> None:
+        failures = batch.results.filter(outcome=BatchResult.Outcome.FAILED)
+        for result in failures.iterator():
+            self.stderr.write(f"{result.customer_id or f'line {result.line}'}: {result.code}: {result.message}")
+        counts = (
+            f"{batch.enrolled} enrolled, {batch.enrolling} enrolling, {batch.skipped} skipped, {batch.failed} failed"
+        )
+        if batch.state != BatchEnrollment.State.COMPLETED:
+            raise CommandError(f"{batch.error_message or batch.state} ({counts})")
+        self.stdout.write(counts)
+
+
+def _manifest(folder: Path, consent: dict[str, str]) -> bytes:
+    lines = io.BytesIO()
+    for customer in sorted(path for path in folder.iterdir() if path.is_dir()):
+        audio = sorted(path.relative_to(folder).as_posix() for path in customer.iterdir() if path.is_file())
+        audio = [location for location in audio if not Path(location).name.startswith(".")]
+        if audio:
+            line = {"customer_id": customer.name, "audio": audio, "consent": consent}
+            lines.write(json.dumps(line).encode() + b"\n")
+    return lines.getvalue()

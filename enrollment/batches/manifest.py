@@ -1,0 +1,170 @@
+"""Manifests: JSON lines or parquet, one customer a line, read as a stream.
+
+A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "channel"},
+"channel"?}``.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from rest_framework import serializers
+
+from enrollment.serializers import NewConsent, NewCustomer
+from voiceauth.policies.document import DEFAULT_CHANNEL, NAME
+
+from .errors import InvalidLine, ManifestEmpty, ManifestUnreadable
+
+MOST_LINE_BYTES = 64 * 1024
+MOST_RECORDINGS = 100
+ROWS_AT_ONCE = 256  # of a parquet file
+CHUNK_BYTES = 64 * 1024
+PARQUET = b"PAR1"
+
+
+class ManifestLine(NewCustomer):
+    audio = serializers.ListField(
+        child=serializers.CharField(max_length=1024, trim_whitespace=False), min_length=1, max_length=MOST_RECORDINGS
+    )
+    consent = NewConsent()
+    channel = serializers.RegexField(NAME, required=False, default=DEFAULT_CHANNEL)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line, from 1 (of a parquet file the row): what it says, or what is wrong with it."""
+
+    line: int
+    content: Any = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    sha256: str
+    total: int  # lines that are not blank
+
+
+_schema = ManifestLine()  # one for all lines: making one takes longer than validating
+
+
+def survey(file: IO[bytes]) -> Survey:
+    """Reads the manifest once, in chunks. Raises ``ManifestUnreadable`` and ``ManifestEmpty``."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    total = _rows(file) if _is_parquet(file) else _count(file)
+    if not total:
+        raise ManifestEmpty
+    return Survey(digest.hexdigest(), total)
+
+
+def entries(file: IO[bytes], *, after: int = 0) -> Iterator[Entry]:
+    """The lines beyond ``after``, in order; a few of them in memory. Raises ``ManifestUnreadable``."""
+    if _is_parquet(file):
+        yield from _parquet(file, after)
+        return
+    for number, line in _lines(file):
+        if number > after:
+            yield _parsed(number, line)
+
+
+def validated(entry: Entry) -> dict[str, Any]:
+    """The fields of a ``ManifestLine``. Raises ``InvalidLine``, which says what is wrong."""
+    if entry.problem:
+        raise InvalidLine(entry.problem)
+    try:
+        return dict(_schema.run_validation(entry.content))
+    except serializers.ValidationError as error:
+        raise InvalidLine(_told(error.detail)) from error
+
+
+def _is_parquet(file: IO[bytes]) -> bool:
+    file.seek(0)
+    start = file.read(len(PARQUET))
+    file.seek(0)
+    return start == PARQUET
+
+
+def _count(file: IO[bytes]) -> int:
+    total = 0
+    for _, line in _lines(file):
+        if not total and line is not None:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise ManifestUnreadable from error
+        total += 1
+    return total
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """The lines that are not blank, by number; ``None`` for one beyond ``MOST_LINE_BYTES``."""
+    number = 0
+    while line := file.readline(MOST_LINE_BYTES):
+        number += 1
+        if len(line) < MOST_LINE_BYTES or line.endswith(b"\n"):
+            if line.strip():
+                yield number, line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MOST_LINE_BYTES)
+        yield number, None
+
+
+def _parsed(number: int, line: bytes | None) -> Entry:
+    if line is None:
+        return Entry(number, problem=f"A line has at most {MOST_LINE_BYTES} bytes.")
+    try:
+        content = json.loads(line)
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair can be stored nowhere
+        return Entry(number, content)
+    except (ValueError, RecursionError):
+        return Entry(number, problem="The line is not JSON.")
+
+
+def _rows(file: IO[bytes]) -> int:
+    return int(_opened(file).metadata.num_rows)
+
+
+def _parquet(file: IO[bytes], after: int) -> Iterator[Entry]:
+    from pyarrow import ArrowException
+
+    number = 0
+    try:
+        for batch in _opened(file).iter_batches(batch_size=ROWS_AT_ONCE):
+            first, number = number, number + batch.num_rows
+            if number > after:
+                for position, row in enumerate(batch.to_pylist(), first + 1):
+                    if position > after:
+                        yield Entry(position, _without_nulls(row))
+    except (ArrowException, OSError) as error:
+        raise ManifestUnreadable from error
+
+
+def _opened(file: IO[bytes]) -> Any:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return parquet.ParquetFile(file)
+    except (ArrowException, OSError) as error:
+        raise ManifestUnreadable from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """A column that a row leaves empty is a field that it does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return value
+
+
+def _told(detail: Any, name: str = "") -> str:
+    """Field names and what is wrong with each, in one line."""
+    if isinstance(detail, dict):
+        return " ".join(_told(each, f"{name}.{field}" if name else str(field)) for field, each in detail.items())
+    if isinstance(detail, list):
+        return " ".join(_told(each, name) for each in detail)
+    return f"{name}: {detail}" if name else str(detail)

@@ -1,0 +1,43 @@
+"""Reads of batch enrollments and their results."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+from django.db.models import QuerySet
+
+from .errors import BatchNotFound
+from .models import BatchEnrollment, BatchResult
+
+RESULT_FIELDS = (
+    "line",
+    "customer_id",
+    "outcome",
+    "code",
+    "message",
+    "accepted",
+    "refused",
+    "speech_seconds",
+    "seconds",
+)
+ROWS_AT_ONCE = 500
+
+
+def batches() -> QuerySet[BatchEnrollment]:
+    """All jobs, the newest first."""
+    return BatchEnrollment.objects.order_by("-created_at")
+
+
+def batch(batch_id: uuid.UUID) -> BatchEnrollment:
+    """Raises ``BatchNotFound``."""
+    found = BatchEnrollment.objects.filter(id=batch_id).first()
+    if found is None:
+        raise BatchNotFound
+    return found
+
+
+def result_lines(batch: BatchEnrollment) -> Iterator[bytes]:
+    """The results so far as JSON lines, in the order of the manifest; a few rows in memory."""
+    rows = BatchResult.objects.filter(batch=batch).order_by("line").values(*RESULT_FIELDS)
+    for row in rows.iterator(chunk_size=ROWS_AT_ONCE):
+        yield json.dumps(row, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,12 @@
+"""Thin tasks: an id in, one service called."""
+
+import uuid
+
+from celery import shared_task
+
+from . import processing
+
+
+@shared_task(name="batches.run")
+def run(batch_id: str) -> None:
+    processing.execute(uuid.UUID(batch_id))

@@ -1,0 +1,91 @@
+"""What needs a second person here: forcing a promotion, and a copy of a customer's recordings."""
+
+import io
+import json
+import zipfile
+from uuid import UUID
+
+from django.db import transaction
+
+from enrollment import retraining, selectors
+from enrollment.models import AudioSample
+from enrollment.services import locked
+from mltraining import selectors as models
+from voiceauth.approvals import registry, services
+from voiceauth.approvals.models import Approval
+from voiceauth.audit import Actor
+from voiceauth.audit.services import record
+
+FORCE_PROMOTION = "model.force_promotion"
+EXPORT_AUDIO = "customer.export_audio"
+
+
+def register_actions() -> None:
+    registry.register(
+        registry.Action(
+            name=FORCE_PROMOTION,
+            label="Promote a model whatever the frozen set says",
+            approvers=frozenset({"admin"}),
+            execute=_force_promotion,
+        )
+    )
+    registry.register(
+        registry.Action(
+            name=EXPORT_AUDIO, label="Export a customer's recordings", approvers=frozenset({"admin", "reviewer"})
+        )
+    )
+
+
+def request_forced_promotion(*, version: str, reason: str, actor: Actor) -> Approval:
+    """Ask for a promotion that need not beat the model in service. Raises ``ModelNotFound``."""
+    model = models.model(version)
+    return services.request(action=FORCE_PROMOTION, parameters={"version": model.version}, reason=reason, actor=actor)
+
+
+def request_audio_export(*, customer_id: str, reason: str, actor: Actor) -> Approval:
+    """Ask for a copy of the customer's recordings. Raises ``CustomerNotFound``."""
+    customer = selectors.customer(customer_id)
+    parameters = {"customer_id": customer.customer_id}
+    return services.request(action=EXPORT_AUDIO, parameters=parameters, reason=reason, actor=actor)
+
+
+@transaction.atomic
+def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
+    """The approved copy, once: a ZIP file of the recordings as they are kept and of ``manifest.json``.
+
+    It is made in memory and not stored. Raises ``CustomerNotFound``, ``ApprovalNotFound`` and ``ApprovalNotOpen``.
+    """
+    customer = locked(customer_id)
+    services.redeem(
+        approval_id=approval_id, action=EXPORT_AUDIO, parameters={"customer_id": customer.customer_id}, actor=actor
+    )
+    content, described = io.BytesIO(), []
+    with zipfile.ZipFile(content, "w") as archive:
+        for sample in selectors.samples(customer_id).select_related("audio", "customer"):
+            name = f"{sample.pk}.{'wav' if sample.redacted else sample.container}"
+            archive.writestr(name, selectors.sample_audio(sample))
+            described.append(_described(sample, name))
+        archive.writestr("manifest.json", json.dumps({"customer_id": customer.customer_id, "samples": described}))
+    record(
+        action="customer.audio_exported",
+        actor=actor,
+        customer_id=customer.customer_id,
+        target=f"approval:{approval_id}",
+        data={"samples": len(described), "bytes": content.tell()},
+    )
+    return content.getvalue()
+
+
+def _force_promotion(approval: Approval, actor: Actor) -> None:
+    """Raises ``ModelNotFound`` and ``PromotionInProgress``."""
+    retraining.request_promotion(**approval.parameters, actor=actor, force=True, reason=approval.reason)
+
+
+def _described(sample: AudioSample, name: str) -> dict[str, object]:
+    return {
+        "file": name,
+        "enrolled_at": sample.created_at.isoformat(),
+        "enrolled_by": sample.created_by,
+        "duration_seconds": sample.duration_seconds,
+        "speech_seconds": sample.speech_seconds,
+    }

@@ -1,0 +1,235 @@
+"""Services on a customer's recordings: enroll one, approve one that waits, take one out again.
+
+As everywhere the customer's row is locked first and the trail comes last; before both, whoever writes voiceprints
+takes the gallery's lock, shared.
+"""
+
+import base64
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+
+from enrollment import gate, keys, lifecycle, selectors, voiceprints
+from enrollment.errors import (
+    ConsentRequired,
+    CustomerLocked,
+    DuplicateSample,
+    ModelSwitched,
+    OptedOut,
+    SampleNotFound,
+    SampleNotHeld,
+)
+from enrollment.models import AudioSample, Customer, SealedAudio
+from enrollment.services import forget_exports, locked, state_of_speech
+from mltraining import scoring_client
+from mltraining import selectors as models_in_service
+from voiceauth.approvals.services import require_second_person
+from voiceauth.audit import Actor
+from voiceauth.audit.services import record
+from voiceauth.policies import selectors as policies
+from voiceauth.policies.document import DEFAULT_CHANNEL
+from voiceauth.screening import services as screening
+
+State = Customer.State
+Intervals = Sequence[Sequence[float]]  # [start, end] in seconds of the upload
+
+
+def enroll_sample(
+    *,
+    customer_id: str,
+    audio: bytes,
+    channel: str = DEFAULT_CHANNEL,
+    redact: Intervals = (),
+    actor: Actor,
+) -> AudioSample:
+    """Adds one recording to the customer's enrollment: sealed audio, embedding, voiceprint, state.
+
+    Under the policy's limits for ``channel``. What ``redact`` names is neither stored nor scored. Refusals, in this
+    order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; what is wrong with the
+    recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused`` by the gate; ``DuplicateSample``. Nothing
+    of a refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not count.
+    """
+    customer = selectors.customer(customer_id)
+    _require_enrollable(customer)
+    policy = policies.in_force()
+    for _ in range(2):  # the second time where a promotion came between the analysis and its storage
+        analysis = _analyse(audio, customer, redact)
+        held_for = gate.check(analysis.quality, analysis.voice, policy.enrollment(channel))
+        with transaction.atomic():
+            voiceprints.lock_gallery(shared=True)
+            active = models_in_service.active_model()
+            if analysis.fingerprint == (active.fingerprint if active else None):
+                marks = {"channel": channel, "policy": policy.number, "held_for": held_for, "redacted": list(redact)}
+                suspicions = gate.suspicions(analysis.voice, policy.enrollment(channel))
+                return _store_sample(customer_id, analysis, marks, suspicions, actor)
+    raise ModelSwitched(retry_after_seconds=1)
+
+
+@transaction.atomic
+def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> AudioSample:
+    """A held recording counts from now on.
+
+    Raises ``CustomerNotFound``, ``SampleNotFound``, ``SampleNotHeld``, ``SecondPersonRequired`` for who brought it
+    in, and what keeps a customer from being enrolled.
+    """
+    voiceprints.lock_gallery(shared=True)
+    customer = locked(customer_id)
+    _require_enrollable(customer)
+    sample = _sample(customer, sample_id)
+    if not sample.held_for:
+        raise SampleNotHeld
+    require_second_person(sample.created_by, actor)
+    before = _figures(customer) | {"held_for": sample.held_for}
+    sample.held_for, sample.approved_by = [], actor.name
+    sample.save(update_fields=["held_for", "approved_by"])
+    _refresh(customer, sample.embeddings.values_list("model_fingerprint", flat=True), renew=True)
+    record(
+        action="enrollment.approved",
+        actor=actor,
+        customer_id=customer_id,
+        target=f"sample:{sample.pk}",
+        before=before,
+        after=_figures(customer),
+    )
+    return sample
+
+
+@transaction.atomic
+def remove_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> Customer:
+    """Takes a polluted recording out again: state and voiceprints follow from what is left.
+
+    Raises ``CustomerNotFound`` and ``SampleNotFound``.
+    """
+    voiceprints.lock_gallery(shared=True)
+    customer = locked(customer_id)
+    sample = _sample(customer, sample_id)
+    before = _figures(customer)
+    sample.delete()
+    _refresh(customer, customer.voiceprints.values_list("model_fingerprint", flat=True), renew=False)
+    forget_exports(customer)
+    record(
+        action="enrollment.sample_removed",
+        actor=actor,
+        customer_id=customer_id,
+        target=f"sample:{sample_id}",
+        before=before,
+        after=_figures(customer),
+    )
+    return customer
+
+
+@dataclass(frozen=True)
+class _Analysis:
+    recording: bytes  # what may be stored
+    quality: gate.QualityReport
+    voice: gate.VoiceReport
+    embedding: np.ndarray | None  # (d,) float32; None where no model is in service
+    fingerprint: str | None  # of the model that made the embedding
+    model_version: str
+
+
+def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> _Analysis:
+    answer = scoring_client.call(
+        "enrollment.analyse_sample",
+        {
+            "audio": base64.b64encode(audio).decode(),
+            "customer": str(customer.pk),
+            "redact": [list(each) for each in redact],
+        },
+        deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
+    )
+    model = answer["model"]
+    return _Analysis(
+        recording=base64.b64decode(answer["recording"]) if answer["recording"] is not None else audio,
+        quality=gate.QualityReport(**answer["quality"]),
+        voice=gate.VoiceReport(**{name: _frozen(value) for name, value in answer["voice"].items()}),
+        embedding=None if model is None else np.frombuffer(base64.b64decode(answer["embedding"]), dtype="<f4"),
+        fingerprint=model and model["fingerprint"],
+        model_version=model["version"] if model else "",
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _store_sample(
+    customer_id: str, analysis: _Analysis, marks: dict[str, Any], suspicions: list[dict[str, Any]], actor: Actor
+) -> AudioSample:
+    customer = locked(customer_id)
+    _require_enrollable(customer)
+    digest = keys.audio_hash(customer, analysis.recording)
+    if customer.samples.filter(sha256=digest).exists():
+        raise DuplicateSample
+    before = _figures(customer)
+    sample = AudioSample.objects.create(
+        customer=customer,
+        created_by=actor.name,
+        sha256=digest,
+        byte_count=len(analysis.recording),
+        **analysis.quality.as_dict(),
+        **marks,
+    )
+    SealedAudio.objects.create(sample=sample, content=keys.seal_audio(customer, sample.pk, analysis.recording))
+    fingerprints = []
+    if analysis.embedding is not None and analysis.fingerprint is not None:
+        voiceprints.store_embedding(sample, analysis.fingerprint, analysis.embedding)
+        fingerprints = [analysis.fingerprint]
+    if not sample.held_for:
+        _refresh(customer, fingerprints, renew=True)
+    screening.act_on(
+        suspicions, customer_id=customer_id, evidence={"sample_id": str(sample.pk)}, enrolling=True, actor=actor
+    )
+    record(
+        action="enrollment.held" if sample.held_for else "enrollment.accepted",
+        actor=actor,
+        customer_id=customer_id,
+        target=f"sample:{sample.pk}",
+        model_version=analysis.model_version,
+        before=before,
+        after=_figures(customer),
+        data={"report": analysis.quality.as_dict(), **marks},
+    )
+    return sample
+
+
+def _refresh(customer: Customer, fingerprints: "Sequence[str] | models.QuerySet[Any, str]", *, renew: bool) -> None:
+    """Net speech, state and voiceprints from the recordings that count. ``renew``: a new one was added."""
+    counting = customer.samples.filter(held_for=[])
+    customer.speech_seconds = counting.aggregate(total=models.Sum("speech_seconds"))["total"] or 0.0
+    changes: dict[str, Any] = {"speech_seconds": customer.speech_seconds}
+    state = customer.state
+    if renew:
+        changes["last_accessed_at"] = timezone.now()
+    if renew or state in (State.ENROLLING, State.ENROLLED):
+        state = state_of_speech(customer)
+        changes["enrolled_at"] = (customer.enrolled_at or timezone.now()) if state == State.ENROLLED else None
+    lifecycle.move(customer, state, **changes)
+    for fingerprint in list(fingerprints):
+        voiceprints.refresh_voiceprint(customer, fingerprint)
+
+
+def _figures(customer: Customer) -> dict[str, Any]:
+    return {"state": customer.state, "speech_seconds": customer.speech_seconds}
+
+
+def _sample(customer: Customer, sample_id: uuid.UUID) -> AudioSample:
+    sample = customer.samples.filter(pk=sample_id).first()
+    if sample is None:
+        raise SampleNotFound
+    return sample
+
+
+def _require_enrollable(customer: Customer) -> None:
+    if customer.state == State.OPTED_OUT:
+        raise OptedOut
+    if not selectors.has_consent(customer):
+        raise ConsentRequired
+    if customer.state == State.LOCKED:
+        raise CustomerLocked

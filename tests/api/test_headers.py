@@ -1,0 +1,31 @@
+"""Security headers on what programs and people get."""
+
+import pytest
+
+HARDENED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/customers", "/api/docs", "/admin/login/", "/healthz", "/nowhere"])
+def test_every_answer_carries_the_security_headers(teller, path):
+    response = teller.get(path)
+    assert {name: response[name] for name in HARDENED} == HARDENED
+    assert "default-src 'self'" in response["Content-Security-Policy"]
+    assert "'unsafe-eval'" not in response["Content-Security-Policy"]
+    assert "microphone=()" in response["Permissions-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/customers", "/api/v1/customers/ann", "/admin/login/"])
+def test_no_cache_keeps_what_may_hold_personal_data(teller, path):
+    assert "no-store" in teller.get(path)["Cache-Control"]
+
+
+def test_no_cache_keeps_a_page_of_the_dashboard(client, django_user_model):
+    client.force_login(django_user_model.objects.create_superuser("root", password="correct horse battery"))
+    for path in ("", "enrollment/customer/", "audit/auditevent/"):
+        assert "no-store" in client.get(f"/admin/{path}")["Cache-Control"]

@@ -1,0 +1,168 @@
+"""Review cases: opened once, worked on by people, closed for good, and what the next calibration learns from them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import close_old_connections, connection
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, error_code, recording
+from tests.factories import api_client
+from tests.screening.voices import RITA
+from voiceauth.audit.models import AuditEvent
+from voiceauth.screening import cases, selectors
+from voiceauth.screening.models import ReviewCase
+from voiceauth.verification import labelled
+from voiceauth.verification import services as verification
+
+pytestmark = pytest.mark.django_db
+
+
+def case(**fields: Any) -> ReviewCase:
+    given = {"kind": "KNOWN_FRAUDSTER", "customer_id": "C-1", "subject": "f1", "evidence": {"score": 0.97}}
+    return cases.open_case(**(given | {"actor": IVR} | fields))
+
+
+def test_a_further_hit_is_evidence_in_the_open_case_and_a_new_case_once_that_is_closed() -> None:
+    first = case()
+    assert case(evidence={"score": 0.99}).number == first.number
+    assert case(subject="f2").number != first.number
+    assert case(customer_id="C-2").number != first.number
+    assert case(kind="WATCHLIST_ENROLLMENT").number != first.number
+    first.refresh_from_db()
+    assert (first.hits, [each["score"] for each in first.evidence]) == (2, [0.97, 0.99])
+    cases.close(number=first.number, resolution="FALSE_ALARM", actor=RITA)
+    assert case().number != first.number
+    actions = AuditEvent.objects.filter(target=f"case:{first.number}").order_by("sequence")
+    assert [event.action for event in actions] == ["case.opened", "case.evidence_added", "case.closed"]
+
+
+def test_a_case_keeps_the_first_evidence_and_the_latest_and_does_not_grow_without_end() -> None:
+    for number in range(60):
+        found = case(evidence={"number": number})
+    numbers = [each["number"] for each in found.evidence]
+    assert (found.hits, numbers) == (60, [0, *range(11, 60)])
+
+
+def test_a_case_is_assigned_commented_and_closed_and_the_trail_tells_by_whom(reviewer: APIClient) -> None:
+    path = f"/api/v1/cases/{case().number}"
+    me = reviewer.get(path).json()
+    assert (me["state"], me["assigned_to"], me["evidence"][0]["score"]) == ("OPEN", "", 0.97)
+    assert reviewer.post(f"{path}/assign", {}, format="json").json()["assigned_to"] == "a-reviewer"
+    assert reviewer.post(f"{path}/comment", {"text": "called back"}, format="json").status_code == 201
+    closed = reviewer.post(f"{path}/close", {"resolution": "CONFIRMED_FRAUD", "text": "same as May"}, format="json")
+    body = closed.json()
+    assert (body["state"], body["resolution"], body["closed_by"]) == ("CLOSED", "CONFIRMED_FRAUD", "a-reviewer")
+    assert [each["text"] for each in body["comments"]] == ["called back", "same as May"]
+    events = AuditEvent.objects.filter(actor="a-reviewer").order_by("sequence").values_list("action", flat=True)
+    assert list(events) == ["case.assigned", "case.commented", "case.closed"]
+
+
+def test_a_closed_case_stays_closed(reviewer: APIClient) -> None:
+    number = case().number
+    cases.close(number=number, resolution="CONFIRMED_FRAUD", actor=RITA)
+    for step, body in (("assign", {}), ("comment", {"text": "x"}), ("close", {"resolution": "FALSE_ALARM"})):
+        answer = reviewer.post(f"/api/v1/cases/{number}/{step}", body, format="json")
+        assert (answer.status_code, error_code(answer)) == (409, "case_closed")
+    assert selectors.case(number).resolution == "CONFIRMED_FRAUD"
+    unknown = reviewer.post("/api/v1/cases/999999/close", {"resolution": "FALSE_ALARM"}, format="json")
+    assert error_code(unknown) == "case_not_found"
+    assert error_code(reviewer.get(f"/api/v1/cases/{10**30}")) == "case_not_found"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_reviewers_who_close_at_once_one_is_refused_and_of_two_hits_at_once_one_opens_the_case() -> None:
+    both = Barrier(2)
+
+    def at_once(act: Any) -> Any:
+        try:
+            both.wait()
+            return act()
+        except Exception as error:
+            return error
+        finally:
+            connection.close()
+
+    def race(*acts: Any) -> list[Any]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(at_once, acts))
+
+    opened = race(case, case)
+    assert {each.number for each in opened} == {ReviewCase.objects.get().number} and max(e.hits for e in opened) == 2
+    number = opened[0].number
+    answers = race(
+        *(
+            lambda resolution=resolution: cases.close(number=number, resolution=resolution, actor=RITA)
+            for resolution in ("CONFIRMED_FRAUD", "FALSE_ALARM")
+        )
+    )
+    (refused,) = [each for each in answers if isinstance(each, Exception)]
+    (closed,) = [each for each in answers if isinstance(each, ReviewCase)]
+    assert refused.code == "case_closed" and selectors.case(number).resolution == closed.resolution
+    assert AuditEvent.objects.filter(action="case.closed").count() == 1
+    close_old_connections()
+
+
+def test_cases_are_filtered(reviewer: APIClient) -> None:
+    known, replayed = case(), case(kind="REPLAY", customer_id="C-2", subject="")
+    cases.assign(number=known.number, to="rita", actor=RITA)
+    ReviewCase.objects.filter(pk=replayed.pk).update(opened_at=timezone.now() - timedelta(days=2))
+    yesterday = (timezone.now() - timedelta(days=1)).isoformat()
+    for query, expected in (
+        ({"state": "OPEN"}, replayed),
+        ({"kind": "KNOWN_FRAUDSTER"}, known),
+        ({"customer_id": "C-2"}, replayed),
+        ({"assigned_to": "rita"}, known),
+        ({"opened_after": yesterday}, known),
+        ({"opened_before": yesterday}, replayed),
+    ):
+        (found,) = reviewer.get("/api/v1/cases", query).json()["results"]
+        assert found["number"] == expected.number, query
+    assert error_code(reviewer.get("/api/v1/cases", {"status": "OPEN"})) == "validation_error"
+
+
+@pytest.mark.parametrize(
+    ("role", "reads", "writes"), [("auditor", 200, 403), ("admin", 200, 403), ("teller", 403, 403), ("ivr", 403, 403)]
+)
+def test_who_is_no_reviewer_closes_no_case(role: str, reads: int, writes: int) -> None:
+    client, path = api_client(role), f"/api/v1/cases/{case().number}"
+    assert client.get(path).status_code == client.get("/api/v1/cases").status_code == reads
+    assert client.post(f"{path}/close", {"resolution": "FALSE_ALARM"}, format="json").status_code == writes
+
+
+# --- labelled trials ----------------------------------------------------------------------------
+
+
+def closed(resolution: str, *decisions: UUID, **fields: Any) -> None:
+    for decision in decisions:
+        found = case(evidence={"decision_id": str(decision)}, subject=str(uuid4()), **fields)
+        cases.close(number=found.number, resolution=resolution, actor=RITA)
+
+
+def test_confirmed_fraud_is_an_impostor_s_trial_and_a_false_alarm_the_customer_s() -> None:
+    fraud, alarm, unclear, disputed, replay = (uuid4() for _ in range(5))
+    closed("CONFIRMED_FRAUD", fraud, disputed)
+    closed("FALSE_ALARM", alarm, disputed)
+    closed("INCONCLUSIVE", unclear)
+    closed("CONFIRMED_FRAUD", replay, kind="REPLAY")  # the customer's own voice, by a fraudster
+    case(evidence={"decision_id": str(uuid4())}, subject="still open")
+    assert selectors.labelled_trials() == {fraud: False, alarm: True}
+
+
+def test_closed_cases_are_what_calibration_takes_up(worker: StandInWorker) -> None:
+    model = activate_model()
+    enrolled_customer("ann")
+    genuine = verification.verify(customer_id="ann", audio=recording("ann"), actor=TELLER)
+    impostor = verification.verify(customer_id="ann", audio=recording("mallory"), actor=TELLER)
+    closed("FALSE_ALARM", genuine.pk)
+    closed("CONFIRMED_FRAUD", impostor.pk)
+    trials = labelled.trials_of(labelled.by_cases(), model.fingerprint)
+    assert sorted(zip(trials.is_target.tolist(), trials.scores.tolist(), strict=True)) == [
+        (False, pytest.approx(impostor.score)),
+        (True, pytest.approx(genuine.score)),
+    ]

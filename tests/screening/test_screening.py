@@ -1,0 +1,216 @@
+"""Every voice is compared with the watchlists and with the calls of the last hours."""
+
+from datetime import timedelta
+from io import BytesIO
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from enrollment import services as customers
+from tests.customers import (
+    TELLER,
+    activate_model,
+    consenting_customer,
+    embedding_of,
+    recording,
+)
+from tests.screening.voices import RITA, called, screened, watched
+from voiceauth import audio_store
+from voiceauth.audit.models import AuditEvent
+from voiceauth.screening import keys, services, watch, watchlists
+from voiceauth.screening.models import (
+    Fraudster,
+    FraudsterAudio,
+    FraudsterVoiceprint,
+    RecentVoice,
+    ReviewCase,
+)
+from voiceauth.vault import Unsealable
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
+
+
+@pytest.fixture(autouse=True)
+def _model() -> None:
+    activate_model()
+
+
+def reasons(hits: list) -> list[str]:
+    return [hit["reason"] for hit in hits]
+
+
+# --- watchlists ---------------------------------------------------------------------------------
+
+
+def test_a_fraudster_s_voice_is_recognised_and_another_one_is_not() -> None:
+    fraudster = watched("mallory")
+    (hit,) = screened("mallory", customer_id="C-1", take=5)["hits"]
+    assert (hit["reason"], hit["fraudster_id"]) == ("KNOWN_FRAUDSTER", str(fraudster.pk))
+    assert hit["log_likelihood_ratio"] > 3 and 0.9 < hit["score"] <= 1
+    assert screened("ann", customer_id="C-1")["hits"] == []
+
+
+def test_a_voice_that_claims_nobody_is_screened_too() -> None:
+    watched("mallory")
+    assert reasons(screened("mallory", customer_id=None)["hits"]) == ["KNOWN_FRAUDSTER"]
+
+
+def test_without_enough_speech_nobody_is_called_a_fraudster_and_no_voice_is_kept() -> None:
+    watched("mallory")
+    assert screened("mallory", customer_id="C-1", speech_seconds=0.4) == {"hits": [], "voice": None}
+
+
+def test_the_longer_the_watchlist_the_surer_a_hit_must_be(settings: Settings) -> None:
+    watched("mallory")
+    (hit,) = screened("mallory", customer_id="C-1")["hits"]
+    settings.VOICEAUTH_WATCHLIST_THRESHOLD = hit["log_likelihood_ratio"] - 0.5
+    assert screened("mallory", customer_id="C-1")["hits"]
+    watched("trudy")  # ln 2 > 0.5
+    assert screened("mallory", customer_id="C-1")["hits"] == []
+
+
+def test_an_erased_fraudster_is_out_of_the_worker_s_memory_with_the_next_call() -> None:
+    fraudster = watched("mallory")
+    assert screened("mallory", customer_id="C-1")["hits"]
+    watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
+    assert screened("mallory", customer_id="C-1")["hits"] == []
+    assert watch.watched._gallery is not None and not watch.watched._gallery._vectors.any()
+
+
+def test_erasing_a_fraudster_leaves_a_receipt_and_neither_key_nor_audio_nor_voiceprint() -> None:
+    fraudster = watched("mallory")
+    receipt = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
+    assert (receipt.recordings, receipt.voiceprints) == (1, 1)
+    for table in (Fraudster, FraudsterAudio, FraudsterVoiceprint):
+        assert not table.objects.exists()
+    event = AuditEvent.objects.get(action="fraudster.erased")
+    assert event.data["receipt_id"] == str(receipt.receipt_id) and event.actor == "user:rita"
+
+
+def test_a_fraudster_expires_with_audio_and_voiceprint() -> None:
+    kept, overdue = watched("mallory"), watched("trudy")
+    Fraudster.objects.filter(pk=overdue.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert watchlists.expire_fraudsters() == 1
+    assert Fraudster.objects.get() == kept and FraudsterAudio.objects.count() == 1
+    assert AuditEvent.objects.get(action="fraudster.expired").target == f"fraudster:{overdue.pk}"
+
+
+def test_neither_audio_nor_voiceprint_nor_a_recent_voice_is_in_the_database_in_the_clear() -> None:
+    fraudster = watched("mallory")
+    called("ann", "C-1")
+    model = FraudsterVoiceprint.objects.get().model_fingerprint
+    dump = BytesIO()
+    for table in (Fraudster, FraudsterAudio, FraudsterVoiceprint, RecentVoice):
+        for row in table.objects.values_list():
+            dump.write(b"".join(bytes(value) for value in row if isinstance(value, bytes | memoryview)))
+    dump.write(audio_store.read(FraudsterAudio.objects.get().content))
+    assert recording("mallory", take=0) not in dump.getvalue()
+    for voice, take in (("mallory", 0), ("ann", 1)):
+        assert embedding_of(voice, take, model).astype("<f4").tobytes() not in dump.getvalue()
+    np.testing.assert_allclose(
+        keys.unseal_voiceprint(fraudster, model, FraudsterVoiceprint.objects.get().content),
+        embedding_of("mallory", 0, model),
+        atol=1e-6,
+    )
+
+
+def test_a_sealed_voice_cannot_be_moved_to_another_row() -> None:
+    first, second = watched("mallory"), watched("trudy")
+    with pytest.raises(Unsealable):
+        keys.unseal_audio(first, audio_store.read(FraudsterAudio.objects.get(fraudster=second).content))
+    called("ann", "C-1")
+    voice = RecentVoice.objects.get()
+    voice.customer_id = "C-2"
+    with pytest.raises(Unsealable):
+        keys.unseal_recent(voice)
+
+
+# --- velocity -----------------------------------------------------------------------------------
+
+
+def test_one_voice_that_claims_a_third_customer_is_high_risk_and_the_case_names_the_others() -> None:
+    assert [called("mallory", f"C-{number}", take=number)["level"] for number in (1, 2)] == ["LOW_RISK", "LOW_RISK"]
+    risk = called("mallory", "C-3", take=3, decision_id=str(uuid4()))
+    assert risk["level"] == "HIGH_RISK"
+    (reason,) = risk["reasons"]
+    assert reason["code"] == "VELOCITY" and 0.9 < reason["score"] <= 1
+    case = ReviewCase.objects.get()
+    assert (case.kind, case.customer_id, case.hits) == ("VELOCITY", "C-3", 1)
+    assert sorted(case.evidence[0]["customers"]) == ["C-1", "C-2"] and case.evidence[0]["count"] == 3
+
+
+def test_the_fourth_claim_of_the_same_voice_is_evidence_in_the_same_case() -> None:
+    for number in range(1, 5):
+        called("mallory", f"C-{number}", take=number)
+    case = ReviewCase.objects.get()
+    assert (case.customer_id, case.hits, len(case.evidence)) == ("C-3", 2, 2)
+
+
+def test_a_customer_who_calls_again_and_again_is_no_suspect_nor_are_many_voices() -> None:
+    for take in range(1, 6):
+        assert called("ann", "C-1", take=take)["level"] == "LOW_RISK"
+    for voice in ("bob", "carl", "dora"):
+        assert called(voice, f"C-{voice}")["level"] == "LOW_RISK"
+    assert not ReviewCase.objects.exists()
+
+
+def test_calls_outside_the_window_and_beyond_the_limit_are_forgotten(settings: Settings) -> None:
+    for number in (1, 2):
+        called("mallory", f"C-{number}", take=number)
+    RecentVoice.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert services.forget_recent() == 2
+    assert called("mallory", "C-3", take=3)["level"] == "LOW_RISK"
+    settings.VOICEAUTH_VELOCITY_MAX_CALLS = 2
+    for number in (4, 5):
+        called("ann", f"C-{number}", take=number)
+    assert services.forget_recent() == 1
+    assert set(RecentVoice.objects.values_list("customer_id", flat=True)) == {"C-4", "C-5"}
+
+
+def test_erasing_a_customer_forgets_what_their_calls_sounded_like() -> None:
+    consenting_customer("ann")
+    called("ann", "ann")
+    called("bob", "bob")
+    customers.erase_customer(customer_id="ann", actor=TELLER)
+    assert list(RecentVoice.objects.values_list("customer_id", flat=True)) == ["bob"]
+
+
+def test_voices_of_two_models_are_never_compared() -> None:
+    watched("mallory")
+    for number in (1, 2, 3):
+        called("mallory", f"C-{number}", take=number)
+    activate_model("second")
+    assert screened("mallory", customer_id="C-9")["hits"] == []
+
+
+# --- acting on hits -----------------------------------------------------------------------------
+
+
+def test_every_hit_opens_a_case_and_each_reason_is_told_once_with_its_highest_score() -> None:
+    hits = [
+        {"reason": "REPLAY", "score": 0.8, "matched": "x"},
+        {"reason": "KNOWN_FRAUDSTER", "score": 0.97, "fraudster_id": "f1"},
+        {"reason": "KNOWN_FRAUDSTER", "score": 0.93, "fraudster_id": "f2"},
+    ]
+    risk = services.act_on(hits, customer_id="C-1", evidence={"decision_id": "d"}, actor=TELLER)
+    assert risk == {
+        "level": "HIGH_RISK",
+        "reasons": [{"code": "KNOWN_FRAUDSTER", "score": 0.97}, {"code": "REPLAY", "score": 0.8}],
+    }
+    found = ReviewCase.objects.order_by("kind", "subject").values_list("kind", "subject", "customer_id")
+    assert list(found) == [("KNOWN_FRAUDSTER", "f1", "C-1"), ("KNOWN_FRAUDSTER", "f2", "C-1"), ("REPLAY", "", "C-1")]
+    assert AuditEvent.objects.filter(action="case.opened", customer_id="C-1").count() == 3
+
+
+def test_a_fraudster_s_enrollment_is_a_case_of_its_own_kind() -> None:
+    hits = [{"reason": "KNOWN_FRAUDSTER", "score": 0.97, "fraudster_id": "f1"}]
+    services.act_on(hits, customer_id="C-1", evidence={"sample_id": "s"}, enrolling=True, actor=TELLER)
+    assert ReviewCase.objects.get().kind == "WATCHLIST_ENROLLMENT"
+
+
+def test_no_hit_is_a_low_risk_and_opens_nothing() -> None:
+    risk = services.act_on([], customer_id="C-1", evidence={}, actor=TELLER)
+    assert risk == {"level": "LOW_RISK", "reasons": []} and not ReviewCase.objects.exists()

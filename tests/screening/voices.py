@@ -1,0 +1,37 @@
+"""Fraudsters and calls, as the services and the worker make them."""
+
+from typing import Any
+
+from mltraining.scorer import LoadedModel
+from tests import customers
+from tests.customers import recording
+from voiceauth.audit import Actor
+from voiceauth.screening import selectors, services, watch, watchlists
+from voiceauth.screening.models import Fraudster, Watchlist
+
+RITA = Actor(name="user:rita", role="reviewer")
+
+
+def default() -> Watchlist:
+    return selectors.default_watchlist()
+
+
+def watched(voice: str, **options: Any) -> Fraudster:
+    """A fraudster of that voice on the default watchlist. Needs ``worker``."""
+    given = {"watchlist_id": default().pk, "audio": recording(voice, take=0), "actor": RITA} | options
+    return watchlists.add_fraudster(**given)
+
+
+def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: Any) -> dict[str, Any]:
+    """What the worker answers about a call in that voice."""
+    model: LoadedModel = customers._active_model()
+    analysis = customers._analyse(recording(voice, take, **measured), model)
+    return watch.screen(model, analysis, customer_id=customer_id)
+
+
+def called(voice: str, customer_id: str, *, take: int = 1, **evidence: Any) -> dict[str, Any]:
+    """A call in that voice that claims ``customer_id``, screened and acted on: its fraud_risk."""
+    found = screened(voice, customer_id=customer_id, take=take)
+    return services.act_on(
+        found["hits"], customer_id=customer_id, evidence=evidence, voice=found["voice"], actor=customers.IVR
+    )

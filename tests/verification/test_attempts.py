@@ -1,0 +1,171 @@
+"""Refusals in a row: the delay, the lock, and that the caller learns of neither."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from enrollment import services as enrollment
+from enrollment.models import Customer
+from tests.customers import (
+    TELLER,
+    StandInWorker,
+    activate_model,
+    enrolled_customer,
+    error_code,
+    recording,
+    upload,
+)
+from voiceauth.audit.models import AuditEvent
+from voiceauth.policies import services as policies
+from voiceauth.verification.models import CallAudio, Caller, Decision
+
+pytestmark = pytest.mark.django_db
+VARYING = {"fraud_risk", "decision_id", "created_at", "customer_id", "probability", "log_likelihood_ratio"}
+
+
+@pytest.fixture
+def ann(worker: StandInWorker) -> Customer:
+    activate_model()
+    return enrolled_customer("ann")
+
+
+def verify(ivr: APIClient, customer_id: str, audio: bytes, **more: Any) -> Any:
+    return ivr.post("/api/v1/verify", {"customer_id": customer_id, "audio": upload(audio), **more})
+
+
+def told(answer: Any) -> dict[str, Any]:
+    return {name: value for name, value in answer.json().items() if name not in VARYING}
+
+
+def test_the_fifth_refusal_in_a_row_begins_a_delay_that_the_caller_cannot_see(ivr: APIClient, ann: Customer) -> None:
+    refusals = [verify(ivr, "ann", recording("eve", take)) for take in range(5)]
+    waiting = verify(ivr, "ann", recording("ann"))
+    assert told(waiting) == told(refusals[0])
+    assert waiting.json()["probability"] < waiting.json()["threshold"]
+    assert Decision.objects.get(pk=waiting.json()["decision_id"]).decision == "TOO_MANY_ATTEMPTS"
+    ann.refresh_from_db()
+    assert (ann.refusals, ann.state) == (5, "ENROLLED")
+    Customer.objects.update(refused_at=timezone.now() - timedelta(seconds=31))
+    assert verify(ivr, "ann", recording("ann")).json()["decision"] == "ACCEPT"
+    ann.refresh_from_db()
+    assert (ann.refusals, ann.refused_at) == (0, None)
+
+
+def test_the_last_refusal_of_the_policy_locks_and_a_person_unlocks(
+    ivr: APIClient, reviewer: APIClient, ann: Customer
+) -> None:
+    policies.change(content={"verification": {"lock_after": 7}}, reason="x", based_on=0, actor=TELLER)
+    for take in range(7):
+        Customer.objects.update(refused_at=timezone.now() - timedelta(days=1))
+        refused = verify(ivr, "ann", recording("eve", take))
+    ann.refresh_from_db()
+    assert ann.state == "LOCKED"
+    assert AuditEvent.objects.get(action="customer.locked").data == {"refusals": 7}
+    Customer.objects.update(refused_at=timezone.now() - timedelta(days=1))
+    locked = verify(ivr, "ann", recording("ann"))
+    assert told(locked) == told(refused)
+    seen = reviewer.get(f"/api/v1/decisions/{locked.json()['decision_id']}").json()
+    assert (seen["decision"], seen["told"]["decision"], seen["probability"]) == ("SPEAKER_LOCKED", "REJECT", None)
+    unlocked = reviewer.post("/api/v1/customers/ann/unlock", {"reason": "called her back"}, format="json")
+    assert unlocked.json()["state"] == "ENROLLED"
+    assert verify(ivr, "ann", recording("ann")).json()["decision"] == "ACCEPT"
+
+
+def test_an_unknown_customer_is_answered_like_one_who_is_refused(
+    ivr: APIClient, ann: Customer, worker: StandInWorker
+) -> None:
+    enrollment.create_customer(customer_id="gone", actor=TELLER)
+    enrollment.erase_customer(customer_id="gone", actor=TELLER)
+    refused = verify(ivr, "ann", recording("eve"))
+    worker.calls.clear()
+    for unknown in ("nobody", "gone"):
+        answer = verify(ivr, unknown, recording("eve"))
+        assert told(answer) == told(refused)
+        assert answer.json()["probability"] < answer.json()["threshold"]
+        again = verify(ivr, unknown, recording("eve"))
+        assert again.json()["probability"] == answer.json()["probability"]  # as an enrolled customer's would be
+    assert worker.calls == ["verification.score_call"] * 4
+    assert set(Decision.objects.exclude(customer_id="ann").values_list("decision", flat=True)) == {
+        "SPEAKER_NOT_ENROLLED"
+    }
+    assert not CallAudio.objects.exclude(customer=ann).exists()
+
+
+@pytest.mark.parametrize("audio", [b"junk", recording("eve", speech_seconds=0.1), recording("eve", snr_db=-5.0)])
+def test_poor_audio_tells_an_unknown_customer_from_nobody_else(ivr: APIClient, ann: Customer, audio: bytes) -> None:
+    answers = [verify(ivr, name, audio) for name in ("ann", "nobody")]
+    assert answers[0].status_code == answers[1].status_code
+    if answers[0].status_code == 200:
+        assert told(answers[0]) == told(answers[1])
+    else:
+        assert error_code(answers[0]) == error_code(answers[1])
+
+
+def test_a_caller_is_counted_whomever_they_claim_to_be(ivr: APIClient, ann: Customer, worker: StandInWorker) -> None:
+    enrolled_customer("bob")
+    number = "+44 20 7946 0958"
+    for claimed in ("ann", "bob", "nobody", "ann", "bob"):
+        verify(ivr, claimed, recording("eve"), caller=number)
+    answer = verify(ivr, "ann", recording("ann"), caller=number)
+    assert answer.json()["decision"] == "REJECT"
+    assert Decision.objects.get(pk=answer.json()["decision_id"]).decision == "TOO_MANY_ATTEMPTS"
+    assert verify(ivr, "ann", recording("ann"), caller="+44 20 7946 0001").json()["decision"] == "ACCEPT"
+    assert "7946" not in Caller.objects.get().pk
+
+
+def test_poor_audio_is_no_refusal(ivr: APIClient, ann: Customer) -> None:
+    for _ in range(6):
+        verify(ivr, "ann", recording("ann", speech_seconds=0.1))
+    ann.refresh_from_db()
+    assert ann.refusals == 0
+
+
+def test_the_answer_names_the_fallback_and_what_an_accept_is_worth(ivr: APIClient, ann: Customer) -> None:
+    content = {
+        "verification": {"fallback": "one_time_passcode"},
+        "tiers": {"greeting": {"target_far": 0.5, "further_factor_required": False}},
+    }
+    policies.change(content=content, reason="x", based_on=0, actor=TELLER)
+    plain = verify(ivr, "ann", recording("ann")).json()
+    assert (plain["decision"], plain["further_factor_required"]) == ("ACCEPT", True)
+    assert plain["fallback"] == "one_time_passcode"
+    assert Decision.objects.get().policy == 1
+
+
+def test_a_tier_has_the_threshold_of_its_false_accept_rate(
+    ivr: APIClient, ann: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests import customers
+
+    calibration = customers.Calibration.of(16.0, -8.0, 0.5, thresholds=((0.01, 2.0), (0.001, 4.0)))
+    monkeypatch.setattr(
+        customers.scorer,
+        "active_model",
+        lambda: customers.scorer.LoadedModel(
+            "first", ann.voiceprints.get().model_fingerprint, customers.StandInPipeline(calibration=calibration)
+        ),
+    )
+    plain, balance, transfer = (
+        verify(ivr, "ann", recording("ann"), **({"tier": tier} if tier else {})).json()
+        for tier in ("", "balance", "transfer")
+    )
+    assert plain["threshold"] < balance["threshold"] < transfer["threshold"] < 1
+    assert transfer["tier"] == "transfer"
+    policies.change(content={"tiers": {"transfer": {"target_far": 0.0001}}}, reason="x", based_on=0, actor=TELLER)
+    refused = verify(ivr, "ann", recording("ann"), tier="transfer")
+    assert (refused.status_code, error_code(refused)) == (503, "tier_not_calibrated")
+    unknown = verify(ivr, "ann", recording("ann"), tier="mortgage")
+    assert (unknown.status_code, error_code(unknown)) == (422, "unknown_tier")
+
+
+def test_what_is_redacted_is_not_kept(ivr: APIClient, ann: Customer) -> None:
+    from voiceauth.verification import selectors
+
+    content = recording("ann")
+    answer = verify(ivr, "ann", content, redact="[[1.5, 4]]").json()
+    assert (answer["decision"], answer["speech_seconds"]) == ("ACCEPT", 7.5)
+    assert selectors.call_audio(CallAudio.objects.get()) != content
+    assert Decision.objects.get().redacted == [[1.5, 4]]

@@ -1,0 +1,177 @@
+"""What a policy says. The stored document holds only what departs from the defaults::
+
+    {"enrollment":   {"default": {"min_snr_db": 8}, "phone": {"needs_approval": true}},   a channel's limits
+     "verification": {"lock_after": 20},
+     "tiers":        {"transfer": {"target_far": 0.001}}}                                 risk tiers of transactions
+
+A channel takes what it does not name from "default", which takes it from the settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from voiceauth.api.serializers import StrictSerializer
+from voiceauth.policies.errors import UnknownTier
+
+DEFAULT_CHANNEL = "default"
+NAME = r"^[a-z][a-z0-9_-]{0,31}\Z"  # of a channel or a tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentLimits:
+    """What a recording must have to become part of a voiceprint. Ratios of likelihoods are natural logarithms."""
+
+    min_sample_speech_seconds: float
+    min_snr_db: float
+    max_clipping_ratio: float
+    max_duration_seconds: float
+    min_cohesion_llr: float = -3.0  # to the customer's earlier recordings
+    max_separation: float = 0.35  # of the two most different groups of parts of a recording, in cosines
+    duplicate_voice_llr: float = 6.0  # from which another customer's voiceprint counts as the same voice
+    needs_approval: bool = False  # by a second person, before the recording counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationLimits:
+    """What a call must have to be scored, and what happens after refusals in a row (NIST SP 800-63B-4, 3.2.2)."""
+
+    min_speech_seconds: float
+    min_snr_db: float
+    max_clipping_ratio: float
+    delay_after: int = 5  # refusals in a row
+    first_delay_seconds: float = 30.0  # doubled with each further refusal
+    longest_delay_seconds: float = 3600.0
+    lock_after: int = 50  # refusals in a row: the customer is LOCKED
+    fallback: str = "another_factor"  # what the answer names; a word of the bank's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A kind of transaction: how often a stranger may be accepted, and what an ACCEPT is worth."""
+
+    target_far: float
+    further_factor_required: bool = True  # NIST SP 800-63B-4: a biometric is never the sole factor
+
+
+def _default_tiers() -> dict[str, Tier]:
+    return {"balance": Tier(target_far=0.01), "transfer": Tier(target_far=0.001)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The limits in force. ``number`` is kept with every decision and sample that they decided on."""
+
+    number: int
+    verification: VerificationLimits
+    channels: Mapping[str, EnrollmentLimits]
+    tiers: Mapping[str, Tier] = field(default_factory=_default_tiers)
+
+    def enrollment(self, channel: str = DEFAULT_CHANNEL) -> EnrollmentLimits:
+        """The limits of a channel; one that the policy does not name has the default's."""
+        return self.channels.get(channel, self.channels[DEFAULT_CHANNEL])
+
+    def tier(self, name: str) -> Tier | None:
+        """None for no name: the model's own threshold. Raises ``UnknownTier``."""
+        if not name:
+            return None
+        if name not in self.tiers:
+            raise UnknownTier(tier=name, known=sorted(self.tiers))
+        return self.tiers[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything spelt out, JSON values."""
+        return {
+            "number": self.number,
+            "enrollment": {name: asdict(limits) for name, limits in self.channels.items()},
+            "verification": asdict(self.verification),
+            "tiers": {name: asdict(tier) for name, tier in self.tiers.items()},
+        }
+
+
+def read(content: Mapping[str, Any], number: int) -> Policy:
+    """The policy that a stored, valid document gives."""
+    channels: dict[str, Any] = dict(content.get("enrollment", {}))
+    default = replace(_default_enrollment(), **channels.pop(DEFAULT_CHANNEL, {}))
+    tiers = _default_tiers()
+    for name, departs in content.get("tiers", {}).items():
+        tiers[name] = replace(tiers[name], **departs) if name in tiers else Tier(**departs)
+    return Policy(
+        number=number,
+        verification=replace(_default_verification(), **content.get("verification", {})),
+        channels={DEFAULT_CHANNEL: default} | {name: replace(default, **each) for name, each in channels.items()},
+        tiers=tiers,
+    )
+
+
+def _default_enrollment() -> EnrollmentLimits:
+    return EnrollmentLimits(
+        min_sample_speech_seconds=settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS,
+        min_snr_db=settings.VOICEAUTH_MIN_SNR_DB,
+        max_clipping_ratio=settings.VOICEAUTH_MAX_CLIPPING_RATIO,
+        max_duration_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS,
+    )
+
+
+def _default_verification() -> VerificationLimits:
+    return VerificationLimits(
+        min_speech_seconds=settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS,
+        min_snr_db=settings.VOICEAUTH_MIN_SNR_DB,
+        max_clipping_ratio=settings.VOICEAUTH_MAX_CLIPPING_RATIO,
+    )
+
+
+# --- what a document may hold ------------------------------------------------------------------
+
+
+class _EnrollmentDocument(StrictSerializer):
+    min_sample_speech_seconds = serializers.FloatField(required=False, min_value=0.2, max_value=60)
+    min_snr_db = serializers.FloatField(required=False, min_value=-20, max_value=60)
+    max_clipping_ratio = serializers.FloatField(required=False, min_value=0, max_value=1)
+    max_duration_seconds = serializers.FloatField(required=False, min_value=1, max_value=120)
+    min_cohesion_llr = serializers.FloatField(required=False, min_value=-100, max_value=100)
+    max_separation = serializers.FloatField(required=False, min_value=0, max_value=2)
+    duplicate_voice_llr = serializers.FloatField(required=False, min_value=-100, max_value=100)
+    needs_approval = serializers.BooleanField(required=False)
+
+
+class _VerificationDocument(StrictSerializer):
+    min_speech_seconds = serializers.FloatField(required=False, min_value=0.2, max_value=60)
+    min_snr_db = serializers.FloatField(required=False, min_value=-20, max_value=60)
+    max_clipping_ratio = serializers.FloatField(required=False, min_value=0, max_value=1)
+    delay_after = serializers.IntegerField(required=False, min_value=1, max_value=100)
+    first_delay_seconds = serializers.FloatField(required=False, min_value=30, max_value=86_400)
+    longest_delay_seconds = serializers.FloatField(required=False, min_value=30, max_value=86_400)
+    lock_after = serializers.IntegerField(required=False, min_value=1, max_value=100)
+    fallback = serializers.RegexField(NAME, required=False)
+
+
+class _TierDocument(StrictSerializer):
+    target_far = serializers.FloatField(min_value=1e-6, max_value=0.5)
+    further_factor_required = serializers.BooleanField(required=False)
+
+
+class _Named(serializers.DictField):
+    """A JSON object whose keys are names of channels or tiers."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        content = super().to_internal_value(data)
+        name = serializers.RegexField(NAME)
+        for key in content:
+            name.run_validation(key)
+        return {key: dict(value) for key, value in content.items()}
+
+
+class PolicyDocument(StrictSerializer):
+    """What departs from the defaults."""
+
+    enrollment = _Named(child=_EnrollmentDocument(), required=False, help_text="By channel, and 'default'.")
+    verification = _VerificationDocument(required=False)
+    tiers = _Named(child=_TierDocument(), required=False, help_text="By risk tier of the transaction.")
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        content = super().to_internal_value(data)
+        return {key: dict(value) for key, value in content.items()}

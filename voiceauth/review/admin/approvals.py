@@ -1,0 +1,83 @@
+"""What waits for a second person: approve, reject, and fetch what was approved."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpResponse
+from django.utils.safestring import SafeString
+
+from enrollment.dual_control import EXPORT_AUDIO, export_audio
+from voiceauth.approvals import registry, services
+from voiceauth.approvals.models import Approval
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge, pretty
+
+State = Approval.State
+TONES = {State.REQUESTED: "busy", State.APPROVED: "good", State.EXECUTED: "good", State.REJECTED: "bad"}
+
+
+def _approve(approval: Approval, actor: Actor, _: dict[str, Any]) -> str:
+    state = services.approve(approval_id=approval.pk, actor=actor).state
+    return "Approved and carried out." if state == State.EXECUTED else "Approved: who asked can carry it out, once."
+
+
+def _reject(approval: Approval, actor: Actor, _: dict[str, Any]) -> str:
+    services.reject(approval_id=approval.pk, actor=actor)
+    return "Rejected: nothing is done."
+
+
+def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpResponse:
+    archive = export_audio(customer_id=approval.parameters["customer_id"], approval_id=approval.pk, actor=actor)
+    headers = {"Content-Disposition": f'attachment; filename="{approval.pk}.zip"'}
+    return HttpResponse(archive, content_type="application/zip", headers=headers)
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    list_display = ["what", "parameters", "status", "requested_by", "requested_at", "decided_by", "expires_at"]
+    list_filter = ["state", ("action", admin.AllValuesFieldListFilter)]
+    search_fields = ["requested_by__exact", "decided_by__exact"]
+    fieldsets = [
+        ("Request", {"fields": ["what", "given", "reason", "requested_by", "requested_at"]}),
+        ("Decision", {"fields": ["status", "decided_by", "decided_at", "expires_at"]}),
+    ]
+    operations = [
+        Action(
+            name="approve",
+            label="Approve",
+            permission="approvals.decide_approval",
+            question="Approve {object}? You vouch for it as the second person.",
+            run=_approve,
+            available=lambda approval: approval.state == State.REQUESTED,
+        ),
+        Action(
+            name="reject",
+            label="Reject",
+            permission="approvals.decide_approval",
+            question="Reject {object}? Nothing is done then.",
+            run=_reject,
+            available=lambda approval: approval.state == State.REQUESTED,
+            danger=True,
+        ),
+        Action(
+            name="download",
+            label="Save the recordings",
+            permission="review.play_audio",
+            question="Save the recordings? They can be fetched once, by the person who asked for them.",
+            run=_download,
+            available=lambda approval: approval.state == State.APPROVED and approval.action == EXPORT_AUDIO,
+        ),
+    ]
+
+    @admin.display(description="action", ordering="action")
+    def what(self, obj: Approval) -> str:
+        return registry.action_of(obj.action).label
+
+    @admin.display(description="parameters")
+    def given(self, obj: Approval) -> SafeString:
+        return pretty(obj.parameters)
+
+    @admin.display(description="state", ordering="state")
+    def status(self, obj: Approval) -> SafeString:
+        return badge(obj.state, TONES.get(State(obj.state), "neutral"))

@@ -1,0 +1,171 @@
+"""Review cases: what is suspected, the evidence with its audio, and what a reviewer does about it."""
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.utils.safestring import SafeString
+
+from enrollment.models import Customer, SealedAudio
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge
+from voiceauth.screening import cases
+from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
+from voiceauth.verification.errors import NoCallAudio
+from voiceauth.verification.fraudsters import add_caller
+from voiceauth.verification.models import CallAudio
+
+State, Resolution = ReviewCase.State, ReviewCase.Resolution
+TONES = {State.OPEN: "bad", State.ASSIGNED: "busy"}
+RESULTS = {Resolution.CONFIRMED_FRAUD: "bad", Resolution.FALSE_ALARM: "good"}
+
+
+class Comment(forms.Form):
+    text = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 4}))
+
+
+class Closing(forms.Form):
+    resolution = forms.ChoiceField(choices=[(each, each.replace("_", " ").lower()) for each in Resolution.values])
+    text = forms.CharField(label="Comment", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 4}))
+
+
+class Watching(forms.Form):
+    watchlist = forms.ModelChoiceField(Watchlist.objects.all(), empty_label=None)
+    note = forms.CharField(max_length=500, required=False, help_text="No name.")
+    another_person = forms.BooleanField(required=False, label="Another person than whom the voice is known as")
+
+
+def _take(case: ReviewCase, actor: Actor, _: dict[str, Any]) -> str:
+    cases.assign(number=case.number, to=actor.name, actor=actor)
+    return f"{case} is yours."
+
+
+def _comment(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
+    cases.comment(number=case.number, text=given["text"], actor=actor)
+    return "Your comment is kept."
+
+
+def _close(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
+    cases.close(number=case.number, **given, actor=actor)
+    return f"{case} is closed."
+
+
+def _watch(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
+    calls = CallAudio.objects.filter(decision_id__in=_ids(case, "decision_id"))
+    latest = calls.order_by("-decision__created_at").values_list("decision_id", flat=True).first()
+    if latest is None:
+        raise NoCallAudio
+    watchlist = given.pop("watchlist")
+    fraudster = add_caller(watchlist_id=watchlist.pk, decision_id=latest, **given, actor=actor)
+    return f"{fraudster} is on {watchlist}: every call and every enrollment is compared with it."
+
+
+def _ids(case: ReviewCase, name: str) -> list[UUID]:
+    return [UUID(each[name]) for each in case.evidence if name in each]
+
+
+def _kept(table: type[Model], ids: list[UUID]) -> set[str]:
+    """Those of ``ids`` that there is a row for."""
+    return {str(pk) for pk in table._default_manager.filter(pk__in=ids).values_list("pk", flat=True)}
+
+
+def _going_on(case: ReviewCase) -> bool:
+    return case.state != State.CLOSED
+
+
+@admin.register(ReviewCase)
+class ReviewCaseAdmin(ReadOnlyAdmin):
+    list_display = ["number", "kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at"]
+    list_filter = ["state", "kind", "resolution", ("assigned_to", admin.AllValuesFieldListFilter)]
+    date_hierarchy = "opened_at"
+    search_fields = ["customer_id__exact"]
+    search_help_text = "A customer's identifier, exactly."
+    change_form_template = "review/case.html"
+    fields = ["kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at", "closed_by"]
+    operations = [
+        Action(
+            name="take",
+            label="Assign to me",
+            permission="screening.handle_reviewcase",
+            question="Take {object}?",
+            run=_take,
+            available=_going_on,
+        ),
+        Action(
+            name="comment",
+            label="Comment",
+            permission="screening.handle_reviewcase",
+            question="What should whoever reads {object} know?",
+            run=_comment,
+            form=Comment,
+            available=_going_on,
+        ),
+        Action(
+            name="close",
+            label="Close",
+            permission="screening.handle_reviewcase",
+            question="Close {object}? It stays closed. Confirmed fraud and false alarms are what the next calibration "
+            "learns from.",
+            run=_close,
+            form=Closing,
+            available=_going_on,
+        ),
+        Action(
+            name="watch",
+            label="Add to a watchlist",
+            permission="screening.manage_watchlist",
+            question="Put the voice of the latest call of {object} on a watchlist?",
+            run=_watch,
+            form=Watching,
+            available=lambda case: case.resolution == Resolution.CONFIRMED_FRAUD,
+            danger=True,
+        ),
+    ]
+
+    @admin.display(description="state", ordering="state")
+    def status(self, obj: ReviewCase) -> SafeString:
+        if obj.resolution:
+            return badge(obj.resolution, RESULTS.get(Resolution(obj.resolution), "neutral"))
+        return badge(obj.state, TONES.get(State(obj.state), "neutral"))
+
+    @admin.display(description="customer", ordering="customer_id")
+    def customer(self, obj: ReviewCase) -> str:
+        return obj.customer_id or "—"
+
+    def related(self, request: HttpRequest, obj: ReviewCase) -> list[tuple[str, str]]:
+        trail = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'target': f'case:{obj.number}'})}"
+        pages = [("Audit trail", trail)]
+        customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
+        if customer is not None:
+            pages.insert(0, ("Customer", reverse("admin:enrollment_customer_change", args=[customer.pk])))
+        return pages
+
+    def detail_context(self, request: HttpRequest, obj: ReviewCase) -> dict[str, Any]:
+        plays = request.user.has_perm("review.play_audio")
+        calls, samples = _kept(CallAudio, _ids(obj, "decision_id")), _kept(SealedAudio, _ids(obj, "sample_id"))
+        voices = _kept(Fraudster, _ids(obj, "fraudster_id"))
+
+        def shown(each: dict[str, Any]) -> dict[str, Any]:
+            decision, sample, fraudster = (each.get(name, "") for name in ("decision_id", "sample_id", "fraudster_id"))
+            audio = ""
+            if plays and decision in calls:
+                audio = reverse("admin:verification_decision_audio", args=[decision])
+            elif plays and sample in samples:
+                audio = reverse("admin:enrollment_customer_sample_audio", args=[sample])
+            return {
+                **each,
+                "at": parse_datetime(each["at"]),
+                "audio": audio,
+                "decision": decision and reverse("admin:verification_decision_change", args=[decision]),
+                "fraudster": fraudster in voices and reverse("admin:screening_fraudster_change", args=[fraudster]),
+                "others": [*each.get("customers", []), *([each["customer_id"]] if each.get("customer_id") else [])],
+            }
+
+        return {"evidence": [shown(each) for each in reversed(obj.evidence)], "comments": obj.comments.all()}

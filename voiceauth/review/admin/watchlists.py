@@ -1,0 +1,121 @@
+"""Watchlists and the voices on them."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_GET
+
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.playback import answer, play_fraudster
+from voiceauth.screening import selectors, watchlists
+from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
+
+
+class NewWatchlist(forms.Form):
+    name = forms.CharField(max_length=64)
+    description = forms.CharField(max_length=500, required=False)
+
+
+class Why(forms.Form):
+    reason = forms.CharField(max_length=500, help_text="For whoever approves it, and for the trail.")
+
+
+def _create(_: None, actor: Actor, given: dict[str, Any]) -> str:
+    return f"{watchlists.create_watchlist(**given, actor=actor)} is there."
+
+
+def _delete(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
+    approval = watchlists.request_deletion(watchlist_id=watchlist.pk, reason=given["reason"], actor=actor)
+    return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+
+
+def _erase(fraudster: Fraudster, actor: Actor, _: dict[str, Any]) -> str:
+    receipt = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=actor)
+    return f"{fraudster} is erased, the trail stays. Receipt: {receipt.receipt_id}"
+
+
+@admin.register(Watchlist)
+class WatchlistAdmin(ReadOnlyAdmin):
+    list_display = ["name", "description", "is_default", "voices", "created_by", "created_at"]
+    fields = ["name", "description", "is_default", "voices", "created_by", "created_at"]
+    operations = [
+        Action(
+            name="create",
+            label="New watchlist",
+            permission="screening.manage_watchlist",
+            question="What is the watchlist called?",
+            run=_create,
+            form=NewWatchlist,
+            on_list=True,
+        ),
+        Action(
+            name="delete-list",
+            label="Delete watchlist",
+            permission="screening.manage_watchlist",
+            question="Ask that {object} be deleted? Voices that are on no other watchlist are erased with it. Somebody "
+            "else must approve it.",
+            run=_delete,
+            form=Why,
+            available=lambda watchlist: not watchlist.is_default,
+            danger=True,
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Watchlist]:
+        return selectors.watchlists()
+
+    @admin.display(description="voices")
+    def voices(self, obj: Watchlist) -> int:
+        return obj.fraudster_count  # type: ignore[attr-defined]
+
+    def related(self, request: HttpRequest, obj: Watchlist) -> list[tuple[str, str]]:
+        return [("Voices", f"{reverse('admin:screening_fraudster_changelist')}?watchlists__id__exact={obj.pk}")]
+
+
+@admin.register(Fraudster)
+class FraudsterAdmin(ReadOnlyAdmin):
+    list_display = ["__str__", "on", "note", "source", "speech", "created_by", "created_at", "expires_at"]
+    list_filter = ["watchlists"]
+    change_form_template = "review/fraudster.html"
+    fields = ["id", "on", "note", "source", "speech", "created_by", "created_at", "expires_at"]
+    operations = [
+        Action(
+            name="erase",
+            label="Erase voice",
+            permission="screening.manage_watchlist",
+            question="Erase {object}? The recording and the voiceprints are deleted, from every watchlist. This cannot "
+            "be undone.",
+            run=_erase,
+            danger=True,
+        )
+    ]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.play))
+        return [path("<uuid:fraudster_id>/audio/", view, name="screening_fraudster_audio"), *super().get_urls()]
+
+    def play(self, request: HttpRequest, fraudster_id: UUID) -> HttpResponse:
+        return answer(
+            request, lambda actor: play_fraudster(fraudster_id=fraudster_id, actor=actor), f"voice-{fraudster_id}"
+        )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Fraudster]:
+        return super().get_queryset(request).defer("data_key").prefetch_related("watchlists")
+
+    def detail_context(self, request: HttpRequest, obj: Fraudster) -> dict[str, Any]:
+        plays = request.user.has_perm("review.play_audio") and FraudsterAudio.objects.filter(pk=obj.pk).exists()
+        return {"audio_source": reverse("admin:screening_fraudster_audio", args=[obj.pk]) if plays else ""}
+
+    @admin.display(description="watchlists")
+    def on(self, obj: Fraudster) -> str:
+        return ", ".join(map(str, obj.watchlists.all()))
+
+    @admin.display(description="net speech", ordering="speech_seconds")
+    def speech(self, obj: Fraudster) -> str:
+        return f"{obj.speech_seconds:.1f} s"

@@ -1,0 +1,149 @@
+"""Watchlists and review cases over HTTP. Who is put on a watchlist, see ``voiceauth.verification.fraudster_apis``."""
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from voiceauth.api import actor_of
+from voiceauth.api.filters import MomentFilter, StrictFilterSet
+from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.api.permissions import needs
+from voiceauth.approvals.serializers import ApprovalAnswer, ApprovalReason
+from voiceauth.screening import cases, selectors, watchlists
+from voiceauth.screening.models import ReviewCase
+from voiceauth.screening.serializers import (
+    Assignment,
+    CaseAnswer,
+    Closing,
+    CommentAnswer,
+    FraudsterReceiptAnswer,
+    NewComment,
+    NewWatchlist,
+    WatchlistAnswer,
+)
+
+Watchlists = needs("watchlists:write", reads="watchlists:read")
+Cases = needs("cases:write", reads="cases:read")
+
+
+@extend_schema(tags=["watchlists"])
+class WatchlistList(IdempotentCreate, generics.ListAPIView):
+    """All watchlists, the default one first. Every call and every enrollment is compared with everybody on them."""
+
+    permission_classes = (Watchlists,)
+    serializer_class = WatchlistAnswer
+    filter_backends = ()
+
+    def get_queryset(self) -> Any:
+        return selectors.watchlists()
+
+    @extend_schema(request=NewWatchlist, responses={201: WatchlistAnswer})
+    def post(self, request: Request) -> Response:
+        """A further watchlist."""
+        watchlist = watchlists.create_watchlist(**_valid(NewWatchlist, request.data), actor=actor_of(request))
+        return Response(WatchlistAnswer(selectors.watchlist(watchlist.pk)).data, status=201)
+
+
+@extend_schema(tags=["watchlists"])
+class WatchlistDetail(APIView):
+    permission_classes = (Watchlists,)
+
+    @extend_schema(responses=WatchlistAnswer)
+    def get(self, request: Request, watchlist_id: UUID) -> Response:
+        """One watchlist."""
+        return Response(WatchlistAnswer(selectors.watchlist(watchlist_id)).data)
+
+    @extend_schema(parameters=[ApprovalReason], responses={202: ApprovalAnswer})
+    def delete(self, request: Request, watchlist_id: UUID) -> Response:
+        """Asks for its deletion, and for the erasure of who is on no other one. Somebody else must approve it."""
+        reason = _valid(ApprovalReason, request.query_params.dict())["reason"]
+        approval = watchlists.request_deletion(watchlist_id=watchlist_id, reason=reason, actor=actor_of(request))
+        return Response(ApprovalAnswer(approval).data, status=202)
+
+
+@extend_schema(tags=["watchlists"])
+class FraudsterDetail(APIView):
+    permission_classes = (Watchlists,)
+
+    @extend_schema(responses={200: FraudsterReceiptAnswer})
+    def delete(self, request: Request, fraudster_id: UUID) -> Response:
+        """Erases a fraudster's recording and voiceprints, from every watchlist. The audit trail stays."""
+        receipt = watchlists.erase_fraudster(fraudster_id=fraudster_id, actor=actor_of(request))
+        return Response(FraudsterReceiptAnswer(receipt).data)
+
+
+class CaseFilter(StrictFilterSet):
+    opened_after = MomentFilter("opened_at", "gte")
+    opened_before = MomentFilter("opened_at", "lt")
+
+    class Meta:
+        model = ReviewCase
+        fields = ("state", "kind", "customer_id", "assigned_to", "resolution")
+
+
+@extend_schema(tags=["cases"])
+class CaseList(generics.ListAPIView):
+    """Review cases, the newest first."""
+
+    permission_classes = (Cases,)
+    serializer_class = CaseAnswer
+    filterset_class = CaseFilter
+
+    def get_queryset(self) -> Any:
+        return selectors.cases()
+
+
+@extend_schema(tags=["cases"])
+class CaseDetail(APIView):
+    permission_classes = (Cases,)
+
+    @extend_schema(responses=CaseAnswer)
+    def get(self, request: Request, number: int) -> Response:
+        """One case with its evidence and comments."""
+        return Response(CaseAnswer(selectors.case(number)).data)
+
+
+@extend_schema(tags=["cases"])
+class CaseAssign(IdempotentCreate, APIView):
+    permission_classes = (Cases,)
+
+    @extend_schema(request=Assignment, responses={200: CaseAnswer})
+    def post(self, request: Request, number: int) -> Response:
+        """Gives the case to somebody."""
+        actor = actor_of(request)
+        to = _valid(Assignment, request.data).get("to", actor.name)
+        cases.assign(number=number, to=to, actor=actor)
+        return Response(CaseAnswer(selectors.case(number)).data)
+
+
+@extend_schema(tags=["cases"])
+class CaseComments(IdempotentCreate, APIView):
+    permission_classes = (Cases,)
+
+    @extend_schema(request=NewComment, responses={201: CommentAnswer})
+    def post(self, request: Request, number: int) -> Response:
+        """Adds a comment."""
+        comment = cases.comment(number=number, **_valid(NewComment, request.data), actor=actor_of(request))
+        return Response(CommentAnswer(comment).data, status=201)
+
+
+@extend_schema(tags=["cases"])
+class CaseClose(IdempotentCreate, APIView):
+    permission_classes = (Cases,)
+
+    @extend_schema(request=Closing, responses={200: CaseAnswer})
+    def post(self, request: Request, number: int) -> Response:
+        """Closes the case for good. Confirmed fraud and false alarms are trials for the next calibration."""
+        cases.close(number=number, **_valid(Closing, request.data), actor=actor_of(request))
+        return Response(CaseAnswer(selectors.case(number)).data)
+
+
+def _valid(serializer_class: Any, data: Any) -> dict[str, Any]:
+    serializer = serializer_class(data=data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

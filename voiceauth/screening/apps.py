@@ -1,0 +1,31 @@
+"""The screening app: the default watchlist is there after every migration."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class ScreeningConfig(AppConfig):
+    name = "voiceauth.screening"
+    verbose_name = "Screening"
+
+    def ready(self) -> None:
+        from voiceauth.approvals.registry import Action, register
+        from voiceauth.screening import watchlists
+
+        register(
+            Action(
+                name=watchlists.DELETE_WATCHLIST,
+                label="Delete a watchlist",
+                approvers=frozenset({"admin", "reviewer"}),
+                execute=lambda approval, actor: watchlists.delete_watchlist(**approval.parameters, actor=actor),
+            )
+        )
+        post_migrate.connect(_make_default_watchlist, sender=self)
+
+
+def _make_default_watchlist(**_: Any) -> None:
+    from voiceauth.screening.models import Watchlist
+
+    Watchlist.objects.get_or_create(is_default=True, defaults={"name": "default"})

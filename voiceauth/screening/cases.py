@@ -1,0 +1,132 @@
+"""Services on review cases: open, assign, comment, close. Each is one transaction with its event.
+
+The case's row is locked first and the trail comes last, as everywhere.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from voiceauth.audit import Actor
+from voiceauth.audit.services import record
+from voiceauth.screening.errors import CaseClosed, CaseNotFound
+from voiceauth.screening.models import CaseComment, ReviewCase
+
+State = ReviewCase.State
+MAX_EVIDENCE = 50  # of one case: the first, and the latest
+
+
+@transaction.atomic
+def open_case(
+    *,
+    kind: str,
+    customer_id: str,
+    evidence: Mapping[str, Any],
+    subject: str = "",
+    among: Collection[str] = (),
+    actor: Actor,
+) -> ReviewCase:
+    """A new case; or the open one of the same kind, customer and subject, with this evidence added.
+
+    ``among`` names further customers whose open case is the same one. Raises ``ValueError`` for an unknown kind.
+    """
+    case = file(kind=kind, customer_id=customer_id, evidence=evidence, subject=subject, among=among)
+    record_filed(case, evidence, actor)
+    return case
+
+
+def file(
+    *, kind: str, customer_id: str, evidence: Mapping[str, Any], subject: str = "", among: Collection[str] = ()
+) -> ReviewCase:
+    """``open_case`` without its event: in a transaction whose caller calls ``record_filed`` once all rows are written.
+
+    So no case is waited for by who holds the trail already.
+    """
+    kind = ReviewCase.Kind(kind)
+    dated = {"at": timezone.now().isoformat(), **evidence}
+    for _ in range(2):  # the second time where another one opened it at the same moment
+        rows = ReviewCase.objects.select_for_update().exclude(state=State.CLOSED).order_by("number")
+        case = rows.filter(kind=kind, subject=subject, customer_id__in={customer_id, *among}).first()
+        if case is not None:
+            case.evidence = [*case.evidence[:1], *case.evidence[1:][2 - MAX_EVIDENCE :], dated]
+            case.hits += 1
+            case.save(update_fields=["evidence", "hits"])
+            return case
+        try:
+            with transaction.atomic():
+                return ReviewCase.objects.create(kind=kind, customer_id=customer_id, subject=subject, evidence=[dated])
+        except IntegrityError:
+            continue
+    raise AssertionError("a case that is open cannot be found")
+
+
+def record_filed(case: ReviewCase, evidence: Mapping[str, Any], actor: Actor) -> None:
+    """The event of ``file``."""
+    record(
+        action="case.opened" if case.hits == 1 else "case.evidence_added",
+        actor=actor,
+        customer_id=case.customer_id,
+        target=f"case:{case.number}",
+        after={"state": case.state, "hits": case.hits},
+        data={"kind": case.kind, "subject": case.subject, **evidence},
+    )
+
+
+@transaction.atomic
+def assign(*, number: int, to: str, actor: Actor) -> ReviewCase:
+    """OPEN, ASSIGNED -> ASSIGNED. Raises ``CaseNotFound`` and ``CaseClosed``."""
+    case = _locked(number)
+    before = _figures(case)
+    case.state, case.assigned_to = State.ASSIGNED, to
+    case.save(update_fields=["state", "assigned_to"])
+    _record("case.assigned", case, actor, before=before)
+    return case
+
+
+@transaction.atomic
+def comment(*, number: int, text: str, actor: Actor) -> CaseComment:
+    """Raises ``CaseNotFound`` and ``CaseClosed``."""
+    case = _locked(number)
+    made = CaseComment.objects.create(case=case, text=text, author=actor.name)
+    _record("case.commented", case, actor, data={"comment": made.pk})
+    return made
+
+
+@transaction.atomic
+def close(*, number: int, resolution: str, text: str = "", actor: Actor) -> ReviewCase:
+    """OPEN, ASSIGNED -> CLOSED, ``text`` is a last comment. Raises ``CaseNotFound`` and ``CaseClosed``."""
+    case = _locked(number)
+    before = _figures(case)
+    if text:
+        CaseComment.objects.create(case=case, text=text, author=actor.name)
+    case.state, case.resolution = State.CLOSED, ReviewCase.Resolution(resolution)
+    case.closed_at, case.closed_by = timezone.now(), actor.name
+    case.save(update_fields=["state", "resolution", "closed_at", "closed_by"])
+    _record("case.closed", case, actor, before=before)
+    return case
+
+
+def _locked(number: int) -> ReviewCase:
+    case = ReviewCase.objects.select_for_update().filter(number=number).first()
+    if case is None:
+        raise CaseNotFound
+    if case.state == State.CLOSED:
+        raise CaseClosed(resolution=case.resolution)
+    return case
+
+
+def _figures(case: ReviewCase) -> dict[str, Any]:
+    return {"state": case.state, "assigned_to": case.assigned_to, "resolution": case.resolution}
+
+
+def _record(action: str, case: ReviewCase, actor: Actor, **more: Any) -> None:
+    record(
+        action=action,
+        actor=actor,
+        customer_id=case.customer_id,
+        target=f"case:{case.number}",
+        after=_figures(case),
+        **more,
+    )

@@ -1,0 +1,131 @@
+"""What the API takes and answers about watchlists and cases."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from voiceauth.api.serializers import StrictSerializer
+from voiceauth.api.uploads import AudioField
+from voiceauth.screening.models import CaseComment, Fraudster, ReviewCase, Watchlist
+
+
+class NewWatchlist(StrictSerializer):
+    """A further watchlist."""
+
+    name = serializers.CharField(max_length=64)
+    description = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
+
+
+class WatchlistAnswer(serializers.ModelSerializer):
+    watchlist_id = serializers.UUIDField(source="id")
+    fraudster_count = serializers.IntegerField()
+
+    class Meta:
+        model = Watchlist
+        fields = ("watchlist_id", "name", "description", "is_default", "fraudster_count", "created_by", "created_at")
+        read_only_fields = fields
+
+
+class NewFraudster(StrictSerializer):
+    """A voice for a watchlist, from exactly one of: a recording, the call of a decision, a known fraudster."""
+
+    audio = AudioField(required=False, help_text="At most 10 MB and 120 s.")
+    decision_id = serializers.UUIDField(required=False, help_text="The call that this decision was about.")
+    fraudster_id = serializers.UUIDField(required=False, help_text="Who is on another watchlist already.")
+    note = serializers.CharField(max_length=500, required=False, allow_blank=True, default="", help_text="No name.")
+    another_person = serializers.BooleanField(
+        required=False, default=False, help_text="Enroll the voice though it sounds like a known fraudster's."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if sum(name in attrs for name in ("audio", "decision_id", "fraudster_id")) != 1:
+            raise serializers.ValidationError({"audio": ["Give one of audio, decision_id and fraudster_id."]})
+        return attrs
+
+
+class FraudsterAnswer(serializers.ModelSerializer):
+    fraudster_id = serializers.UUIDField(source="id")
+    watchlists = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+
+    class Meta:
+        model = Fraudster
+        fields = (
+            "fraudster_id",
+            "watchlists",
+            "note",
+            "source",
+            "speech_seconds",
+            "created_by",
+            "created_at",
+            "expires_at",
+        )
+        read_only_fields = fields
+
+
+class FraudsterReceiptAnswer(serializers.Serializer):
+    """What was erased, and when."""
+
+    receipt_id = serializers.UUIDField()
+    fraudster_id = serializers.UUIDField()
+    recordings = serializers.IntegerField()
+    voiceprints = serializers.IntegerField()
+    erased_at = serializers.DateTimeField()
+
+
+class FraudReason(serializers.Serializer):
+    code = serializers.CharField(help_text="KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE.")
+    score = serializers.FloatField(help_text="From 0 to 1.")
+
+
+class FraudRisk(serializers.Serializer):
+    """What screening found."""
+
+    level = serializers.ChoiceField(["HIGH_RISK", "LOW_RISK"])
+    reasons = FraudReason(many=True)
+
+
+class CommentAnswer(serializers.ModelSerializer):
+    class Meta:
+        model = CaseComment
+        fields = ("text", "author", "created_at")
+        read_only_fields = fields
+
+
+class CaseAnswer(serializers.ModelSerializer):
+    evidence = serializers.ListField(
+        child=serializers.DictField(), help_text="The first and the latest: at, reason, score, decision_id, …"
+    )
+    comments = CommentAnswer(many=True)
+
+    class Meta:
+        model = ReviewCase
+        fields = (
+            "number",
+            "kind",
+            "customer_id",
+            "state",
+            "resolution",
+            "evidence",
+            "hits",
+            "comments",
+            "assigned_to",
+            "opened_at",
+            "closed_at",
+            "closed_by",
+        )
+        read_only_fields = fields
+
+
+class Assignment(StrictSerializer):
+    to = serializers.CharField(max_length=128, required=False, help_text="Default: yourself.")
+
+
+class NewComment(StrictSerializer):
+    text = serializers.CharField(max_length=2000)
+
+
+class Closing(StrictSerializer):
+    """What the case came to."""
+
+    resolution = serializers.ChoiceField(ReviewCase.Resolution.choices)
+    text = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="", help_text="A comment.")

@@ -1,0 +1,69 @@
+"""Refusals in a row, of a customer and of a caller: a delay that grows, and in the end a lock (NIST SP 800-63B-4).
+
+The customer's count lives on the customer, whose row is locked while a decision is made; the caller's row is locked
+after it, and the trail comes last.
+"""
+
+import hashlib
+import hmac
+from datetime import datetime
+
+from django.db.models import F
+
+from enrollment import lifecycle
+from enrollment.models import Customer
+from voiceauth import vault
+from voiceauth.audit import SYSTEM
+from voiceauth.audit.services import record
+from voiceauth.policies.document import VerificationLimits
+from voiceauth.verification import policy
+from voiceauth.verification.models import Caller, Decision
+from voiceauth.verification.policy import Verdict
+
+Outcome = Decision.Outcome
+State = Customer.State
+
+
+def key_of(caller: str) -> str:
+    """A caller's number, say, as it is kept: keyed, so that the database alone tells no number."""
+    if not caller:
+        return ""
+    return hmac.new(vault.derived_key("callers"), caller.strip().encode(), hashlib.sha256).hexdigest()
+
+
+def judge(limits: VerificationLimits, customer: Customer | None, caller: str, now: datetime) -> Verdict | None:
+    """The verdict on the claimed customer's state, then on what was refused before."""
+    if verdict := policy.judge_speaker(customer.state if customer else None):
+        return verdict
+    assert customer is not None
+    if verdict := policy.judge_attempts(limits, customer.refusals, customer.refused_at, now):
+        return verdict
+    known = Caller.objects.filter(pk=caller).first() if caller else None
+    return policy.judge_attempts(limits, known.refusals, known.refused_at, now) if known else None
+
+
+def count(limits: VerificationLimits, decision: Decision, customer: Customer | None) -> None:
+    """A refusal counts, an acceptance starts over, anything else says nothing. ``customer`` is locked by the caller.
+
+    An unknown customer's refusal counts for the caller, who learns of none of it.
+    """
+    outcome, now = decision.decision, decision.created_at
+    if outcome == Outcome.ACCEPT and customer is not None:
+        Customer.objects.filter(pk=customer.pk).update(refusals=0, refused_at=None, last_accessed_at=now)
+        Caller.objects.filter(pk=decision.caller).delete()
+    if outcome in (Outcome.REJECT, Outcome.SPEAKER_NOT_ENROLLED) and decision.caller:
+        Caller.objects.get_or_create(pk=decision.caller)
+        Caller.objects.filter(pk=decision.caller).update(refusals=F("refusals") + 1, refused_at=now)
+    if outcome == Outcome.REJECT and customer is not None:
+        refusals = customer.refusals + 1
+        locks = refusals >= limits.lock_after
+        lifecycle.move(customer, State.LOCKED if locks else customer.state, refusals=refusals, refused_at=now)
+        if locks:
+            record(
+                action="customer.locked",
+                actor=SYSTEM,
+                customer_id=customer.customer_id,
+                before={"state": State.ENROLLED},
+                after={"state": customer.state},
+                data={"refusals": refusals},
+            )
