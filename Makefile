@@ -27,7 +27,7 @@ lint: $(VENV)/installed-dev
 
 # The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
 test: lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest $(PYTEST)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 clean:
 	rm -rf $(VENV)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
-from enrollment import gallery, voiceprints
+from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
 from mltraining import scorer
 from mltraining.scorer import Analysis, LoadedModel
@@ -20,7 +20,8 @@ def analyse_sample(*, audio: str, customer: str, redact: list[list[float]]) -> d
     """One recording (base64) of a customer, named by UUID, without what ``redact`` names, under the model in service.
 
     Answers ``{quality, voice: {separation, cohesion_llr, duplicates, hits}, embedding: base64 of float32 | null,
-    model: {version, fingerprint} | null, recording: base64 | null}``; ``recording`` is what is left of a redacted one.
+    model: {version, fingerprint} | null, recording: base64 | null, fingerprint: base64}``; ``recording`` is what is
+    left of a redacted one, ``fingerprint`` what tells the recording again.
     Raises ``ModelUnavailable`` and ``InvalidAudio``.
     """
     model = scorer.active_model()
@@ -32,20 +33,24 @@ def analyse_sample(*, audio: str, customer: str, redact: list[list[float]]) -> d
         "model": None,
         "recording": base64.b64encode(analysis.redacted_recording()).decode() if redact else None,
     }
+    known_as = Customer.objects.filter(pk=UUID(customer)).first()
+    replayed = replay.hits(known_as, analysis)
+    answer["voice"] = {"hits": replayed}
+    answer["fingerprint"] = base64.b64encode(replay.fingerprint(analysis)).decode()
     if model is not None:
         assert analysis.embedding is not None
-        answer["voice"] = _voice(analysis, model, UUID(customer))
+        answer["voice"] = _voice(analysis, model, known_as)
+        answer["voice"]["hits"] += replayed
         answer["embedding"] = base64.b64encode(np.asarray(analysis.embedding, dtype="<f4").tobytes()).decode()
         answer["model"] = {"version": model.version, "fingerprint": model.fingerprint}
     return answer
 
 
-def _voice(analysis: Analysis, model: LoadedModel, customer_pk: UUID) -> dict[str, Any]:
+def _voice(analysis: Analysis, model: LoadedModel, customer: Customer | None) -> dict[str, Any]:
     from mltraining.speech import one_speaker
 
     assert analysis.embedding is not None  # a model was given
     compare = partial(model.pipeline.compare, analysis.embedding, analysis.quality)
-    customer = Customer.objects.filter(pk=customer_pk).first()
     own = voiceprints.voiceprint_of(customer, model.fingerprint) if customer is not None else None
     cohesion = None if own is None else float(compare(own.vector[None], own.speech_seconds).log_likelihood_ratio[0])
     everybody = gallery.of_model(model.fingerprint, model.pipeline.dimensions, model.pipeline.cohort)

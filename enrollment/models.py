@@ -150,3 +150,18 @@ class TrainingSpeaker(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "customer"], name="one_part_in_a_model")]
+
+
+class HeardRecording(models.Model):
+    """What a recording that claimed to be the customer leaves, so that the same recording is known again.
+
+    Sealed: the spectral peaks are the customer's. ``source``: "sample:<uuid>" or "decision:<uuid>".
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE)  # erased with the customer
+    source = models.CharField(max_length=64)
+    content = models.BinaryField()
+    heard_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["customer", "-heard_at"])]

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from enrollment import gate, keys, lifecycle, selectors, voiceprints
+from enrollment import gate, keys, lifecycle, replay, selectors, voiceprints
 from enrollment.errors import (
     ConsentRequired,
     CustomerLocked,
@@ -25,7 +25,7 @@ from enrollment.errors import (
     SampleNotFound,
     SampleNotHeld,
 )
-from enrollment.models import AudioSample, Customer, SealedAudio
+from enrollment.models import AudioSample, Customer, HeardRecording, SealedAudio
 from enrollment.services import forget_exports, locked, state_of_speech
 from mltraining import scoring_client
 from mltraining import selectors as models_in_service
@@ -51,12 +51,13 @@ def enroll_sample(
     """Adds one recording to the customer's enrollment: sealed audio, embedding, voiceprint, state.
 
     Under the policy's limits for ``channel``. What ``redact`` names is neither stored nor scored. Refusals, in this
-    order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; what is wrong with the
-    recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused`` by the gate; ``DuplicateSample``. Nothing
-    of a refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not count.
+    order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; ``DuplicateSample``; what is
+    wrong with the recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused`` by the gate. Nothing of a
+    refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not count.
     """
     customer = selectors.customer(customer_id)
     _require_enrollable(customer)
+    _require_new(customer, audio)
     policy = policies.in_force()
     for _ in range(2):  # the second time where a promotion came between the analysis and its storage
         analysis = _analyse(audio, customer, redact)
@@ -111,6 +112,7 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> Cu
     sample = _sample(customer, sample_id)
     before = _figures(customer)
     sample.delete()
+    HeardRecording.objects.filter(customer=customer, source=f"sample:{sample_id}").delete()
     _refresh(customer, customer.voiceprints.values_list("model_fingerprint", flat=True), renew=False)
     forget_exports(customer)
     record(
@@ -132,6 +134,7 @@ class _Analysis:
     embedding: np.ndarray | None  # (d,) float32; None where no model is in service
     fingerprint: str | None  # of the model that made the embedding
     model_version: str
+    heard: bytes  # what tells the recording again
 
 
 def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> _Analysis:
@@ -152,6 +155,7 @@ def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> _Analysis:
         embedding=None if model is None else np.frombuffer(base64.b64decode(answer["embedding"]), dtype="<f4"),
         fingerprint=model and model["fingerprint"],
         model_version=model["version"] if model else "",
+        heard=base64.b64decode(answer["fingerprint"]),
     )
 
 
@@ -164,9 +168,7 @@ def _store_sample(
 ) -> AudioSample:
     customer = locked(customer_id)
     _require_enrollable(customer)
-    digest = keys.audio_hash(customer, analysis.recording)
-    if customer.samples.filter(sha256=digest).exists():
-        raise DuplicateSample
+    digest = _require_new(customer, analysis.recording)
     before = _figures(customer)
     sample = AudioSample.objects.create(
         customer=customer,
@@ -177,6 +179,7 @@ def _store_sample(
         **marks,
     )
     SealedAudio.objects.create(sample=sample, content=keys.seal_audio(customer, sample.pk, analysis.recording))
+    replay.remember(customer, kind="sample", pk=sample.pk, fingerprint=analysis.heard)
     fingerprints = []
     if analysis.embedding is not None and analysis.fingerprint is not None:
         voiceprints.store_embedding(sample, analysis.fingerprint, analysis.embedding)
@@ -224,6 +227,14 @@ def _sample(customer: Customer, sample_id: uuid.UUID) -> AudioSample:
     if sample is None:
         raise SampleNotFound
     return sample
+
+
+def _require_new(customer: Customer, audio: bytes) -> str:
+    """The recording's keyed hash. Raises ``DuplicateSample``."""
+    digest = keys.audio_hash(customer, audio)
+    if customer.samples.filter(sha256=digest).exists():
+        raise DuplicateSample
+    return digest
 
 
 def _require_enrollable(customer: Customer) -> None:

@@ -64,6 +64,12 @@ class Analysis:
             "sample_rate": int(self.waveform.sample_rate),
         }
 
+    def pairs(self) -> "np.ndarray":
+        """What tells the recording again, see ``speech.replay``."""
+        from .speech import audio, replay
+
+        return replay.pairs(audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
+
     def redacted_recording(self) -> bytes:
         """What is left of a redacted recording, as a WAV file: the one that may be stored."""
         from .speech import redaction

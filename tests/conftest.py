@@ -29,6 +29,12 @@ from voiceauth.errors import ScoringUnavailable
 # isort: on
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Or pytest-xdist's processes would read the settings before this file has named their servers."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
     """``transactional_db`` empties every table; only here may the trail's guard step aside."""

@@ -21,6 +21,7 @@ from enrollment.models import Consent, Customer
 from mltraining import scorer, scoring_client
 from mltraining.errors import NotAudio
 from mltraining.models import ModelVersion
+from mltraining.speech import replay
 from mltraining.speech.pipeline import ScoringPipeline
 from mltraining.speech.quality import Quality
 from mltraining.speech.scoring import Calibration, Cohort
@@ -103,6 +104,12 @@ class _Analysis:
 
     def report(self) -> dict[str, Any]:
         return self.measured
+
+    def pairs(self) -> np.ndarray:
+        """Those of a recording: the same for the same voice and take, whatever was measured."""
+        seed = hashlib.sha256(repr((self.said["voice"], self.said["take"])).encode()).digest()
+        hashes = np.random.default_rng(list(seed)).integers(0, 2**22, replay.KEPT)
+        return np.array([(value, frame) for frame, value in enumerate(hashes)], dtype=replay.PAIR)
 
     def redacted_recording(self) -> bytes:
         return json.dumps({"redacted": self.measured}).encode()

@@ -50,8 +50,8 @@ def a_model(version: str, state: str = "candidate") -> ModelVersion:
     [
         ("get", RUNS),
         ("post", RUNS),
-        ("get", f"{RUNS}/{uuid.uuid4()}"),
-        ("post", f"{RUNS}/{uuid.uuid4()}/cancel"),
+        ("get", f"{RUNS}/{uuid.UUID(int=1)}"),
+        ("post", f"{RUNS}/{uuid.UUID(int=1)}/cancel"),
         ("get", MODELS),
         ("get", f"{MODELS}/v1"),
         ("post", f"{MODELS}/v1/promote"),

@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from enrollment import services as enrollment
-from enrollment.models import Customer
+from enrollment.models import Customer, HeardRecording
 from tests.customers import (
     TELLER,
     StandInWorker,
@@ -20,6 +20,7 @@ from tests.customers import (
 )
 from voiceauth.audit.models import AuditEvent
 from voiceauth.policies import services as policies
+from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import CallAudio, Caller, Decision
 
 pytestmark = pytest.mark.django_db
@@ -169,3 +170,20 @@ def test_what_is_redacted_is_not_kept(ivr: APIClient, ann: Customer) -> None:
     assert (answer["decision"], answer["speech_seconds"]) == ("ACCEPT", 7.5)
     assert selectors.call_audio(CallAudio.objects.get()) != content
     assert Decision.objects.get().redacted == [[1.5, 4]]
+
+
+def test_a_recording_is_accepted_once(ivr: APIClient, ann: Customer) -> None:
+    first, again = (verify(ivr, "ann", recording("ann", 5)).json() for _ in range(2))
+    assert (first["decision"], first["fraud_risk"]["level"]) == ("ACCEPT", "LOW_RISK")
+    assert (again["decision"], again["reasons"], again["fallback_required"]) == ("REJECT", ["REPLAY"], True)
+    assert again["fraud_risk"] == {"level": "HIGH_RISK", "reasons": [{"code": "REPLAY", "score": 1.0}]}
+    case = ReviewCase.objects.get()
+    assert (case.kind, case.customer_id) == ("REPLAY", "ann")
+    assert verify(ivr, "ann", recording("ann", 6)).json()["decision"] == "ACCEPT"
+
+
+def test_the_recording_of_an_enrollment_is_no_call_and_goes_with_the_customer(ivr: APIClient, ann: Customer) -> None:
+    answer = verify(ivr, "ann", recording("ann", 0, speech_seconds=30.0)).json()
+    assert (answer["decision"], answer["reasons"]) == ("REJECT", ["REPLAY"])
+    enrollment.erase_customer(customer_id="ann", actor=TELLER)
+    assert not HeardRecording.objects.exists()

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from enrollment.models import AudioSample, Customer, Voiceprint
+from enrollment.models import AudioSample, Customer, HeardRecording, Voiceprint
 from mltraining import calibrations
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring import Calibration, Conditions
@@ -20,6 +20,7 @@ from tests.speech import synthetic
 from tests.tiny_model import put_into_service, register_tiny_model
 from voiceauth.audit import SYSTEM, chain
 from voiceauth.demo import voices
+from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,6 +61,7 @@ def test_enroll_verify_identify_and_erase(
         assert 3 < said["quality"]["speech_seconds"] < said["quality"]["duration_seconds"]
     assert Voiceprint.objects.filter(model_fingerprint=model.fingerprint).count() == 2
 
+    HeardRecording.objects.all().delete()  # the small model knows these recordings alone
     own = post_audio(ivr, "verify", ANN, customer_id="ann").json()
     assert (own["decision"], own["model"]["version"]) == ("ACCEPT", model.version)
     assert own["model"]["calibration_version"] == model.calibration_version
@@ -71,7 +73,10 @@ def test_enroll_verify_identify_and_erase(
     assert row["probability"] == pytest.approx(other["probability"], rel=1e-4)  # verify and identify agree
 
     again = post_audio(ivr, "verify", ANN, customer_id="ann").json()
-    assert again["probability"] == own["probability"]  # the same call, the same answer
+    assert again["probability"] == own["probability"]  # the same call, the same score
+    assert (again["decision"], again["reasons"]) == ("REJECT", ["REPLAY"])
+    assert again["fraud_risk"]["level"] == "HIGH_RISK"
+    assert ReviewCase.objects.get(kind="REPLAY").customer_id == "ann"
 
     erased = teller.delete("/api/v1/customers/bob").json()
     assert (erased["samples"], erased["voiceprints"], erased["call_recordings"]) == (1, 1, 0)
@@ -85,6 +90,7 @@ def test_a_running_worker_takes_up_a_new_calibration(
 ) -> None:
     consenting_customer("ann")
     assert post_audio(teller, "customers/ann/enrollments", ANN).status_code == 201
+    HeardRecording.objects.all().delete()
     before = post_audio(ivr, "verify", ANN, customer_id="ann").json()
     strict = Calibration.of(10.0, -11.0, 0.5, (0.0, 0.1, 0.2))
     calibrations.put_into_force(

@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -53,4 +54,5 @@ def _note_use(client: ApiClient) -> None:
     if client.last_used_at is not None and client.last_used_at > now - USE_IS_NOTED_EVERY:
         return
     free = ApiClient.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=client.pk)
-    ApiClient.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)
+    with transaction.atomic():
+        ApiClient.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)

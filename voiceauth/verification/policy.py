@@ -8,6 +8,7 @@ The first that applies decides::
     2  net speech under the minimum    NOT_ENOUGH_SPEECH
     3  audio that misleads             INCONCLUSIVE with TOO_NOISY, CLIPPED or both
        nothing to compare with         INCONCLUSIVE with VOICEPRINT_STALE: none yet under the model in service
+       a recording heard before        REJECT with REPLAY: a challenge is accepted once
     4  probability >= threshold        ACCEPT (verify), MATCH (identify, the best candidate)
        otherwise                       REJECT (verify), NO_MATCH (identify)
 
@@ -33,6 +34,7 @@ State = Customer.State
 TOO_NOISY = "TOO_NOISY"
 CLIPPED = "CLIPPED"
 VOICEPRINT_STALE = "VOICEPRINT_STALE"
+REPLAY = "REPLAY"
 
 SPEAKER_OUTCOMES = {
     State.OPTED_OUT: Outcome.SPEAKER_OPTED_OUT,
@@ -102,11 +104,18 @@ def judge_audio(limits: VerificationLimits, quality: CallQuality) -> Verdict | N
 
 
 def decide_verification(
-    limits: VerificationLimits, quality: CallQuality, probability: float | None, threshold: float
+    limits: VerificationLimits,
+    quality: CallQuality,
+    probability: float | None,
+    threshold: float,
+    *,
+    replayed: bool = False,
 ) -> Verdict:
     """Steps 2 to 4 for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint."""
     if verdict := judge_audio(limits, quality):
         return verdict
+    if replayed:
+        return Verdict(Outcome.REJECT, (REPLAY,))
     if probability is None:
         return Verdict(Outcome.INCONCLUSIVE, (VOICEPRINT_STALE,))
     return Verdict(Outcome.ACCEPT if probability >= threshold else Outcome.REJECT)

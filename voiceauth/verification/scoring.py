@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from enrollment import gallery, voiceprints
+from enrollment import gallery, replay, voiceprints
 from enrollment.gallery import Match
 from enrollment.models import Customer
 from mltraining import scorer
@@ -43,10 +43,12 @@ def score_call(
     ``claimed``, the bank's identifier.
 
     Answers ``{quality, model: {version, fingerprint}, scores: [{customer_id, score, log_likelihood_ratio,
-    probability}], enrollment_speech_seconds, threshold, calibration_version, milliseconds, recording, screening}``,
+    probability}], enrollment_speech_seconds, threshold, calibration_version, milliseconds, recording, screening,
+    fingerprint}``,
     scores the best first; without a voiceprint under this model there is no score. ``enrollment_speech_seconds`` is
     the claimed voiceprint's, null without one; ``recording`` what is left of a redacted one, base64; ``screening`` what
-    ``watch.screen`` found. Raises ``NoActiveModel``, ``ModelUnavailable`` and ``InvalidAudio``.
+    ``watch.screen`` found, and a replay; ``fingerprint`` what tells a claimed customer's recording again, base64.
+    Raises ``NoActiveModel``, ``ModelUnavailable`` and ``InvalidAudio``.
     """
     started = time.perf_counter()
     model = scorer.active_model()
@@ -58,6 +60,7 @@ def score_call(
     compare = partial(pipeline.compare, analysis.embedding, analysis.quality)
     threshold = pipeline.threshold if target_far is None else pipeline.calibration.threshold_at(target_far)
     matches: list[Match] = []
+    replayed: list[dict[str, Any]] = []
     enrollment_speech_seconds = None
     if customer is None and decoy is None:
         known = gallery.of_model(model.fingerprint, pipeline.dimensions, pipeline.cohort)
@@ -72,6 +75,8 @@ def score_call(
         elif known_as is not None and voice is not None:
             matches = [_match(known_as.customer_id, compare(voice.vector[None], voice.speech_seconds))]
             enrollment_speech_seconds = voice.speech_seconds
+        replayed = replay.hits(known_as, analysis)
+    screened = watch.screen(model, analysis, customer_id=claimed)
     return {
         "quality": analysis.report(),
         "model": {"version": model.version, "fingerprint": model.fingerprint},
@@ -81,7 +86,8 @@ def score_call(
         "calibration_version": pipeline.calibration.version,
         "milliseconds": (time.perf_counter() - started) * 1000,
         "recording": base64.b64encode(analysis.redacted_recording()).decode() if redact else None,
-        "screening": watch.screen(model, analysis, customer_id=claimed),
+        "screening": {**screened, "hits": [*screened["hits"], *replayed]},
+        "fingerprint": base64.b64encode(replay.fingerprint(analysis)).decode() if claimed is not None else None,
     }
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from enrollment import keys
+from enrollment import keys, replay
 from enrollment.models import Customer
 from enrollment.selectors import has_consent
 from mltraining import scoring_client
@@ -49,10 +49,15 @@ class CallScore:
     milliseconds: float
     recording: bytes | None  # what is left of a redacted one
     screening: dict[str, Any]  # hits, and the voice to remember
+    fingerprint: bytes  # what tells the recording again
 
     @property
     def best(self) -> dict[str, Any] | None:
         return self.scores[0] if self.scores else None
+
+    @property
+    def is_replay(self) -> bool:
+        return any(hit["reason"] == replay.REPLAY for hit in self.screening["hits"])
 
     @property
     def probability(self) -> float | None:
@@ -104,7 +109,7 @@ def verify(
             heard = None
             if score is not None:
                 heard = policy.decide_verification(
-                    rules.verification, score.quality, score.probability, score.threshold
+                    rules.verification, score.quality, score.probability, score.threshold, replayed=score.is_replay
                 )
             decision = _decision(Kind.VERIFY, verdict or heard, score, customer_id=customer_id, actor=actor)
             if verdict is not None and verdict.hidden:
@@ -116,6 +121,8 @@ def verify(
             decision.save(force_insert=True)
             if claimed is not None and score is not None:
                 _keep_audio(decision, claimed, score.recording or audio)
+                if decision.decision == Outcome.ACCEPT:
+                    replay.remember(claimed, kind="decision", pk=decision.pk, fingerprint=score.fingerprint)
             attempts.count(rules.verification, decision, claimed)
             _screen(decision, score, actor)
             _record(decision, actor)
@@ -206,6 +213,7 @@ def _score(
         milliseconds=answer["milliseconds"],
         recording=base64.b64decode(answer["recording"]) if answer["recording"] is not None else None,
         screening=answer["screening"],
+        fingerprint=base64.b64decode(answer["fingerprint"] or ""),
     )
 
 

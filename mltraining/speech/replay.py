@@ -1,0 +1,169 @@
+"""Telling that a recording was heard before: pairs of spectral peaks, aligned in time (Wang, "An industrial-strength
+audio search algorithm", ISMIR 2003).
+
+A codec, a gain, noise or a cut moves few of the strongest peaks of a spectrogram, and none against each other. Somebody
+who says the same words again makes others. A recording that is kept leaves its ``KEPT`` strongest pairs; one that is
+asked about is compared with all of its pairs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+RATE = 8000
+WINDOW, HOP = 512, 128  # samples: 64 ms every 16 ms
+LOW, HIGH = 20, 212  # bins of 15.6 Hz: 312 to 3,312 Hz, what every telephone carries
+PEAKS_A_SECOND = 60
+AROUND = (5, 7)  # a peak is the largest of so many frames and bins
+FAN_OUT = 10  # pairs of each peak with those that follow it
+MAX_FRAMES = 63  # between the two of a pair: a second
+KEPT = 160  # pairs of a recording that is remembered
+STRETCH = 8  # frames
+TOLERANCE = 1  # frames by which aligned pairs may be apart
+LEAST_ALIGNED = 14  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
+PAIR = np.dtype([("hash", "<u4"), ("frame", "<u2")])
+
+
+def pairs(samples: np.ndarray) -> np.ndarray:
+    """(n,) float32 at 8 kHz -> (pairs,) of PAIR, the strongest first. Fewer than two peaks give none."""
+    if len(samples) < WINDOW:
+        return np.zeros(0, dtype=PAIR)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
+    level = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, LOW:HIGH] + 1e-6)
+    padding = (AROUND[0] // 2, AROUND[1] // 2)
+    largest = torch.nn.functional.max_pool2d(torch.from_numpy(level)[None], AROUND, stride=1, padding=padding)[0]
+    top = (level == largest.numpy()) & (level > level.max() - 50)
+    at, bins = np.nonzero(top)
+    strongest = np.argsort(-level[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * len(samples) / RATE))]
+    chosen = strongest[np.lexsort((bins[strongest], at[strongest]))]
+    at, bins, loud = at[chosen], bins[chosen], level[at[chosen], bins[chosen]]
+    found = []
+    for step in range(1, 3 * FAN_OUT):  # the next ones in time; those in the same frame say nothing about time
+        apart = at[step:] - at[:-step]
+        first = np.nonzero((apart > 0) & (apart <= MAX_FRAMES))[0]
+        value = (bins[first].astype(np.uint32) << 14) | (bins[first + step].astype(np.uint32) << 6)
+        value |= apart[first].astype(np.uint32)
+        found.append((value, at[first], np.minimum(loud[first], loud[first + step]), first))
+    values, starts, strengths, first = (np.concatenate(each) for each in zip(*found, strict=True))
+    order = np.lexsort((np.arange(len(first)), first))  # each peak's own pairs, the nearest in time first
+    rank = np.arange(len(order)) - np.searchsorted(first[order], first[order])
+    kept = order[rank < FAN_OUT]
+    kept = kept[_spread(strengths[kept], starts[kept])]
+    result = np.zeros(len(kept), dtype=PAIR)
+    result["hash"], result["frame"] = values[kept], np.minimum(starts[kept], np.iinfo(np.uint16).max)
+    return result
+
+
+def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """The order in which pairs are kept: every other one the strongest left, the others the strongest of each stretch
+    in turn, so that a cut leaves enough of them."""
+    loudest = np.argsort(-strengths, kind="stable")
+    stretch = frames[loudest] // STRETCH
+    turn = np.zeros(len(loudest), dtype=int)
+    for each in np.unique(stretch):
+        turn[stretch == each] = np.arange((stretch == each).sum())
+    in_turn = loudest[np.argsort(turn, kind="stable")]
+    rank = np.empty((2, len(loudest)), dtype=int)
+    rank[0, loudest] = 2 * np.arange(len(loudest))
+    rank[1, in_turn] = 2 * np.arange(len(loudest)) + 1
+    return np.argsort(rank.min(axis=0), kind="stable")
+
+
+def fingerprint(samples: np.ndarray) -> bytes:
+    """What a recording leaves: at most ``KEPT`` pairs, 6 bytes each. ``samples``: (n,) float32 at 8 kHz."""
+    return pairs(samples)[:KEPT].tobytes()
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recording that was heard before. ``offset_seconds``: where the new one begins in it."""
+
+    key: int
+    aligned: int  # pairs
+    score: float  # share of the pairs kept, 0 to 1
+    offset_seconds: float
+
+
+class ReplayIndex:
+    """Fingerprints in memory, by number. Not safe between threads.
+
+    Sorted arrays of hashes: a large one, and a small one of what came since, merged into it now and then.
+    """
+
+    MERGE_AT = 200_000  # pairs in the small one
+
+    def __init__(self) -> None:
+        self._large = _sorted(np.zeros(0, dtype=POSTING))
+        self._small: list[np.ndarray] = []
+        self._small_sorted: np.ndarray | None = None
+        self._sizes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._sizes
+
+    def add_many(self, items: Iterable[tuple[int, bytes]]) -> None:
+        """(key, fingerprint) each; a key must be new, and below 2^32."""
+        for key, content in items:
+            kept = np.frombuffer(content, dtype=PAIR)
+            postings = np.empty(len(kept), dtype=POSTING)
+            postings["hash"], postings["frame"], postings["key"] = kept["hash"], kept["frame"], key
+            self._small.append(postings)
+            self._sizes[key] = len(kept)
+        self._small_sorted = None
+        if sum(map(len, self._small)) > self.MERGE_AT:
+            self._large = _sorted(np.concatenate([self._large, *self._small]))
+            self._small = []
+
+    def remove_many(self, keys: Iterable[int]) -> None:
+        """Keys that are not there are passed over."""
+        gone = {key for key in keys if self._sizes.pop(key, None) is not None}
+        if gone:
+            numbers = np.fromiter(gone, dtype=np.uint32)
+            self._large = self._large[~np.isin(self._large["key"], numbers)]
+            self._small = [each for each in self._small if len(each) and int(each["key"][0]) not in gone]
+            self._small_sorted = None
+
+    def find(self, asked: np.ndarray) -> Replay | None:
+        """The recording with the most pairs aligned with ``asked`` (see ``pairs``); None under ``LEAST_ALIGNED``."""
+        if self._small_sorted is None:
+            self._small_sorted = _sorted(np.concatenate(self._small or [np.zeros(0, dtype=POSTING)]))
+        hits = [_hits(part, asked) for part in (self._large, self._small_sorted)]
+        keys, offsets = (np.concatenate(each) for each in zip(*hits, strict=True))
+        if len(keys) < LEAST_ALIGNED:
+            return None
+        # One number for recording and offset; a pair may have slipped by a frame, so neighbours count together.
+        places, counts = np.unique((keys.astype(np.int64) << 20) + offsets + (1 << 19), return_counts=True)
+        around = counts.copy()
+        for step in range(1, TOLERANCE + 1):
+            for shift in (-step, step):
+                at = np.searchsorted(places, places + shift)
+                at[at == len(places)] = 0
+                around += np.where(places[at] == places + shift, counts[at], 0)
+        best = int(around.argmax())
+        key, aligned = int(places[best] >> 20), int(around[best])
+        if aligned < LEAST_ALIGNED:
+            return None
+        offset = int(places[best] & ((1 << 20) - 1)) - (1 << 19)
+        return Replay(key, aligned, min(1.0, aligned / max(1, self._sizes[key])), offset * HOP / RATE)
+
+
+POSTING = np.dtype([("hash", "<u4"), ("key", "<u4"), ("frame", "<u2")])
+
+
+def _sorted(postings: np.ndarray) -> np.ndarray:
+    return postings[np.argsort(postings["hash"], kind="stable")]
+
+
+def _hits(postings: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and offsets (frames) of all postings whose hash was asked about."""
+    hashes = np.ascontiguousarray(postings["hash"])
+    first, last = np.searchsorted(hashes, asked["hash"], "left"), np.searchsorted(hashes, asked["hash"], "right")
+    counts = last - first
+    rows = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+    found = postings[rows]
+    return found["key"], found["frame"].astype(np.int64) - np.repeat(asked["frame"].astype(np.int64), counts)
