@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mltraining.speech import evaluate
 
         return evaluate.main(arguments[1:])
+    if arguments[:1] == ["benchmark-replay"]:
+        from mltraining.speech import replay_benchmark
+
+        return replay_benchmark.main(arguments[1:])
     return _train(_parser().parse_args(arguments))
 
 
@@ -58,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("score", help="score audio files with a scoring pipeline", add_help=False)
     commands.add_parser("calibrate", help="fit a pipeline's calibration and threshold anew, on trials", add_help=False)
     commands.add_parser("export-onnx", help="build a pipeline's ONNX exports and measure them", add_help=False)
-
+    commands.add_parser("benchmark-replay", help="what replay recognition catches, mistakes and costs", add_help=False)
     commands.add_parser("evaluate", help="error rates on trials, by channel, duration, noise and group", add_help=False)
     train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
     train.add_argument("--config", required=True, type=Path, help="the training YAML")

@@ -20,9 +20,10 @@ AROUND = (5, 7)  # a peak is the largest of so many frames and bins
 FAN_OUT = 10  # pairs of each peak with those that follow it
 MAX_FRAMES = 63  # between the two of a pair: a second
 KEPT = 160  # pairs of a recording that is remembered
+ASKED = 400  # pairs of one that is asked about
 STRETCH = 8  # frames
 TOLERANCE = 1  # frames by which aligned pairs may be apart
-LEAST_ALIGNED = 14  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
+LEAST_ALIGNED = 11  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
 PAIR = np.dtype([("hash", "<u4"), ("frame", "<u2")])
 
 
@@ -89,15 +90,15 @@ class Replay:
 class ReplayIndex:
     """Fingerprints in memory, by number. Not safe between threads.
 
-    Sorted arrays of hashes: a large one, and a small one of what came since, merged into it now and then.
+    Sorted by hash: a large part, and a small one of what came since, merged into it now and then.
     """
 
-    MERGE_AT = 200_000  # pairs in the small one
+    MERGE_AT = 200_000  # pairs in the small part
 
     def __init__(self) -> None:
-        self._large = _sorted(np.zeros(0, dtype=POSTING))
-        self._small: list[np.ndarray] = []
-        self._small_sorted: np.ndarray | None = None
+        self._large = Postings.of([])
+        self._recent: list[np.ndarray] = []
+        self._small: Postings | None = None
         self._sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -112,27 +113,34 @@ class ReplayIndex:
             kept = np.frombuffer(content, dtype=PAIR)
             postings = np.empty(len(kept), dtype=POSTING)
             postings["hash"], postings["frame"], postings["key"] = kept["hash"], kept["frame"], key
-            self._small.append(postings)
+            self._recent.append(postings)
             self._sizes[key] = len(kept)
-        self._small_sorted = None
-        if sum(map(len, self._small)) > self.MERGE_AT:
-            self._large = _sorted(np.concatenate([self._large, *self._small]))
-            self._small = []
+        self._small = None
+        if sum(map(len, self._recent)) > self.MERGE_AT:
+            self._large = Postings.of([self._large.rows(), *self._recent])
+            self._recent = []
+
+    def fill(self, rows: np.ndarray, size: int) -> None:
+        """In one step, in place of everything: POSTING rows of fingerprints of ``size`` pairs each."""
+        self._large, self._recent, self._small = Postings.of([rows]), [], None
+        self._sizes = dict.fromkeys(np.unique(rows["key"]).tolist(), size)
 
     def remove_many(self, keys: Iterable[int]) -> None:
         """Keys that are not there are passed over."""
         gone = {key for key in keys if self._sizes.pop(key, None) is not None}
         if gone:
             numbers = np.fromiter(gone, dtype=np.uint32)
-            self._large = self._large[~np.isin(self._large["key"], numbers)]
-            self._small = [each for each in self._small if len(each) and int(each["key"][0]) not in gone]
-            self._small_sorted = None
+            rows = self._large.rows()
+            self._large = Postings.of([rows[~np.isin(rows["key"], numbers)]])
+            self._recent = [each for each in self._recent if len(each) and int(each["key"][0]) not in gone]
+            self._small = None
 
     def find(self, asked: np.ndarray) -> Replay | None:
         """The recording with the most pairs aligned with ``asked`` (see ``pairs``); None under ``LEAST_ALIGNED``."""
-        if self._small_sorted is None:
-            self._small_sorted = _sorted(np.concatenate(self._small or [np.zeros(0, dtype=POSTING)]))
-        hits = [_hits(part, asked) for part in (self._large, self._small_sorted)]
+        if self._small is None:
+            self._small = Postings.of(self._recent)
+        asked = asked[:ASKED]
+        hits = [part.hits(asked) for part in (self._large, self._small)]
         keys, offsets = (np.concatenate(each) for each in zip(*hits, strict=True))
         if len(keys) < LEAST_ALIGNED:
             return None
@@ -155,15 +163,28 @@ class ReplayIndex:
 POSTING = np.dtype([("hash", "<u4"), ("key", "<u4"), ("frame", "<u2")])
 
 
-def _sorted(postings: np.ndarray) -> np.ndarray:
-    return postings[np.argsort(postings["hash"], kind="stable")]
+@dataclass(frozen=True, eq=False)
+class Postings:
+    """Where each hash was heard, sorted by hash: arrays (n,)."""
 
+    hashes: np.ndarray
+    keys: np.ndarray
+    frames: np.ndarray
 
-def _hits(postings: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and offsets (frames) of all postings whose hash was asked about."""
-    hashes = np.ascontiguousarray(postings["hash"])
-    first, last = np.searchsorted(hashes, asked["hash"], "left"), np.searchsorted(hashes, asked["hash"], "right")
-    counts = last - first
-    rows = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
-    found = postings[rows]
-    return found["key"], found["frame"].astype(np.int64) - np.repeat(asked["frame"].astype(np.int64), counts)
+    @classmethod
+    def of(cls, parts: Iterable[np.ndarray]) -> "Postings":
+        rows = np.concatenate([np.zeros(0, dtype=POSTING), *parts])
+        order = np.argsort(rows["hash"], kind="stable")
+        return cls(*(np.ascontiguousarray(rows[name][order]) for name in ("hash", "key", "frame")))
+
+    def rows(self) -> np.ndarray:
+        found = np.empty(len(self.hashes), dtype=POSTING)
+        found["hash"], found["key"], found["frame"] = self.hashes, self.keys, self.frames
+        return found
+
+    def hits(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and offsets (frames) of all postings whose hash was asked about."""
+        first = np.searchsorted(self.hashes, asked["hash"], "left")
+        counts = np.searchsorted(self.hashes, asked["hash"], "right") - first
+        rows = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+        return self.keys[rows], self.frames[rows].astype(np.int64) - np.repeat(asked["frame"].astype(np.int64), counts)
