@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = np.arange(min(options.heard, len(recordings)))
     short = np.array([len(recordings[number]) < SHORT_SECONDS * replay.RATE for number in asked])
     for name, attack in ATTACKS.items():
-        found = [index.find(replay.pairs(np.float32(attack(recordings[number], random)))) for number in asked]
+        found = [index.find(replay.pairs(attack(recordings[number], random).astype(np.float32))) for number in asked]
         caught = np.array([each is not None and each.key == number for each, number in zip(found, asked, strict=True)])
         _say(f"| {name} | {_share(caught)} | {_share(caught[short])} | {_share(caught[~short])} |")
 
