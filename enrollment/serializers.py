@@ -9,7 +9,7 @@ from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
 from voiceauth.api.serializers import StrictSerializer
 from voiceauth.api.uploads import AudioField, IntervalList
-from voiceauth.policies.document import DEFAULT_CHANNEL, NAME
+from voiceauth.policies.document import DEFAULT_CHANNEL, NAME_OR_NOTHING
 
 
 class NewCustomer(StrictSerializer):
@@ -42,9 +42,16 @@ class NewSample(StrictSerializer):
 
     audio = AudioField(help_text="At most 10 MB and 120 s, in any format of a telephone system or a browser.")
     channel = serializers.RegexField(
-        NAME, required=False, default=DEFAULT_CHANNEL, help_text="Whose limits count: phone, branch, app, …"
+        NAME_OR_NOTHING,
+        required=False,
+        default=DEFAULT_CHANNEL,
+        allow_blank=True,
+        help_text="Whose limits count: phone, branch, app, …",
     )
     redact = IntervalList(required=False, default=())
+
+    def validate_channel(self, channel: str) -> str:
+        return channel or DEFAULT_CHANNEL
 
 
 class Reason(StrictSerializer):

@@ -19,6 +19,7 @@ from voiceauth.policies.errors import UnknownTier
 
 DEFAULT_CHANNEL = "default"
 NAME = r"^[a-z][a-z0-9_-]{0,31}\Z"  # of a channel or a tier
+NAME_OR_NOTHING = r"^([a-z][a-z0-9_-]{0,31})?\Z"  # as a form's empty field has it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from enrollment.models import customer_id_validator
 from voiceauth.api.serializers import StrictSerializer
 from voiceauth.api.uploads import AudioField, IntervalList
-from voiceauth.policies.document import NAME
+from voiceauth.policies.document import NAME_OR_NOTHING
 from voiceauth.verification.models import Decision
 
 AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
@@ -24,10 +24,18 @@ class VerifySerializer(StrictSerializer):
     )
     audio = AudioField(help_text=AUDIO_HELP)
     tier = serializers.RegexField(
-        NAME, required=False, default="", help_text="Risk tier of the transaction: balance, transfer, … by policy."
+        NAME_OR_NOTHING,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Risk tier of the transaction: balance, transfer, … by policy.",
     )
     caller = serializers.CharField(
-        max_length=128, required=False, default="", help_text="The calling number, say: refusals are counted for it."
+        max_length=128,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="The calling number, say: refusals are counted for it.",
     )
     redact = IntervalList(required=False, default=())
 
