@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -178,7 +179,9 @@ class Story:
         return Trial(speaker, claimed, answer)
 
     def _calls(self) -> list[tuple[Speaker, bytes]]:
-        return [(speaker, audio) for speaker in self.cast.speakers for audio in speaker.calls]
+        """By turns, as callers do: many strangers in a row in one customer's name would be made to wait."""
+        turns = zip_longest(*([(speaker, audio) for audio in speaker.calls] for speaker in self.cast.speakers))
+        return [call for turn in turns for call in turn if call is not None]
 
     def _track(self, what: str, items: Iterable[Item], total: int | None = None) -> Iterator[Item]:
         with self._progress() as progress:
