@@ -192,6 +192,7 @@ class Training:
     learning_rate: float = checked(0.001, _positive)
     loss_function: Literal["BCE", "CosineBCE", "AAMSoftmax", "SphereFace2"] = "BCE"
     margin: float = checked(0.2, _below_one)
+    margin_scale: float = checked(16.0, _positive)
     margin_warmup_epochs: float = checked(0.0, _at_least(0))
     optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
     prototypical_scale: float = checked(16.0, _positive)

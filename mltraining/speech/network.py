@@ -11,27 +11,26 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError
+from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError, Training
 from mltraining.speech.torchvision_compat import load_timm
 
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
-MARGIN_SCALE = 16.0  # fixed with a margin loss: the margin is what shapes the space
 
 
 class CosineHead(nn.Module):
     """logit = scale · cos(embedding, class row) + bias, as in SphereFace2 (Wen et al., ICLR 2022) without its margin.
 
     A class row lives in the embedding space, so that a voiceprint is one more row. Scale and bias are learnt; the
-    scale as its logarithm, so that it stays positive. With a margin loss (``margin``) the scale is fixed, and the
+    scale as its logarithm, so that it stays positive. With a margin loss the scale is fixed to ``margin_scale``, and the
     loss takes the cosines out of the logits again.
     """
 
-    def __init__(self, dimensions: int, classes: int, *, margin: bool = False) -> None:
+    def __init__(self, dimensions: int, classes: int, *, margin_scale: float | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(classes, dimensions) / math.sqrt(dimensions))
-        scale = torch.tensor(math.log(MARGIN_SCALE if margin else SCALE))
-        self.log_scale = nn.Parameter(scale, requires_grad=not margin)
-        self.bias = nn.Parameter(torch.tensor(0.0 if margin else BIAS))
+        scale = torch.tensor(math.log(margin_scale or SCALE))
+        self.log_scale = nn.Parameter(scale, requires_grad=margin_scale is None)
+        self.bias = nn.Parameter(torch.tensor(BIAS if margin_scale is None else 0.0))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(batch, dimensions) -> (batch, classes)"""
@@ -86,11 +85,11 @@ class SpeakerNetwork(nn.Module):
         self.tells_voices = False  # whether its embeddings mean something already: ``build`` took an earlier encoder
         self.head: nn.Module | None = None
         if classes:
-            loss = config.training.loss_function
+            training = config.training
             self.head = (
                 nn.Linear(self.dimensions, classes)
-                if loss == "BCE"
-                else CosineHead(self.dimensions, classes, margin=loss in MARGIN_LOSSES)
+                if training.loss_function == "BCE"
+                else CosineHead(self.dimensions, classes, margin_scale=_margin_scale(training))
             )
 
     def maps(self, features: Tensor) -> Tensor:
@@ -111,6 +110,10 @@ class SpeakerNetwork(nn.Module):
             raise RuntimeError("this network is an encoder: it has no classes")
         pooled = self.pooled(features)
         return self.head(self.dropout(pooled)).float(), pooled
+
+
+def _margin_scale(training: Training) -> float | None:
+    return training.margin_scale if training.loss_function in MARGIN_LOSSES else None
 
 
 def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwork:

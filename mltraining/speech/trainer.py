@@ -386,7 +386,7 @@ class Run:
         return float(total)
 
     def _loss(self, logits: Tensor, embeddings: Tensor, targets: Tensor) -> Tensor:
-        training, head, scale = self.config.training, self.network.head, network.MARGIN_SCALE
+        training, head, scale = self.config.training, self.network.head, self.config.training.margin_scale
         if training.loss_function in MARGIN_LOSSES and isinstance(head, network.CosineHead):
             cosines = head.cosines(logits)
             if training.loss_function == "AAMSoftmax":

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mltraining.speech import losses, specaugment
-from mltraining.speech.network import MARGIN_SCALE, CosineHead
+from mltraining.speech.network import CosineHead
 
 
 def one_clip(*cosines: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,14 +54,14 @@ def test_sphereface2_is_its_formula() -> None:
 
 
 def test_a_margin_head_gives_its_cosines_back() -> None:
-    head = CosineHead(8, 5, margin=True)
+    head = CosineHead(8, 5, margin_scale=24)
     embedding = torch.randn(3, 8)
 
     cosines = head.cosines(head(embedding))
 
     expected = torch.nn.functional.cosine_similarity(embedding[:, None], head.weight[None], dim=2)
     torch.testing.assert_close(cosines, expected, atol=1e-5, rtol=1e-4)
-    assert head.log_scale.exp().item() == pytest.approx(MARGIN_SCALE)
+    assert head.log_scale.exp().item() == pytest.approx(24)
     assert not head.log_scale.requires_grad
 
 
