@@ -21,8 +21,8 @@ class CosineHead(nn.Module):
     """logit = scale · cos(embedding, class row) + bias, as in SphereFace2 (Wen et al., ICLR 2022) without its margin.
 
     A class row lives in the embedding space, so that a voiceprint is one more row. Scale and bias are learnt; the
-    scale as its logarithm, so that it stays positive. With a margin loss the scale is fixed to ``margin_scale``, and the
-    loss takes the cosines out of the logits again.
+    scale as its logarithm, so that it stays positive. With a margin loss the scale is ``margin_scale`` throughout, and
+    the loss takes the cosines out of the logits again.
     """
 
     def __init__(self, dimensions: int, classes: int, *, margin_scale: float | None = None) -> None:
