@@ -36,7 +36,7 @@ def analyse_sample(*, audio: str, customer: str, redact: list[list[float]]) -> d
     known_as = Customer.objects.filter(pk=UUID(customer)).first()
     replayed = replay.hits(known_as, analysis)
     answer["voice"] = {"hits": replayed}
-    answer["fingerprint"] = base64.b64encode(replay.fingerprint(analysis)).decode()
+    answer["fingerprint"] = base64.b64encode(analysis.fingerprint()).decode()
     if model is not None:
         assert analysis.embedding is not None
         answer["voice"] = _voice(analysis, model, known_as)

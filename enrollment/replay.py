@@ -7,8 +7,6 @@ sealed under the customer's key, and erased with it.
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-
 from enrollment import keys
 from enrollment.models import Customer, HeardRecording
 from mltraining.scorer import Analysis
@@ -27,7 +25,7 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
     for row in HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST]:
         index.add_many([(row.pk, keys.unseal_heard(customer, row.source, row.content))])
         sources[row.pk] = row.source
-    found = index.find(analysis.pairs()) if sources else None
+    found = index.find(analysis.views()) if sources else None
     if found is None:
         return []
     return [
@@ -39,13 +37,6 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
             "heard_as": sources[found.key],
         }
     ]
-
-
-def fingerprint(analysis: Analysis) -> bytes:
-    """What ``remember`` keeps of a recording. Worker-side only."""
-    from mltraining.speech import replay
-
-    return np.ascontiguousarray(analysis.pairs()[: replay.KEPT]).tobytes()
 
 
 def remember(customer: Customer, *, kind: str, pk: UUID, fingerprint: bytes) -> None:

@@ -64,11 +64,22 @@ class Analysis:
             "sample_rate": int(self.waveform.sample_rate),
         }
 
-    def pairs(self) -> "np.ndarray":
-        """What tells the recording again, see ``speech.replay``."""
+    def fingerprint(self) -> bytes:
+        """What the recording leaves, to be told again, see ``speech.replay``."""
+        from .speech import replay
+
+        return replay.fingerprint(self._telephone_rate())
+
+    def views(self) -> "list[np.ndarray]":
+        """What recordings heard before are asked with, see ``speech.replay``."""
+        from .speech import replay
+
+        return replay.views(self._telephone_rate())
+
+    def _telephone_rate(self) -> "np.ndarray":
         from .speech import audio, replay
 
-        return replay.pairs(audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
+        return audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE)
 
     def redacted_recording(self) -> bytes:
         """What is left of a redacted recording, as a WAV file: the one that may be stored."""

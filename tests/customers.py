@@ -105,11 +105,14 @@ class _Analysis:
     def report(self) -> dict[str, Any]:
         return self.measured
 
-    def pairs(self) -> np.ndarray:
+    def fingerprint(self) -> bytes:
+        return self.views()[0].tobytes()
+
+    def views(self) -> list[np.ndarray]:
         """Those of a recording: the same for the same voice and take, whatever was measured."""
         seed = hashlib.sha256(repr((self.said["voice"], self.said["take"])).encode()).digest()
         hashes = np.random.default_rng(list(seed)).integers(0, 2**22, replay.KEPT)
-        return np.array([(value, frame) for frame, value in enumerate(hashes)], dtype=replay.PAIR)
+        return [np.array([(value, frame) for frame, value in enumerate(hashes)], dtype=replay.PAIR)]
 
     def redacted_recording(self) -> bytes:
         return json.dumps({"redacted": self.measured}).encode()

@@ -20,10 +20,12 @@ AROUND = (5, 7)  # a peak is the largest of so many frames and bins
 FAN_OUT = 10  # pairs of each peak with those that follow it
 MAX_FRAMES = 63  # between the two of a pair: a second
 KEPT = 160  # pairs of a recording that is remembered
-ASKED = 400  # pairs of one that is asked about
+ASKED = 400  # pairs of one that is asked about, in each of its views
+VIEWS = (0, HOP // 2)  # samples left out at the beginning: after a cut, one has frames near those of the original
+MOST_POSTINGS = 40_000  # looked at for a view, the rarest pairs first: those of everybody tell little and cost most
 STRETCH = 8  # frames
 TOLERANCE = 1  # frames by which aligned pairs may be apart
-LEAST_ALIGNED = 11  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
+LEAST_ALIGNED = 12  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
 PAIR = np.dtype([("hash", "<u4"), ("frame", "<u2")])
 
 
@@ -55,6 +57,11 @@ def pairs(samples: np.ndarray) -> np.ndarray:
     result = np.zeros(len(kept), dtype=PAIR)
     result["hash"], result["frame"] = values[kept], np.minimum(starts[kept], np.iinfo(np.uint16).max)
     return result
+
+
+def views(samples: np.ndarray) -> list[np.ndarray]:
+    """What an index is asked with: the strongest pairs of each of ``VIEWS``. ``samples``: (n,) float32 at 8 kHz."""
+    return [pairs(samples[shift:])[:ASKED] for shift in VIEWS]
 
 
 def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -135,12 +142,15 @@ class ReplayIndex:
             self._recent = [each for each in self._recent if len(each) and int(each["key"][0]) not in gone]
             self._small = None
 
-    def find(self, asked: np.ndarray) -> Replay | None:
-        """The recording with the most pairs aligned with ``asked`` (see ``pairs``); None under ``LEAST_ALIGNED``."""
+    def find(self, asked: Iterable[np.ndarray]) -> Replay | None:
+        """The recording with the most pairs aligned with one of the ``views``; None under ``LEAST_ALIGNED``."""
         if self._small is None:
             self._small = Postings.of(self._recent)
-        asked = asked[:ASKED]
-        hits = [part.hits(asked) for part in (self._large, self._small)]
+        found = [replay for view in asked if (replay := self._aligned(view, self._small)) is not None]
+        return max(found, key=lambda replay: replay.aligned, default=None)
+
+    def _aligned(self, asked: np.ndarray, small: "Postings") -> Replay | None:
+        hits = [part.hits(asked) for part in (self._large, small)]
         keys, offsets = (np.concatenate(each) for each in zip(*hits, strict=True))
         if len(keys) < LEAST_ALIGNED:
             return None
@@ -183,8 +193,12 @@ class Postings:
         return found
 
     def hits(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and offsets (frames) of all postings whose hash was asked about."""
+        """Keys and offsets (frames) of the postings whose hash was asked about, at most about ``MOST_POSTINGS``."""
+        asked = np.sort(asked, order="hash")  # neighbouring searches share what they read
         first = np.searchsorted(self.hashes, asked["hash"], "left")
         counts = np.searchsorted(self.hashes, asked["hash"], "right") - first
+        rarest = np.argsort(counts, kind="stable")
+        rarest = rarest[np.cumsum(counts[rarest]) <= MOST_POSTINGS]
+        asked, first, counts = asked[rarest], first[rarest], counts[rarest]
         rows = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
         return self.keys[rows], self.frames[rows].astype(np.int64) - np.repeat(asked["frame"].astype(np.int64), counts)

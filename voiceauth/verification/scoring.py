@@ -87,7 +87,7 @@ def score_call(
         "milliseconds": (time.perf_counter() - started) * 1000,
         "recording": base64.b64encode(analysis.redacted_recording()).decode() if redact else None,
         "screening": {**screened, "hits": [*screened["hits"], *replayed]},
-        "fingerprint": base64.b64encode(replay.fingerprint(analysis)).decode() if claimed is not None else None,
+        "fingerprint": base64.b64encode(analysis.fingerprint()).decode() if claimed is not None else None,
     }
 
 
