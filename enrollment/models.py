@@ -103,6 +103,9 @@ class AudioSample(models.Model):
         ordering = ["created_at"]
         constraints = [models.UniqueConstraint(fields=["customer", "sha256"], name="no_sample_twice")]
 
+    def __str__(self) -> str:
+        return f"recording of {self.created_at:%d %b %Y, %H:%M}"
+
 
 class SealedAudio(models.Model):
     """The bytes of a sample as uploaded, sealed. Apart from ``AudioSample`` so that lists stay light."""

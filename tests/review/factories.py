@@ -31,10 +31,10 @@ def make_customer(customer_id: str = "C-1001", **fields: Any) -> Customer:
     return customer
 
 
-def make_sample(customer: Customer, number: int = 1) -> AudioSample:
+def make_sample(customer: Customer, number: int = 1, **fields: Any) -> AudioSample:
     sample = AudioSample.objects.create(
         customer=customer,
-        created_by="teller-app",
+        created_by=fields.pop("created_by", "teller-app"),
         sha256=f"{number:064x}",
         byte_count=160_044,
         container="wav",
@@ -44,6 +44,7 @@ def make_sample(customer: Customer, number: int = 1) -> AudioSample:
         speech_seconds=8.1,
         snr_db=24.3,
         clipping_ratio=0.001,
+        **fields,
     )
     SealedAudio.objects.create(sample=sample, content=seal_audio(customer, sample.pk, tone(300 + number)))
     return sample

@@ -12,6 +12,8 @@ from django.db import transaction
 from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent
 from voiceauth.audit.services import record
+from voiceauth.policies import selectors
+from voiceauth.screening.models import Watchlist
 
 from .conftest import PASSWORD
 from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, mu_law, tone
@@ -76,6 +78,7 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
 ) -> None:
     customer = make_customer()
     make_sample(customer)
+    held, watchlist = make_sample(customer, 2, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
     decision, run, model = make_decision(), make_run(), make_model(state="active")
     with transaction.atomic():
         event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
@@ -95,6 +98,12 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         f"mltraining/modelversion/{model.pk}/change/": "model",
         "audit/auditevent/": "trail",
         f"audit/auditevent/{event.pk}/change/": "event",
+        "enrollment/audiosample/": "held",
+        f"enrollment/audiosample/{held.pk}/change/": "held-recording",
+        f"enrollment/customer/{customer.pk}/do/lock/": "lock",
+        "policies/policyversion/": "policies",
+        "policies/policyversion/do/change/": "policy-change",
+        f"screening/watchlist/{watchlist.pk}/do/add/": "watch-add",
         "api/apiclient/": "clients",
         "api/apiclient/do/create/": "new-client",
     }.items():
@@ -122,6 +131,19 @@ def test_a_new_client_s_token_is_shown_once(page: Any, live_server: Any, people:
     page.wait_for_url("**/admin/api/apiclient/")
     assert "IVR Vienna" in page.content()
     assert token not in page.content()
+
+
+def test_the_policy_is_changed_in_the_browser(page: Any, live_server: Any, people: dict[str, User]) -> None:
+    sign_in(page, live_server, "grace")
+    page.goto(f"{live_server.url}/admin/policies/policyversion/do/change/")
+    page.fill("[name=reason]", "the auditors asked")
+    assert not page.locator("[name='verification.lock_after']").is_visible()
+    page.get_by_text("Verification", exact=True).click()
+    page.fill("[name='verification.lock_after']", "20")
+    page.click("input[type=submit]")
+    page.get_by_text("Policy 1 is in force").wait_for()
+    assert selectors.in_force().verification.lock_after == 20
+    assert page.complaints == []
 
 
 def test_a_run_that_is_not_finished_reloads_its_page(page: Any, live_server: Any, people: dict[str, User]) -> None:

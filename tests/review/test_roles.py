@@ -16,6 +16,7 @@ from voiceauth.approvals.models import Approval
 from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
+from voiceauth.screening.models import Watchlist
 from voiceauth.verification.models import Decision
 
 from .conftest import PASSWORD
@@ -29,6 +30,8 @@ LISTS = {
     "verification/decision/": {"reviewer", "admin", "auditor", "superuser"},
     "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
     "mltraining/trainingrun/": {"admin", "auditor", "superuser"},
+    "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
+    "policies/policyversion/": {"reviewer", "admin", "auditor", "superuser"},
     "audit/auditevent/": {"reviewer", "admin", "auditor", "superuser"},
     "approvals/approval/": {"reviewer", "admin", "auditor", "superuser"},
     "api/apiclient/": {"admin", "auditor", "superuser"},
@@ -47,6 +50,12 @@ def test_a_list_opens_for_its_roles_only(signed_in: SignIn, path: str, role: str
 
 ACTIONS = {
     "erase": {"teller", "admin", "superuser"},
+    "lock": {"reviewer", "admin", "superuser"},
+    "unlock": {"reviewer", "admin", "superuser"},
+    "hold-approve": {"teller", "reviewer", "admin", "superuser"},
+    "hold-remove": {"teller", "reviewer", "admin", "superuser"},
+    "change": {"admin", "superuser"},
+    "watch-add": {"reviewer", "admin", "superuser"},
     "cancel": {"admin", "superuser"},
     "start": {"admin", "superuser"},
     "promote": {"admin", "superuser"},
@@ -65,9 +74,16 @@ ACTIONS = {
 def action_paths(db: None) -> dict[str, str]:
     client = ApiClient.objects.create(name="old", role="ivr", token_hash="f" * 64)
     customer, model = make_customer(), make_model()
+    held, watchlist = make_sample(customer, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
     asked = request_forced_promotion(version=model.version, reason="why", actor=SYSTEM)
     return {
         "erase": f"enrollment/customer/{customer.pk}/do/erase/",
+        "lock": f"enrollment/customer/{customer.pk}/do/lock/",
+        "unlock": f"enrollment/customer/{customer.pk}/do/unlock/",
+        "hold-approve": f"enrollment/audiosample/{held.pk}/do/approve/",
+        "hold-remove": f"enrollment/audiosample/{held.pk}/do/remove/",
+        "change": "policies/policyversion/do/change/",
+        "watch-add": f"screening/watchlist/{watchlist.pk}/do/add/",
         "export": f"enrollment/customer/{customer.pk}/do/export/",
         "approve": f"approvals/approval/{asked.pk}/do/approve/",
         "cancel": f"mltraining/trainingrun/{make_run().pk}/do/cancel/",

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import InMemoryUploadedFile
-from django.core.files.uploadhandler import FileUploadHandler
+from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -22,7 +22,10 @@ class UploadTooLarge(DomainError):
 
 
 class CappedMemoryUploadHandler(FileUploadHandler):
-    """Keeps the files of a request in memory, together up to ``VOICEAUTH_MAX_UPLOAD_BYTES``."""
+    """Keeps the files of a request in memory, together up to ``VOICEAUTH_MAX_UPLOAD_BYTES``.
+
+    Too large a file is an error of the API; a page's form finds that it was given none.
+    """
 
     received = 0
 
@@ -31,9 +34,13 @@ class CappedMemoryUploadHandler(FileUploadHandler):
         self.file = io.BytesIO()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        from .exceptions import API_PATHS  # which imports this module
+
         self.received += len(raw_data)
         if self.received > settings.VOICEAUTH_MAX_UPLOAD_BYTES:
-            raise UploadTooLarge(limit_bytes=settings.VOICEAUTH_MAX_UPLOAD_BYTES)
+            if self.request is None or self.request.path.startswith(API_PATHS):
+                raise UploadTooLarge(limit_bytes=settings.VOICEAUTH_MAX_UPLOAD_BYTES)
+            raise StopUpload(connection_reset=False)
         self.file.write(raw_data)
 
     def file_complete(self, file_size: int) -> InMemoryUploadedFile:

@@ -128,31 +128,82 @@ def _default_verification() -> VerificationLimits:
 # --- what a document may hold ------------------------------------------------------------------
 
 
-class _EnrollmentDocument(StrictSerializer):
-    min_sample_speech_seconds = serializers.FloatField(required=False, min_value=0.2, max_value=60)
-    min_snr_db = serializers.FloatField(required=False, min_value=-20, max_value=60)
-    max_clipping_ratio = serializers.FloatField(required=False, min_value=0, max_value=1)
-    max_duration_seconds = serializers.FloatField(required=False, min_value=1, max_value=120)
-    min_cohesion_llr = serializers.FloatField(required=False, min_value=-100, max_value=100)
-    max_separation = serializers.FloatField(required=False, min_value=0, max_value=2)
-    duplicate_voice_llr = serializers.FloatField(required=False, min_value=-100, max_value=100)
-    needs_approval = serializers.BooleanField(required=False)
+class EnrollmentDocument(StrictSerializer):
+    min_sample_speech_seconds = serializers.FloatField(
+        required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a recording needs."
+    )
+    min_snr_db = serializers.FloatField(
+        required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise."
+    )
+    max_clipping_ratio = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
+    )
+    max_duration_seconds = serializers.FloatField(
+        required=False, min_value=1, max_value=120, help_text="Seconds that a recording may last."
+    )
+    min_cohesion_llr = serializers.FloatField(
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text="To the customer's earlier recordings, as a natural logarithm of a likelihood ratio.",
+    )
+    max_separation = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=2,
+        help_text="Of the two most different groups of parts of a recording, in cosines: more are two speakers.",
+    )
+    duplicate_voice_llr = serializers.FloatField(
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text="From here another customer's voice counts as the same, natural logarithm.",
+    )
+    needs_approval = serializers.BooleanField(
+        required=False, help_text="A second person approves each recording before it counts."
+    )
 
 
-class _VerificationDocument(StrictSerializer):
-    min_speech_seconds = serializers.FloatField(required=False, min_value=0.2, max_value=60)
-    min_snr_db = serializers.FloatField(required=False, min_value=-20, max_value=60)
-    max_clipping_ratio = serializers.FloatField(required=False, min_value=0, max_value=1)
-    delay_after = serializers.IntegerField(required=False, min_value=1, max_value=100)
-    first_delay_seconds = serializers.FloatField(required=False, min_value=30, max_value=86_400)
-    longest_delay_seconds = serializers.FloatField(required=False, min_value=30, max_value=86_400)
-    lock_after = serializers.IntegerField(required=False, min_value=1, max_value=100)
-    fallback = serializers.RegexField(NAME, required=False)
+class VerificationDocument(StrictSerializer):
+    min_speech_seconds = serializers.FloatField(
+        required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a call needs to be scored."
+    )
+    min_snr_db = serializers.FloatField(
+        required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise."
+    )
+    max_clipping_ratio = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
+    )
+    delay_after = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=100,
+        help_text="Refusals in a row, of a customer or of a caller, until calls are delayed.",
+    )
+    first_delay_seconds = serializers.FloatField(
+        required=False, min_value=30, max_value=86_400, help_text="Seconds; doubled with each further refusal."
+    )
+    longest_delay_seconds = serializers.FloatField(
+        required=False, min_value=30, max_value=86_400, help_text="Seconds; the delay grows no further."
+    )
+    lock_after = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=100,
+        help_text="Refusals in a row that lock the customer (NIST SP 800-63B-4 allows 100).",
+    )
+    fallback = serializers.RegexField(
+        NAME, required=False, help_text="The factor that an answer names beside the voice, a word of your own."
+    )
 
 
-class _TierDocument(StrictSerializer):
-    target_far = serializers.FloatField(min_value=1e-6, max_value=0.5)
-    further_factor_required = serializers.BooleanField(required=False)
+class TierDocument(StrictSerializer):
+    target_far = serializers.FloatField(
+        min_value=1e-6, max_value=0.5, help_text="How often a stranger may be accepted, 0.000001 to 0.5."
+    )
+    further_factor_required = serializers.BooleanField(
+        required=False, help_text="An ACCEPT needs another factor beside it."
+    )
 
 
 class _Named(serializers.DictField):
@@ -169,9 +220,9 @@ class _Named(serializers.DictField):
 class PolicyDocument(StrictSerializer):
     """What departs from the defaults."""
 
-    enrollment = _Named(child=_EnrollmentDocument(), required=False, help_text="By channel, and 'default'.")
-    verification = _VerificationDocument(required=False)
-    tiers = _Named(child=_TierDocument(), required=False, help_text="By risk tier of the transaction.")
+    enrollment = _Named(child=EnrollmentDocument(), required=False, help_text="By channel, and 'default'.")
+    verification = VerificationDocument(required=False)
+    tiers = _Named(child=TierDocument(), required=False, help_text="By risk tier of the transaction.")
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         content = super().to_internal_value(data)

@@ -12,13 +12,16 @@ FRAUD = ["screening.view_reviewcase", "screening.view_watchlist", "screening.vie
 CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
 
 PERMISSIONS: dict[str, list[str]] = {
-    "teller": [*CUSTOMER_DATA, "review.erase_customer"],
+    "teller": [*CUSTOMER_DATA, "review.erase_customer", "review.approve_enrollment"],
     "reviewer": [
         *CUSTOMER_DATA,
         "verification.view_decision",
         "mltraining.view_modelversion",
         "audit.view_auditevent",
+        "policies.view_policyversion",
         "review.play_audio",
+        "review.approve_enrollment",
+        "review.lock_customer",
         "review.verify_trail",
         "screening.handle_reviewcase",
         "screening.manage_watchlist",
@@ -35,8 +38,12 @@ PERMISSIONS: dict[str, list[str]] = {
         "mltraining.view_trainingrun",
         "audit.view_auditevent",
         "api.view_apiclient",
+        "policies.view_policyversion",
         "review.play_audio",
         "review.erase_customer",
+        "review.approve_enrollment",
+        "review.lock_customer",
+        "review.change_policy",
         "review.run_training",
         "review.promote_model",
         "review.verify_trail",
@@ -51,6 +58,7 @@ PERMISSIONS: dict[str, list[str]] = {
         "audit.view_auditevent",
         "api.view_apiclient",
         "approvals.view_approval",
+        "policies.view_policyversion",
         *FRAUD,
         "review.verify_trail",
     ],

@@ -12,10 +12,15 @@ from django.template.response import TemplateResponse
 
 # The menu: the models of several apps under the names that people use, in the order in which a reviewer meets them.
 SECTIONS = {
-    "Calls and customers": {"Decision": "Decisions", "Customer": "Customers"},
+    "Calls and customers": {"Decision": "Decisions", "Customer": "Customers", "AudioSample": "Held recordings"},
     "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Watched voices"},
     "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
-    "Oversight": {"AuditEvent": "Audit trail", "Approval": "Approvals", "ApiClient": "API clients"},
+    "Oversight": {
+        "AuditEvent": "Audit trail",
+        "Approval": "Approvals",
+        "PolicyVersion": "Policy",
+        "ApiClient": "API clients",
+    },
     "People": {"User": "Users", "Group": "Roles"},
 }
 NAMES = {model: name for models in SECTIONS.values() for model, name in models.items()}

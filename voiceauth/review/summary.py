@@ -7,12 +7,16 @@ from typing import Any
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Count
 from django.db.models.functions import TruncHour
+from django.urls import reverse
 from django.utils import timezone
 
-from enrollment.models import Customer
+from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion, TrainingRun
+from voiceauth.api.models import EXPIRES_SOON, ApiClient
+from voiceauth.approvals.models import Approval
 from voiceauth.audit.models import ChainHead
 from voiceauth.review.charts import progress_bar, stacked_bars
+from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import Decision
 
 HOURS = 24
@@ -25,6 +29,7 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if user.has_perm("enrollment.view_customer"):  # type: ignore[union-attr]
         parts["customers"] = _customers()
+    parts["waiting"] = _waiting(user)
     if user.has_perm("verification.view_decision"):  # type: ignore[union-attr]
         parts["decisions"] = _decisions()
     if user.has_perm("mltraining.view_modelversion"):  # type: ignore[union-attr]
@@ -39,6 +44,28 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     if user.has_perm("audit.view_auditevent"):  # type: ignore[union-attr]
         parts["head"] = ChainHead.objects.first()
     return parts
+
+
+def _waiting(user: Any) -> list[tuple[int, str, str]]:
+    """What waits for a person: how many, what they are, and where their list is. Kinds of which none waits are out."""
+    soon = timezone.now() + EXPIRES_SOON
+    kinds = (
+        ("enrollment.view_audiosample", AudioSample.objects.exclude(held_for=[]), "recordings held", ""),
+        ("screening.view_reviewcase", ReviewCase.objects.exclude(state="CLOSED"), "open review cases", ""),
+        (
+            "approvals.view_approval",
+            Approval.objects.filter(state="REQUESTED"),
+            "requests to approve",
+            "state__exact=REQUESTED",
+        ),
+        ("api.view_apiclient", ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon), "tokens to rotate", ""),
+    )
+    found = []
+    for permission, rows, words, query in kinds:
+        if user.has_perm(permission) and (count := rows.count()):
+            address = reverse(f"admin:{rows.model._meta.app_label}_{rows.model._meta.model_name}_changelist")
+            found.append((count, words, f"{address}?{query}" if query else address))
+    return found
 
 
 def _customers() -> dict[str, Any]:

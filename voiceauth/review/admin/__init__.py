@@ -7,8 +7,10 @@ from . import (  # noqa: F401  (registers them)
     clients,
     customers,
     decisions,
+    held,
     models,
     people,
+    policies,
     training,
     watchlists,
 )

@@ -92,10 +92,10 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         obj = None if object_id is None else self.get_object(request, unquote(object_id))
         if object_id is not None and obj is None:
             raise Http404
-        form = action.form(request.POST or None)
-        if request.method == "POST" and (form.is_valid() or not form.fields):
+        form = action.form(request.POST, request.FILES) if request.method == "POST" else action.form()
+        if form.is_bound and form.is_valid():
             try:
-                answer = action.run(obj, actor_of(request), getattr(form, "cleaned_data", {}))
+                answer = action.run(obj, actor_of(request), form.cleaned_data)
             except DomainError as error:
                 note(error, request)  # the middleware records the refusal
                 form.full_clean()

@@ -9,15 +9,16 @@ from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from enrollment.dual_control import request_audio_export
+from enrollment.lifecycle import TRANSITIONS
 from enrollment.models import AudioSample, Consent, Customer
-from enrollment.services import erase_customer
+from enrollment.services import erase_customer, lock_customer, unlock_customer
 from voiceauth.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline
+from voiceauth.review.admin.held import SampleColumns, player
 from voiceauth.review.charts import badge
 from voiceauth.review.playback import answer, play_sample
 
@@ -29,42 +30,31 @@ class ConsentInline(ReadOnlyInline):
     fields = readonly_fields = ("purpose", "text_version", "channel", "granted_at", "granted_by", "withdrawn_at")
 
 
-class AudioSampleInline(ReadOnlyInline):
+class AudioSampleInline(SampleColumns, ReadOnlyInline):
     model = AudioSample
     verbose_name_plural = "enrollment recordings"
-    fields = readonly_fields = ("created_at", "speech", "duration", "snr", "clipping", "format", "created_by", "listen")
+    fields = readonly_fields = (
+        "created_at",
+        "speech",
+        "duration",
+        "snr",
+        "clipping",
+        "format",
+        "waits",
+        "created_by",
+        "listen",
+    )
     may_play = False
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         self.may_play = request.user.has_perm("review.play_audio")
         return super().get_formset(request, obj, **kwargs)
 
-    @admin.display(description="net speech")
-    def speech(self, obj: AudioSample) -> str:
-        return f"{obj.speech_seconds:.1f} s"
-
-    @admin.display(description="length")
-    def duration(self, obj: AudioSample) -> str:
-        return f"{obj.duration_seconds:.1f} s"
-
-    @admin.display(description="signal to noise")
-    def snr(self, obj: AudioSample) -> str:
-        return f"{obj.snr_db:.1f} dB"
-
-    @admin.display(description="clipped")
-    def clipping(self, obj: AudioSample) -> str:
-        return f"{obj.clipping_ratio:.2%}"
-
-    @admin.display(description="format")
-    def format(self, obj: AudioSample) -> str:
-        return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
-
     @admin.display(description="listen")
     def listen(self, obj: AudioSample) -> str | SafeString:
         if not self.may_play:
             return "—"
-        source = reverse("admin:enrollment_customer_sample_audio", args=[obj.pk])
-        return format_html('<audio controls preload="none" src="{}"></audio>', source)
+        return player(obj)
 
 
 def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
@@ -79,6 +69,20 @@ class Why(forms.Form):
 def _export(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     approval = request_audio_export(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
     return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+
+
+class Reason(forms.Form):
+    reason = forms.CharField(max_length=500, help_text="For the trail.")
+
+
+def _lock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
+    lock_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
+    return f"{customer.customer_id} is locked: no call is scored until somebody unlocks it."
+
+
+def _unlock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
+    unlock_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
+    return f"{customer.customer_id} is unlocked: calls are scored again."
 
 
 @admin.register(Customer)
@@ -100,6 +104,25 @@ class CustomerAdmin(ReadOnlyAdmin):
             "backups can no longer be read. This cannot be undone. The audit trail keeps what was done.",
             run=_erase,
             danger=True,
+        ),
+        Action(
+            name="lock",
+            label="Lock",
+            permission="review.lock_customer",
+            question="Lock {object}? Callers are refused as anybody is, until somebody unlocks it.",
+            run=_lock,
+            form=Reason,
+            available=lambda customer: Customer.State.LOCKED in TRANSITIONS[customer.state],
+            danger=True,
+        ),
+        Action(
+            name="unlock",
+            label="Unlock",
+            permission="review.lock_customer",
+            question="Unlock {object}? Calls are scored again, and refusals are counted anew.",
+            run=_unlock,
+            form=Reason,
+            available=lambda customer: customer.state == Customer.State.LOCKED,
         ),
         Action(
             name="export",

@@ -22,12 +22,30 @@ class NewWatchlist(forms.Form):
     description = forms.CharField(max_length=500, required=False)
 
 
+class Recording(forms.Form):
+    audio = forms.FileField(
+        label="Recording",
+        help_text="Any format that an enrollment may have.",
+        error_messages={"required": "A recording that is not larger than an upload may be."},
+    )
+    note = forms.CharField(max_length=500, required=False, help_text="No name.")
+    another_person = forms.BooleanField(required=False, label="Another person than whom the voice is known as")
+
+    def clean_audio(self) -> bytes:
+        return bytes(self.cleaned_data["audio"].read())
+
+
 class Why(forms.Form):
     reason = forms.CharField(max_length=500, help_text="For whoever approves it, and for the trail.")
 
 
 def _create(_: None, actor: Actor, given: dict[str, Any]) -> str:
     return f"{watchlists.create_watchlist(**given, actor=actor)} is there."
+
+
+def _add(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
+    fraudster = watchlists.add_fraudster(watchlist_id=watchlist.pk, **given, actor=actor)
+    return f"{fraudster} is on {watchlist}: every call and every enrollment is compared with it."
 
 
 def _delete(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
@@ -53,6 +71,14 @@ class WatchlistAdmin(ReadOnlyAdmin):
             run=_create,
             form=NewWatchlist,
             on_list=True,
+        ),
+        Action(
+            name="add",
+            label="Add a recording",
+            permission="screening.manage_watchlist",
+            question="Put the voice of a recording on {object}? A call's voice is added from its review case.",
+            run=_add,
+            form=Recording,
         ),
         Action(
             name="delete-list",

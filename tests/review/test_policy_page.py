@@ -1,0 +1,101 @@
+"""The policy's page: a form of every limit, a new version, and what a version changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from voiceauth.audit.models import AuditEvent
+from voiceauth.policies import selectors
+from voiceauth.policies.models import PolicyVersion
+
+pytestmark = pytest.mark.django_db
+SignIn = Callable[[str], Client]
+PAGE, FORM = "/admin/policies/policyversion/", "/admin/policies/policyversion/do/change/"
+
+
+def change(client: Client, **fields: Any) -> str:
+    """What the page answers to ``fields``, with __ for the dots of their names."""
+    given = {"reason": "the auditors asked", "based_on": selectors.in_force().number}
+    response = client.post(
+        FORM, given | {name.replace("__", "."): value for name, value in fields.items()}, follow=True
+    )
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def test_a_change_is_a_new_version_in_force_with_what_departs_from_the_defaults(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    assert "the settings&#x27; defaults are in force" in client.get(PAGE).content.decode()
+    shown = change(
+        client,
+        enrollment__default__min_snr_db="8",
+        enrollment__another__name="phone",
+        enrollment__another__needs_approval="True",
+        verification__lock_after="20",
+        tiers__transfer__target_far="0.0005",
+        tiers__another__name="card",
+        tiers__another__target_far="0.02",
+        tiers__another__further_factor_required="False",
+    )
+    assert "Policy 1 is in force" in shown
+    version = PolicyVersion.objects.get()
+    assert version.content == {
+        "enrollment": {"default": {"min_snr_db": 8.0}, "phone": {"needs_approval": True}},
+        "verification": {"lock_after": 20},
+        "tiers": {"transfer": {"target_far": 0.0005}, "card": {"target_far": 0.02, "further_factor_required": False}},
+    }
+    assert (version.reason, version.created_by) == ("the auditors asked", "user:grace")
+    event = AuditEvent.objects.get(action="policy.changed")
+    assert (event.actor, event.target, event.data["reason"]) == ("user:grace", "policy:1", "the auditors asked")
+    assert selectors.in_force().enrollment("phone").min_snr_db == 8
+
+
+def test_the_next_form_starts_from_the_version_in_force_and_an_emptied_field_falls_back(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(
+        client, enrollment__another__name="phone", enrollment__another__min_snr_db="8", verification__lock_after="20"
+    )
+    form = client.get(FORM).content.decode()
+    assert 'name="enrollment.phone.min_snr_db" value="8.0"' in form
+    assert 'name="verification.lock_after" value="20"' in form
+    assert 'placeholder="5"' in form  # delay_after, which departs from nothing
+    change(client, enrollment__phone__min_snr_db="8", verification__lock_after="")
+    assert selectors.in_force().verification.lock_after == 50
+    assert PolicyVersion.objects.get(number=2).content == {"enrollment": {"phone": {"min_snr_db": 8.0}}}
+
+
+def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(client, verification__lock_after="20")
+    change(client, verification__lock_after="30")
+    page = signed_in("auditor").get(f"{PAGE}2/change/").content.decode()
+    assert "verification.lock_after&quot;: &quot;20 → 30" in page
+    assert "in force" in page and "/do/" not in page
+    assert "replaced" in client.get(f"{PAGE}1/change/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"verification__lock_after": "500"}, "less than or equal to 100"),
+        ({"enrollment__default__min_snr_db": "loud"}, "Enter a number"),
+        ({"tiers__another__target_far": "0.01"}, "What is it called?"),
+        ({"tiers__another__name": "balance", "tiers__another__target_far": "0.01"}, "There is one of this name."),
+        ({"tiers__transfer__further_factor_required": "False"}, "A tier that is named has a rate."),
+        ({"tiers__another__name": "Card!", "tiers__another__target_far": "0.01"}, "Enter a valid value"),
+        ({"reason": ""}, "This field is required."),
+        ({"based_on": "7"}, "Somebody else has changed the policy."),
+    ],
+)
+def test_what_no_policy_may_hold_is_said_beside_its_field(signed_in: SignIn, fields: dict[str, str], said: str) -> None:
+    assert said in change(signed_in("admin"), **fields)
+    assert not PolicyVersion.objects.exists()
+
+
+def test_a_page_from_before_somebody_else_s_change_changes_nothing(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(client, verification__lock_after="20")
+    assert "Somebody else has changed the policy" in change(client, based_on="0", verification__lock_after="60")
+    assert selectors.in_force().verification.lock_after == 20

@@ -1,0 +1,109 @@
+"""Recordings that wait for a second person, and the columns that every list of recordings has."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from enrollment.models import AudioSample
+from enrollment.samples import approve_sample, remove_sample
+from voiceauth.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge
+
+
+class SampleColumns:
+    """What a recording's quality report says, with units."""
+
+    @admin.display(description="net speech")
+    def speech(self, obj: AudioSample) -> str:
+        return f"{obj.speech_seconds:.1f} s"
+
+    @admin.display(description="length")
+    def duration(self, obj: AudioSample) -> str:
+        return f"{obj.duration_seconds:.1f} s"
+
+    @admin.display(description="signal to noise")
+    def snr(self, obj: AudioSample) -> str:
+        return f"{obj.snr_db:.1f} dB"
+
+    @admin.display(description="clipped")
+    def clipping(self, obj: AudioSample) -> str:
+        return f"{obj.clipping_ratio:.2%}"
+
+    @admin.display(description="format")
+    def format(self, obj: AudioSample) -> str:
+        return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
+
+    @admin.display(description="waits for")
+    def waits(self, obj: AudioSample) -> str | SafeString:
+        reasons = ", ".join(reason.replace("_", " ").lower() for reason in obj.held_for)
+        return badge(reasons, "busy") if reasons else "—"
+
+
+def player(sample: AudioSample) -> SafeString:
+    source = reverse("admin:enrollment_customer_sample_audio", args=[sample.pk])
+    return format_html('<audio controls preload="none" src="{}"></audio>', source)
+
+
+def _approve(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
+    approve_sample(customer_id=sample.customer.customer_id, sample_id=sample.pk, actor=actor)
+    return f"The recording counts for {sample.customer.customer_id} from now on."
+
+
+def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
+    remove_sample(customer_id=sample.customer.customer_id, sample_id=sample.pk, actor=actor)
+    return f"The recording of {sample.customer.customer_id} is deleted. It never counted."
+
+
+@admin.register(AudioSample)
+class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
+    list_display = ["created_at", "of", "waits", "channel", "speech", "snr", "created_by"]
+    list_filter = ["channel"]
+    search_fields = ["customer__customer_id__exact"]
+    search_help_text = "A customer's identifier, exactly."
+    fields = ["of", "waits", "channel", "speech", "duration", "snr", "clipping", "format", "created_at", "created_by"]
+    operations = [
+        Action(
+            name="approve",
+            label="Approve",
+            permission="review.approve_enrollment",
+            question="Does {object} hold the voice of this customer? It counts from now on. Whoever brought it in "
+            "cannot approve it.",
+            run=_approve,
+        ),
+        Action(
+            name="remove",
+            label="Remove",
+            permission="review.approve_enrollment",
+            question="Delete {object}? This cannot be undone.",
+            run=_remove,
+            danger=True,
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AudioSample]:
+        return super().get_queryset(request).exclude(held_for=[]).select_related("customer")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [*super().get_fields(request, obj), *(["listen"] if request.user.has_perm("review.play_audio") else [])]
+
+    def _back(self, obj: Any) -> str:
+        """One that was approved or removed has no page here any more."""
+        still = obj is not None and AudioSample.objects.filter(pk=obj.pk).exclude(held_for=[]).exists()
+        return super()._back(obj if still else None)
+
+    def related(self, request: HttpRequest, obj: AudioSample) -> list[tuple[str, str]]:
+        return [("Customer", reverse("admin:enrollment_customer_change", args=[obj.customer_id]))]
+
+    @admin.display(description="customer", ordering="customer__customer_id")
+    def of(self, obj: AudioSample) -> str:
+        return obj.customer.customer_id
+
+    @admin.display(description="listen")
+    def listen(self, obj: AudioSample) -> SafeString:
+        return player(obj)

@@ -1,0 +1,184 @@
+"""The policy: its versions, what each changed, and a form that puts the next one into force."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from rest_framework import serializers
+
+from voiceauth.audit import Actor
+from voiceauth.policies import document, selectors, services
+from voiceauth.policies.models import PolicyVersion
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.charts import badge, pretty
+
+# A part of the document: its title, how its fields are named in the form, and what they may hold.
+ENROLLMENT, VERIFICATION, TIERS, ANOTHER = "enrollment", "verification", "tiers", "another"
+
+
+def _name() -> forms.Field:
+    help_text = "Small letters, digits, - and _; as the API's calls name it."
+    return forms.RegexField(document.NAME_OR_NOTHING, required=False, label="Name", help_text=help_text)
+
+
+class PolicyForm(forms.Form):
+    """One field a limit; an empty one departs from nothing. Shows what holds where it is empty.
+
+    A channel takes what it leaves empty from every channel's limits, and these from the settings.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        version, policy, defaults = selectors.versions().first(), selectors.in_force(), document.read({}, 0)
+        content = version.content if version else {}
+        self.groups_of: list[tuple[str, list[str]]] = []
+        self._part("Why", {"reason": forms.CharField(max_length=500, help_text="For the trail.")})
+        self.fields["based_on"] = forms.IntegerField(widget=forms.HiddenInput, initial=policy.number)
+
+        every = policy.channels[document.DEFAULT_CHANNEL]
+        channels = content.get(ENROLLMENT, {})
+        for name in [document.DEFAULT_CHANNEL, *sorted(channels.keys() - {document.DEFAULT_CHANNEL})]:
+            is_default = name == document.DEFAULT_CHANNEL
+            title = "Enrollment, every channel" if is_default else f"Enrollment, {name}"
+            holds = defaults.channels[name] if is_default else every
+            limits = _limits(document.EnrollmentDocument(), holds, channels.get(name, {}))
+            self._part(title, limits, ENROLLMENT, name)
+        limits = _limits(document.EnrollmentDocument(), every, {})
+        self._part("Enrollment, another channel", {"name": _name(), **limits}, ENROLLMENT, ANOTHER)
+
+        limits = _limits(document.VerificationDocument(), defaults.verification, content.get(VERIFICATION, {}))
+        self._part("Verification", limits, VERIFICATION)
+
+        tiers = content.get(TIERS, {})
+        for name in sorted(policy.tiers):
+            limits = _limits(document.TierDocument(), defaults.tiers.get(name), tiers.get(name, {}))
+            self._part(f"Transactions, {name}", limits, TIERS, name)
+        limits = _limits(document.TierDocument(), None, {})
+        self._part("Transactions, another tier", {"name": _name(), **limits}, TIERS, ANOTHER)
+
+    def _part(self, title: str, fields: Mapping[str, forms.Field], *path: str) -> None:
+        names = [".".join([*path, name]) for name in fields]
+        self.fields |= dict(zip(names, fields.values(), strict=True))
+        self.groups_of.append((title, names))
+
+    @property
+    def groups(self) -> Iterator[tuple[str, list[forms.BoundField], bool]]:
+        """Title and fields of each part, and whether it is open, for the page."""
+        for number, (title, names) in enumerate(self.groups_of):
+            yield title, [self[name] for name in names], number == 0 or any(name in self.errors for name in names)
+
+    def clean(self) -> dict[str, Any]:
+        """Adds ``content``: the document of what was filled in."""
+        given = super().clean() or {}
+        content: dict[str, Any] = {}
+        for path, value in given.items():
+            part, _, rest = path.partition(".")
+            if not rest or value in (None, ""):
+                continue
+            called, _, name = rest.rpartition(".")
+            into = content.setdefault(part, {})
+            if called:
+                into = into.setdefault(called, {})
+            into[name] = value
+        for part in (ENROLLMENT, TIERS):
+            self._name_another(part, content)
+        for name, tier in content.get(TIERS, {}).items():
+            if "target_far" not in tier:
+                own = ANOTHER if f"{TIERS}.{name}.target_far" not in self.fields else name
+                self.add_error(f"{TIERS}.{own}.target_far", "A tier that is named has a rate.")
+        return {**given, "content": content}
+
+    def _name_another(self, part: str, content: dict[str, Any]) -> None:
+        another = content.get(part, {}).pop(ANOTHER, None)
+        if another is None:
+            return
+        name = another.pop("name", None)
+        field = f"{part}.{ANOTHER}.name"
+        if name is None:
+            self.add_error(field, "What is it called?")
+        elif f"{part}.{name}.{next(iter(another), 'name')}" in self.fields or name in content[part]:
+            self.add_error(field, "There is one of this name.")
+        else:
+            content[part][name] = another
+
+
+def _limits(part: serializers.Serializer[Any], holds: Any, departs: Mapping[str, Any]) -> dict[str, forms.Field]:
+    """A form field for each that the document may hold: filled where it departs, else showing what ``holds``."""
+    return {name: _field(field, getattr(holds, name, None), departs.get(name)) for name, field in part.fields.items()}
+
+
+def _field(field: serializers.Field[Any, Any, Any, Any], holds: Any, departs: Any) -> forms.Field:
+    common = {"required": False, "help_text": field.help_text, "initial": departs}
+    match field:
+        case serializers.BooleanField():
+            empty = "" if holds is None else f"as it is: {'yes' if holds else 'no'}"
+            return forms.TypedChoiceField(
+                choices=[("", empty), ("True", "yes"), ("False", "no")],
+                coerce=lambda word: word == "True",
+                empty_value=None,
+                **common,
+            )
+        case serializers.IntegerField():
+            shown: forms.Field = forms.IntegerField(min_value=field.min_value, max_value=field.max_value, **common)
+        case serializers.FloatField():
+            shown = forms.FloatField(min_value=field.min_value, max_value=field.max_value, **common)
+        case _:
+            shown = forms.RegexField(document.NAME_OR_NOTHING, **common)
+    if holds is not None:
+        shown.widget.attrs["placeholder"] = str(holds)
+    return shown
+
+
+def _change(_: None, actor: Actor, given: dict[str, Any]) -> str:
+    version = services.change(content=given["content"], reason=given["reason"], based_on=given["based_on"], actor=actor)
+    return f"{str(version).capitalize()} is in force, from the next call on."
+
+
+@admin.register(PolicyVersion)
+class PolicyVersionAdmin(ReadOnlyAdmin):
+    list_display = ["number", "status", "reason", "created_by", "created_at"]
+    fields = ["number", "status", "reason", "created_by", "created_at", "changed", "whole"]
+    operations = [
+        Action(
+            name="change",
+            label="Change the policy",
+            permission="review.change_policy",
+            question="What is filled in departs from the defaults; an empty field shows what holds then. The new "
+            "version is in force from the next call on, and the version before stays on record.",
+            run=_change,
+            form=PolicyForm,
+            on_list=True,
+        )
+    ]
+
+    @admin.display(description="state")
+    def status(self, obj: PolicyVersion) -> SafeString:
+        newest = selectors.versions().values_list("number", flat=True).first()
+        return badge("in force", "good") if obj.number == newest else badge("replaced", "neutral")
+
+    @admin.display(description="what it changed")
+    def changed(self, obj: PolicyVersion) -> SafeString:
+        earlier = selectors.versions().filter(number__lt=obj.number).first()
+        before = _flat(document.read(earlier.content if earlier else {}, 0).as_dict())
+        after = _flat(document.read(obj.content, 0).as_dict())
+        names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+        return pretty({name: f"{before.get(name, '—')} → {after.get(name, '—')}" for name in names})
+
+    @admin.display(description="everything spelt out")
+    def whole(self, obj: PolicyVersion) -> SafeString:
+        return pretty(document.read(obj.content, obj.number).as_dict())
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        in_force = selectors.in_force()
+        note = "" if in_force.number else "No version yet: the settings' defaults are in force."
+        return super().changelist_view(request, {"subtitle": note, **(extra_context or {})})
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
