@@ -1,6 +1,7 @@
 """Recordings that wait for a second person, locking, and a watched voice from a file, through the services."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -93,7 +94,7 @@ def test_a_customer_is_locked_and_unlocked_with_a_reason(signed_in: SignIn) -> N
     assert "errorlist" in client.post(f"{own}do/unlock/", {"reason": "again"}).content.decode()
 
 
-def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: pytest.FixtureRequest) -> None:
+def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Any) -> None:
     enrolled_customer("ann")
     path = f"/admin/screening/watchlist/{Watchlist.objects.get(is_default=True).pk}/do/add/"
     client = signed_in("reviewer")
@@ -103,7 +104,7 @@ def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: pytest.Fixt
     assert Fraudster.objects.get().note == "Tuesdays"
     noise = SimpleUploadedFile("call.wav", b"no sound", content_type="audio/wav")
     assert "errorlist" in client.post(path, {"audio": noise}).content.decode()
-    settings.VOICEAUTH_MAX_UPLOAD_BYTES = 10  # type: ignore[attr-defined]
+    settings.VOICEAUTH_MAX_UPLOAD_BYTES = 10
     large = SimpleUploadedFile("call.wav", recording("mallory", take=2), content_type="audio/wav")
     assert "not larger than an upload may be" in client.post(path, {"audio": large}).content.decode()
     assert Fraudster.objects.count() == 1
