@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from enrollment.batches.models import BatchEnrollment
 from enrollment.dual_control import request_forced_promotion
 from enrollment.models import Customer
 from mltraining.models import ModelVersion, TrainingRun
@@ -31,6 +32,8 @@ LISTS = {
     "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
     "mltraining/trainingrun/": {"admin", "auditor", "superuser"},
     "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
+    "batches/batchenrollment/": {"teller", "admin", "superuser"},
+    "batches/batchresult/": {"teller", "admin", "superuser"},
     "policies/policyversion/": {"reviewer", "admin", "auditor", "superuser"},
     "audit/auditevent/": {"reviewer", "admin", "auditor", "superuser"},
     "approvals/approval/": {"reviewer", "admin", "auditor", "superuser"},
@@ -56,6 +59,7 @@ ACTIONS = {
     "hold-remove": {"teller", "reviewer", "admin", "superuser"},
     "change": {"admin", "superuser"},
     "watch-add": {"reviewer", "admin", "superuser"},
+    "batch-cancel": {"teller", "admin", "superuser"},
     "cancel": {"admin", "superuser"},
     "start": {"admin", "superuser"},
     "promote": {"admin", "superuser"},
@@ -75,6 +79,7 @@ def action_paths(db: None) -> dict[str, str]:
     client = ApiClient.objects.create(name="old", role="ivr", token_hash="f" * 64)
     customer, model = make_customer(), make_model()
     held, watchlist = make_sample(customer, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
+    batch = BatchEnrollment.objects.create(content_hash="0" * 64, requested_by="teller-app")
     asked = request_forced_promotion(version=model.version, reason="why", actor=SYSTEM)
     return {
         "erase": f"enrollment/customer/{customer.pk}/do/erase/",
@@ -82,6 +87,7 @@ def action_paths(db: None) -> dict[str, str]:
         "unlock": f"enrollment/customer/{customer.pk}/do/unlock/",
         "hold-approve": f"enrollment/audiosample/{held.pk}/do/approve/",
         "hold-remove": f"enrollment/audiosample/{held.pk}/do/remove/",
+        "batch-cancel": f"batches/batchenrollment/{batch.pk}/do/cancel/",
         "change": "policies/policyversion/do/change/",
         "watch-add": f"screening/watchlist/{watchlist.pk}/do/add/",
         "export": f"enrollment/customer/{customer.pk}/do/export/",

@@ -15,6 +15,7 @@ class Capability(models.Model):
             ("approve_enrollment", "Can approve and remove recordings that wait for a second person"),
             ("lock_customer", "Can lock and unlock a customer"),
             ("change_policy", "Can put a new policy into force"),
+            ("cancel_batch", "Can cancel a batch enrollment"),
             ("run_training", "Can start and cancel training runs"),
             ("promote_model", "Can promote a model and roll back"),
             ("verify_trail", "Can verify the audit trail"),

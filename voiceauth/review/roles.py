@@ -11,8 +11,10 @@ APPROVALS = ["approvals.view_approval", "approvals.decide_approval"]
 FRAUD = ["screening.view_reviewcase", "screening.view_watchlist", "screening.view_fraudster"]
 CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
 
+BATCHES = ["batches.view_batchenrollment", "batches.view_batchresult", "review.cancel_batch"]
+
 PERMISSIONS: dict[str, list[str]] = {
-    "teller": [*CUSTOMER_DATA, "review.erase_customer", "review.approve_enrollment"],
+    "teller": [*CUSTOMER_DATA, *BATCHES, "review.erase_customer", "review.approve_enrollment"],
     "reviewer": [
         *CUSTOMER_DATA,
         "verification.view_decision",
@@ -30,6 +32,7 @@ PERMISSIONS: dict[str, list[str]] = {
     ],
     "admin": [
         *CUSTOMER_DATA,
+        *BATCHES,
         *APPROVALS,
         *FRAUD,
         "screening.manage_watchlist",

@@ -12,7 +12,13 @@ from django.template.response import TemplateResponse
 
 # The menu: the models of several apps under the names that people use, in the order in which a reviewer meets them.
 SECTIONS = {
-    "Calls and customers": {"Decision": "Decisions", "Customer": "Customers", "AudioSample": "Held recordings"},
+    "Calls and customers": {
+        "Decision": "Decisions",
+        "Customer": "Customers",
+        "AudioSample": "Held recordings",
+        "BatchEnrollment": "Batch enrollments",
+        "BatchResult": "Batch results",
+    },
     "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Watched voices"},
     "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
     "Oversight": {

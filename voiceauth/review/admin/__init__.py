@@ -3,6 +3,7 @@
 from . import (  # noqa: F401  (registers them)
     approvals,
     audit,
+    batches,
     cases,
     clients,
     customers,
