@@ -20,6 +20,7 @@ def analyse_sample(payload: dict[str, Any]) -> dict[str, Any]:
 @shared_task(name="enrollment.expire_unused")
 def expire_unused() -> None:
     services.expire_unused()
+    batches.purge_results()
 
 
 @shared_task(name="enrollment.run_training")

@@ -161,6 +161,7 @@ VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = env.number("VOICEAUTH_ENROLLMENT_DEADLIN
 # BIPA §15(a): a voice that was not used for so long is destroyed.
 VOICEAUTH_EXPIRE_UNUSED_DAYS = env.integer("VOICEAUTH_EXPIRE_UNUSED_DAYS", 1095, minimum=1, maximum=3650)
 VOICEAUTH_KEEP_CALL_AUDIO_DAYS = env.integer("VOICEAUTH_KEEP_CALL_AUDIO_DAYS", 30, minimum=0, maximum=3650)
+VOICEAUTH_KEEP_BATCH_RESULTS_DAYS = env.integer("VOICEAUTH_KEEP_BATCH_RESULTS_DAYS", 90, minimum=1, maximum=3650)
 # From which natural-log likelihood ratio a call is a fraudster's voice; ln of the number of fraudsters is added.
 VOICEAUTH_WATCHLIST_THRESHOLD = env.number("VOICEAUTH_WATCHLIST_THRESHOLD", 3, minimum=-20, maximum=100)
 VOICEAUTH_KEEP_FRAUDSTERS_DAYS = env.integer("VOICEAUTH_KEEP_FRAUDSTERS_DAYS", 1095, minimum=1, maximum=3650)

@@ -13,6 +13,14 @@ class BatchFinished(Conflict):
     message = "The batch enrollment has ended and cannot be cancelled."
 
 
+class ResultsPurged(DomainError):
+    """Carries ``days``."""
+
+    code = "batch_results_purged"
+    status = 410
+    message = "The results were deleted, as they are some time after the end of a batch enrollment."
+
+
 class ClientTokenReused(Conflict):
     code = "client_token_reused"
     message = "This client_token was used for another batch. Take a new token for new content."

@@ -4,9 +4,10 @@ import json
 import uuid
 from collections.abc import Iterator
 
+from django.conf import settings
 from django.db.models import QuerySet
 
-from .errors import BatchNotFound
+from .errors import BatchNotFound, ResultsPurged
 from .models import BatchEnrollment, BatchResult
 
 RESULT_FIELDS = (
@@ -37,7 +38,16 @@ def batch(batch_id: uuid.UUID) -> BatchEnrollment:
 
 
 def result_lines(batch: BatchEnrollment) -> Iterator[bytes]:
-    """The results so far as JSON lines, in the order of the manifest; a few rows in memory."""
+    """The results so far as JSON lines, in the order of the manifest; a few rows in memory.
+
+    Raises ``ResultsPurged`` at once.
+    """
+    if batch.done and not BatchResult.objects.filter(batch=batch).exists():
+        raise ResultsPurged(days=settings.VOICEAUTH_KEEP_BATCH_RESULTS_DAYS)
+    return _lines(batch)
+
+
+def _lines(batch: BatchEnrollment) -> Iterator[bytes]:
     rows = BatchResult.objects.filter(batch=batch).order_by("line").values(*RESULT_FIELDS)
     for row in rows.iterator(chunk_size=ROWS_AT_ONCE):
         yield json.dumps(row, ensure_ascii=False).encode() + b"\n"

@@ -189,6 +189,16 @@ def request_cancel(*, batch_id: uuid.UUID, actor: Actor) -> BatchEnrollment:
     return batch
 
 
+def purge_results() -> int:
+    """Deletes the results of jobs that ended long ago (VOICEAUTH_KEEP_BATCH_RESULTS_DAYS), how many; the jobs stay."""
+    ended = timezone.now() - timedelta(days=settings.VOICEAUTH_KEEP_BATCH_RESULTS_DAYS)
+    with transaction.atomic():
+        count, _ = BatchResult.objects.filter(batch__finished_at__lte=ended).delete()
+        if count:
+            record(action="batch_results.purged", actor=SYSTEM, data={"count": count})
+    return count
+
+
 def recover() -> None:
     """The sweep: jobs whose worker died are let go, and the first in line is sent again."""
     longest_call = 2 * settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS  # of enroll_sample, between two heartbeats

@@ -1,17 +1,21 @@
 """Batch enrollment over HTTP."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from enrollment.batches.models import BatchEnrollment, UploadedManifest
+from enrollment.tasks import expire_unused
 from tests.customers import StandInWorker, activate_model, error_code
 from tests.enrollment.batches import carried_out, json_lines, line, put, said, storage
 from tests.factories import api_client
+from voiceauth.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 __all__ = ["storage"]
@@ -108,3 +112,22 @@ def test_only_tellers_see_and_start_batches_and_a_wrong_request_says_what_is_wro
         assert post(teller, **body).status_code == 400
     missing = teller.get(f"{URL}/00000000-0000-4000-8000-000000000000/results")
     assert (missing.status_code, error_code(missing)) == (404, "batch_enrollment_not_found")
+
+
+def test_results_go_some_time_after_the_end_and_the_job_stays(
+    teller: APIClient, worker: StandInWorker, storage: Path, settings: Any
+) -> None:
+    activate_model()
+    job = carried_out(the_job(post_file(teller, json_lines([line("ann", said(storage, "ann"))]))))
+    settings.VOICEAUTH_KEEP_BATCH_RESULTS_DAYS = 90
+    kept_until = timezone.now() - timedelta(days=90)
+    BatchEnrollment.objects.update(finished_at=kept_until + timedelta(hours=1))
+    expire_unused()
+    assert teller.get(f"{URL}/{job.id}/results").status_code == 200
+    BatchEnrollment.objects.update(finished_at=kept_until)
+    expire_unused()
+    answer = teller.get(f"{URL}/{job.id}/results")
+    assert (answer.status_code, error_code(answer)) == (410, "batch_results_purged")
+    assert answer.json()["error"]["days"] == 90
+    assert teller.get(f"{URL}/{job.id}").json()["enrolled"] == 1
+    assert AuditEvent.objects.get(action="batch_results.purged").data == {"count": 1}
