@@ -128,6 +128,6 @@ def test_results_go_some_time_after_the_end_and_the_job_stays(
     expire_unused()
     answer = teller.get(f"{URL}/{job.id}/results")
     assert (answer.status_code, error_code(answer)) == (410, "batch_results_purged")
-    assert answer.json()["error"]["days"] == 90
+    assert answer.json()["error"]["data"] == {"days": 90}
     assert teller.get(f"{URL}/{job.id}").json()["enrolled"] == 1
     assert AuditEvent.objects.get(action="batch_results.purged").data == {"count": 1}
