@@ -11,10 +11,11 @@ import pytest
 from django.conf import settings as service
 from django.db import connection
 
-from enrollment import keys, selectors, services, training_data, voiceprints
-from enrollment.models import Customer, SealedAudio, Voiceprint
+from enrollment import keys, replay, selectors, services, training_data, voiceprints
+from enrollment.models import Customer, HeardRecording, SealedAudio, Voiceprint
 from mltraining import scoring_client
 from mltraining.models import TrainingRun
+from mltraining.speech.replay import fingerprint
 from tests.customers import TELLER, activate_model
 from tests.enrollment.voices import enrolled, small_recogniser
 from tests.mltraining.workers import until
@@ -53,14 +54,20 @@ def vector_of(number: int, take: int) -> np.ndarray:
 
 
 def customer_with_a_voice(number: int) -> Customer:
-    """Recordings, embeddings, a voiceprint, and a call of theirs that was kept."""
+    """Recordings, embeddings, a voiceprint, and a call of theirs that was kept, and its fingerprint."""
     customer = enrolled(number, clips=CLIPS)
     for take, sample in enumerate(customer.samples.order_by("created_at")):
         voiceprints.store_embedding(sample, MODEL, vector_of(number, take))
     voiceprints.refresh_voiceprint(customer, MODEL)
     call = Decision.objects.create(kind="verify", decision="ACCEPT", customer_id=customer.customer_id, actor="ivr")
     verification._keep_audio(call, customer, clip(number, 90))
+    replay.remember(customer, kind="decision", pk=call.pk, fingerprint=heard(number))
     return customer
+
+
+def heard(number: int) -> bytes:
+    """What that call left, to be told again."""
+    return fingerprint(voice(number, seconds=1.5, sample_rate=8000, take=90))
 
 
 def ask_a_worker_that_is_not_there(number: int) -> None:
@@ -72,7 +79,7 @@ def ask_a_worker_that_is_not_there(number: int) -> None:
 
 def voice_bytes(number: int, customer: Customer) -> set[bytes]:
     """What gives the voice away: pieces of every recording, as bytes, base64 and numbers, and of every vector."""
-    found = set()
+    found = {heard(number)[:48], heard(number)[300:348]}
     for take in [*range(CLIPS), 90, 91]:
         audio = clip(number, take)
         for start in (3000, 9000, 15000):  # behind the header
@@ -101,6 +108,7 @@ def sealed_bytes(customer: Customer) -> set[bytes]:
     found |= {audio_store.read(row.content) for row in SealedAudio.objects.filter(sample__customer=customer)}
     found |= {audio_store.read(row.content) for row in CallAudio.objects.filter(customer=customer)}
     found |= {bytes(row.content) for row in Voiceprint.objects.filter(customer=customer)}
+    found |= {bytes(row.content) for row in HeardRecording.objects.filter(customer=customer)}
     for sample in customer.samples.all():
         found |= {bytes(row.content) for row in sample.embeddings.all()}
     return found
@@ -180,13 +188,15 @@ def test_after_an_erasure_no_place_holds_a_byte_of_the_voice_and_the_trail_still
     data_key = keys._data_key(ann)
     kept_by_ann = {str(name) for name in _names(ann)}
     before = places(of_ann, append_only_file)
-    expected = {"table enrollment_voiceprint", "table enrollment_sampleembedding", "table enrollment_customer"}
-    assert expected < before and sum(place.startswith("file ") for place in before) == 2 * CLIPS + 1
+    names = ("voiceprint", "sampleembedding", "heardrecording", "customer")
+    assert {f"table enrollment_{name}" for name in names} < before
+    assert sum(place.startswith("file ") for place in before) == 2 * CLIPS + 1
 
-    services.erase_customer(customer_id=ann.customer_id, actor=TELLER)
+    receipt = services.erase_customer(customer_id=ann.customer_id, actor=TELLER)
     until(lambda: not list(scoring_client.connection().scan_iter("question:*")))  # they live as long as the call
 
     assert places(of_ann | {data_key}, append_only_file) == set()
+    assert (receipt.samples, receipt.voiceprints, receipt.call_recordings) == (CLIPS, 1, 1)
     assert not any(audio_store.storage().exists(name) for name in kept_by_ann)
     assert not (folder / "data" / str(ann.pk)).exists()
     with pytest.raises(vault.Unsealable):

@@ -1,8 +1,10 @@
 """Consent over HTTP."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from enrollment import services
@@ -38,8 +40,12 @@ def test_a_consent_is_recorded_with_purpose_text_channel_time_and_teller(teller:
     new_customer("ann")
     answer = teller.post(consent_of("ann"), AGREED, format="json")
     assert answer.status_code == 201
-    assert answer.json() | {"granted_at": None} == AGREED | {"granted_at": None, "withdrawn_at": None}
-    assert Consent.objects.get().granted_by == "a-teller"
+    consent = Consent.objects.get()
+    granted_at = datetime.fromisoformat(answer.json()["granted_at"])
+    assert answer.json() == AGREED | {"granted_at": answer.json()["granted_at"], "withdrawn_at": None}
+    assert granted_at == consent.granted_at and timezone.now() - granted_at < timedelta(minutes=1)
+    assert {name: getattr(consent, name) for name in AGREED} == AGREED
+    assert consent.granted_by == "a-teller"
     assert AuditEvent.objects.get(action="consent.given").after == {"state": "PENDING", "text_version": "2026-09"}
 
 

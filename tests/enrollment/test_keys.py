@@ -7,7 +7,7 @@ import pytest
 
 from enrollment import keys
 from enrollment.models import Customer
-from voiceauth.vault import Unsealable
+from voiceauth.vault import Unsealable, keyring
 
 
 def customer(name: str) -> Customer:
@@ -30,6 +30,9 @@ def test_a_voiceprint_moved_to_another_customer_cannot_be_opened() -> None:
     ann, bob = customer("ann"), customer("bob")
     sealed = keys.seal_voiceprint(ann, "f", np.ones(4))
     with pytest.raises(Unsealable):
+        keys.unseal_voiceprint(bob, "f", sealed)
+    bob.data_key = keyring.wrap(keyring.unwrap(ann.data_key, f"customer:{ann.pk}"), f"customer:{bob.pk}")
+    with pytest.raises(Unsealable):  # not even under the same key
         keys.unseal_voiceprint(bob, "f", sealed)
 
 

@@ -1,15 +1,17 @@
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from enrollment import training_data
+from enrollment import services, training_data
 from enrollment.models import Customer
 from mltraining.models import TrainingRun
 from mltraining.speech import sealed
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser, withdraw
 from tests.speech.synthetic import voice, wav
+from voiceauth.audit import SYSTEM
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
 __all__ = ["small_recogniser"]
@@ -105,12 +107,15 @@ def test_an_export_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
     assert len(training_data.export_manifest(tmp_path / "run").samples) == 4
 
 
-def test_erasing_a_customer_removes_their_recordings_from_a_run_under_way(tmp_path: Path) -> None:
+def test_erasing_a_customer_removes_their_recordings_from_a_run_under_way(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
     one, other = enrolled(1), enrolled(2)
     run = TrainingRun.objects.create(requested_by="ops")
     folder = training_data.folder_of(run.id)
     training_data.export_manifest(folder)
-    training_data.forget_customer(one.pk)
+    with django_capture_on_commit_callbacks(execute=True):
+        services.erase_customer(customer_id=one.customer_id, actor=SYSTEM)
     assert not (folder / "data" / str(one.pk)).exists()
     assert (folder / "data" / str(other.pk)).exists()
 

@@ -52,6 +52,21 @@ def test_the_active_model_embeds_a_recording_to_unit_length_and_measures_it(tmp_
 
 
 @pytest.mark.django_db
+def test_what_is_redacted_is_cut_out_before_anything_is_embedded_or_kept(tmp_path: Path) -> None:
+    activate(register_untrained(tmp_path))
+    samples, model = voice(1, seconds=4, sample_rate=8000), scorer.active_model()
+    assert model is not None
+    left = wav(np.concatenate([samples[:8000], samples[20_000:24_000]]), 8000)
+    analysis = scorer.analyse(wav(samples, 8000), model, [(1, 2.5), (3, 9)])
+    assert analysis.redacted_recording() == left
+    assert analysis.report()["duration_seconds"] == pytest.approx(1.5)
+    assert np.array_equal(analysis.embedding, scorer.embed(left, model))
+    assert analysis.fingerprint() == scorer.analyse(left, None).fingerprint()
+    with pytest.raises(EmptyAudio):
+        scorer.analyse(wav(samples, 8000), model, [(0, 4)])
+
+
+@pytest.mark.django_db
 def test_a_model_is_read_once_and_two_are_kept(tmp_path: Path) -> None:
     versions = [register_untrained(tmp_path, seed=seed).version for seed in range(3)]
     first = scorer.load(versions[0])

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from enrollment import samples
 from enrollment import services as customers
 from tests.customers import (
     TELLER,
@@ -126,6 +127,17 @@ def test_a_sealed_voice_cannot_be_moved_to_another_row() -> None:
     voice.customer_id = "C-2"
     with pytest.raises(Unsealable):
         keys.unseal_recent(voice)
+
+
+def test_a_fraudster_who_enrolls_waits_for_a_person_and_is_a_case() -> None:
+    fraudster = watched("mallory")
+    consenting_customer("ann")
+    audio = recording("mallory", take=2, speech_seconds=30.0)
+    sample = samples.enroll_sample(customer_id="ann", audio=audio, actor=TELLER)
+    assert (sample.held_for, sample.customer.state) == (["KNOWN_FRAUDSTER"], "PENDING")
+    case = ReviewCase.objects.get()
+    assert (case.kind, case.customer_id, case.subject) == ("WATCHLIST_ENROLLMENT", "ann", str(fraudster.pk))
+    assert case.evidence[0]["sample_id"] == str(sample.pk)
 
 
 # --- velocity -----------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.speech.synthetic import voice, wav
 from tests.speech.test_pipeline import build
 
 SPEAKERS, CALLS = 6, 3
+KINDS, RATE = ("accept", "reject"), r"([\d.]+) % \(95 %: ([\d.]+) to ([\d.]+) %\)"
 
 
 def trials(random: np.random.Generator, speakers: int = 30, takes: int = 8) -> Trials:
@@ -113,5 +115,10 @@ def test_a_folder_is_calibrated_from_the_command_line(recorded, tmp_path, capsys
     assert capsys.readouterr().err.startswith("unsupported_rate: ")
     assert (folder / "pipeline.json").read_text() == before
     assert calibrating.main([str(folder), *tables, "--target-far", "0.1"]) == 0
-    printed = capsys.readouterr().out.splitlines()[-1]
+    *figures, printed = capsys.readouterr().out.splitlines()
+    rates = {name: re.search(rf"^false {name}s: {RATE}$", "\n".join(figures), re.MULTILINE) for name in KINDS}
+    for found in rates.values():
+        assert found is not None
+        rate, low, high = map(float, found.groups())
+        assert low <= rate <= high and low < high
     assert json.loads(printed.removeprefix("calibration: ")) == ScoringPipeline.load(folder).calibration.to_dict()

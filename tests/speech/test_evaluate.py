@@ -1,11 +1,13 @@
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mltraining.speech import cli, evaluate, quality
+from mltraining.speech import cli, evaluate, metrics, quality
 from mltraining.speech.audio import Waveform
 from mltraining.speech.evaluate import CONDITIONS, EvaluationError, Heard, TrialSet
 from mltraining.speech.quality import Quality
@@ -183,6 +185,19 @@ def test_the_threshold_is_set_for_one_percent_on_the_other_half() -> None:
     impostor = data.owner[data.clip] != data.claimed
     rate = np.nanmean(accepted[impostor])
     assert 0.005 < rate < 0.02
+
+
+def test_the_errors_at_the_operating_threshold_come_with_intervals_over_people() -> None:
+    data, heard = separable(speakers=60, takes=4, overlap=0.35)
+    (part,) = evaluate.slices(data, [heard])
+    calibrated = evaluate.calibrate(data, [heard], seed=0)["g711"]
+    weights = metrics.resampled_speakers(60, 100, np.random.default_rng(1))
+    found = evaluate._figures(data, part, calibrated, weights, np.arange(60) % 3)
+    for name in ("eer", "false_accept_rate", "false_reject_rate"):
+        assert 0 <= found[name].low < found[name].value < found[name].high < 1, name
+    assert 0.005 < found["false_accept_rate"].value < 0.02
+    cell = evaluate._cell(asdict(found["false_accept_rate"]), "false_accept_rate")
+    assert re.fullmatch(r"\d\.\d\d \(\d\.\d\d–\d\.\d\d\)", cell), cell
 
 
 def test_adults_errors_are_compared_by_gender() -> None:

@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
+from tests import customers
 from tests.customers import (
     TELLER,
     StandInWorker,
@@ -31,6 +32,16 @@ VARYING = {"fraud_risk", "decision_id", "created_at", "customer_id", "probabilit
 def ann(worker: StandInWorker) -> Customer:
     activate_model()
     return enrolled_customer("ann")
+
+
+@pytest.fixture
+def tiers(ann: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calibration supports the false accept rates of both tiers."""
+    calibration = customers.Calibration.of(16.0, -8.0, 0.5, thresholds=((0.01, 2.0), (0.001, 4.0)))
+    model = customers.scorer.LoadedModel(
+        "first", ann.voiceprints.get().model_fingerprint, customers.StandInPipeline(calibration=calibration)
+    )
+    monkeypatch.setattr(customers.scorer, "active_model", lambda: model)
 
 
 def verify(ivr: APIClient, customer_id: str, audio: bytes, **more: Any) -> Any:
@@ -124,31 +135,28 @@ def test_poor_audio_is_no_refusal(ivr: APIClient, ann: Customer) -> None:
     assert ann.refusals == 0
 
 
-def test_the_answer_names_the_fallback_and_what_an_accept_is_worth(ivr: APIClient, ann: Customer) -> None:
+@pytest.mark.usefixtures("tiers")
+def test_the_answer_names_the_fallback_and_what_an_accept_is_worth(ivr: APIClient) -> None:
     content = {
         "verification": {"fallback": "one_time_passcode"},
         "tiers": {"greeting": {"target_far": 0.5, "further_factor_required": False}},
     }
     policies.change(content=content, reason="x", based_on=0, actor=TELLER)
-    plain = verify(ivr, "ann", recording("ann")).json()
-    assert (plain["decision"], plain["further_factor_required"]) == ("ACCEPT", True)
-    assert plain["fallback"] == "one_time_passcode"
-    assert Decision.objects.get().policy == 1
-
-
-def test_a_tier_has_the_threshold_of_its_false_accept_rate(
-    ivr: APIClient, ann: Customer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests import customers
-
-    calibration = customers.Calibration.of(16.0, -8.0, 0.5, thresholds=((0.01, 2.0), (0.001, 4.0)))
-    monkeypatch.setattr(
-        customers.scorer,
-        "active_model",
-        lambda: customers.scorer.LoadedModel(
-            "first", ann.voiceprints.get().model_fingerprint, customers.StandInPipeline(calibration=calibration)
-        ),
+    plain, balance, greeting = (
+        verify(ivr, "ann", recording("ann", take), tier=tier).json()
+        for take, tier in enumerate(("", "balance", "greeting"), start=1)
     )
+    assert [each["decision"] for each in (plain, balance, greeting)] == ["ACCEPT"] * 3
+    assert [each["further_factor_required"] for each in (plain, balance, greeting)] == [True, True, False]
+    refused = verify(ivr, "ann", recording("eve")).json()
+    found = ivr.post("/api/v1/identify", {"audio": upload(recording("ann", 4))}).json()
+    assert (refused["decision"], found["decision"], found["further_factor_required"]) == ("REJECT", "MATCH", True)
+    assert {each["fallback"] for each in (plain, balance, greeting, refused, found)} == {"one_time_passcode"}
+    assert set(Decision.objects.values_list("policy", flat=True)) == {1}
+
+
+@pytest.mark.usefixtures("tiers")
+def test_a_tier_has_the_threshold_of_its_false_accept_rate(ivr: APIClient) -> None:
     plain, balance, transfer = (
         verify(ivr, "ann", recording("ann"), **({"tier": tier} if tier else {})).json()
         for tier in ("", "balance", "transfer")

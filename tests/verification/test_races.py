@@ -1,5 +1,7 @@
 """Decisions and changes to the same customer at once, on real connections: the end is one that the table allows."""
 
+from threading import Barrier
+
 import pytest
 
 from enrollment import services
@@ -10,6 +12,7 @@ from mltraining.models import ModelVersion
 from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, recording
 from tests.enrollment.test_races import at_once
 from voiceauth.audit import chain
+from voiceauth.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio, Decision
@@ -36,6 +39,7 @@ def test_two_refusals_at_once_are_both_counted_and_lock_once(worker: StandInWork
     policies.change(content={"verification": {"lock_after": 2}}, reason="x", based_on=0, actor=TELLER)
     activate_model()
     enrolled_customer("ann")
+    worker.before_answer = Barrier(2, timeout=20).wait  # both are decided at the same moment
     at_once(
         *(
             lambda take=take: verification.verify(customer_id="ann", audio=recording("eve", take), actor=IVR)
@@ -44,6 +48,7 @@ def test_two_refusals_at_once_are_both_counted_and_lock_once(worker: StandInWork
     )
     ann = Customer.objects.get()
     assert (ann.state, ann.refusals) == ("LOCKED", 2)
+    assert AuditEvent.objects.get(action="customer.locked").customer_id == "ann"
     assert chain.verify().intact
 
 
