@@ -239,7 +239,7 @@ class Run:
         self.progress({"event": "phase", "phase": "training", "percent": self._percent(len(self.history), 0)})
         for epoch in range(len(self.history) + 1, epochs + 1):
             started = time.monotonic()
-            row = {"epoch": epoch, "train_loss": self._epoch(epoch)}
+            row: dict[str, Any] = {"epoch": epoch} | self._epoch(epoch)
             if self.processes.first:
                 row |= self._evaluate(last=epoch == epochs, epoch=epoch)
             row |= {
@@ -266,15 +266,24 @@ class Run:
     def _percent(self, epochs_done: int, share: float) -> float:
         return DECODED + (TRAINED - DECODED) * (epochs_done + share) / self.config.training.epochs
 
-    def _epoch(self, epoch: int) -> float:
-        """One pass over the training clips. Returns the mean loss over the clips."""
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training clips.
+
+        Returns the mean loss over the clips, how many went through in a second, and the share of the time in which
+        the device had to wait for them: near 0 where the device is the limit, and not what prepares the clips.
+        """
         training, seed = self.config.training, self.config.environment.seed
         torch.manual_seed(np.random.SeedSequence([seed, epoch, self.processes.rank]).generate_state(1)[0].item())
         mixing = np.random.default_rng([seed, epoch, self.processes.rank, 2])
         batches = self._batches(epoch)
         self.model.train()
-        total, count, done = 0.0, 0, 0
-        while group := list(islice(batches, training.grad_accumulation)):
+        total, count, done, waited, began = 0.0, 0, 0, 0.0, time.monotonic()
+        while True:
+            asked = time.monotonic()
+            group = list(islice(batches, training.grad_accumulation))
+            waited += time.monotonic() - asked
+            if not group:
+                break
             prepared = [self._to_device(crops, labels, mixing) for crops, labels in group]
             self.margin = self._margin(epoch - 1 + done / self.batches)
             loss = self._step_within_memory(prepared)
@@ -291,7 +300,8 @@ class Run:
                 }
             )
             self.check_stop()
-        return total / count
+        took = time.monotonic() - began
+        return {"train_loss": total / count, "crops_a_second": count / took, "waited_for_data": waited / took}
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         config, training = self.config, self.config.training

@@ -16,10 +16,12 @@ PAGE, FORM = "/admin/policies/policyversion/", "/admin/policies/policyversion/do
 
 
 def change(client: Client, **fields: Any) -> str:
-    """What the page answers to ``fields``, with __ for the dots of their names."""
+    """What the page answers to ``fields``, with __ for the dots of their names and ``another`` for their +."""
     given = {"reason": "the auditors asked", "based_on": selectors.in_force().number}
     response = client.post(
-        FORM, given | {name.replace("__", "."): value for name, value in fields.items()}, follow=True
+        FORM,
+        given | {name.replace("__another__", ".+.").replace("__", "."): value for name, value in fields.items()},
+        follow=True,
     )
     assert response.status_code == 200
     return str(response.content.decode())

@@ -16,7 +16,7 @@ from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 
 # A part of the document: its title, how its fields are named in the form, and what they may hold.
-ENROLLMENT, VERIFICATION, TIERS, ANOTHER = "enrollment", "verification", "tiers", "another"
+ENROLLMENT, VERIFICATION, TIERS, ANOTHER = "enrollment", "verification", "tiers", "+"  # no name has a +
 
 
 def _name() -> forms.Field:
