@@ -53,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mltraining.speech import replay_benchmark
 
         return replay_benchmark.main(arguments[1:])
+    if arguments[:1] == ["benchmark-gate"]:
+        from mltraining.speech import gate_benchmark
+
+        return gate_benchmark.main(arguments[1:])
     return _train(_parser().parse_args(arguments))
 
 
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("calibrate", help="fit a pipeline's calibration and threshold anew, on trials", add_help=False)
     commands.add_parser("export-onnx", help="build a pipeline's ONNX exports and measure them", add_help=False)
     commands.add_parser("benchmark-replay", help="what replay recognition catches, mistakes and costs", add_help=False)
+    commands.add_parser("benchmark-gate", help="whom the enrollment gate's limits would refuse", add_help=False)
     commands.add_parser("evaluate", help="error rates on trials, by channel, duration, noise and group", add_help=False)
     train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
     train.add_argument("--config", required=True, type=Path, help="the training YAML")
