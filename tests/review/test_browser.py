@@ -13,6 +13,7 @@ from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent
 from voiceauth.audit.services import record
 from voiceauth.policies import selectors
+from voiceauth.policies.services import change
 from voiceauth.screening.models import Watchlist
 
 from .conftest import PASSWORD
@@ -82,6 +83,7 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     decision, run, model = make_decision(), make_run(), make_model(state="active")
     with transaction.atomic():
         event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
+        change(content={"verification": {"lock_after": 20}}, reason="the auditors asked", based_on=0, actor=SYSTEM)
     visit("login/", "login")
     sign_in(page, live_server, "grace")
     for path, name in {
@@ -102,6 +104,7 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         f"enrollment/audiosample/{held.pk}/change/": "held-recording",
         f"enrollment/customer/{customer.pk}/do/lock/": "lock",
         "policies/policyversion/": "policies",
+        "policies/policyversion/1/change/": "policy",
         "policies/policyversion/do/change/": "policy-change",
         f"screening/watchlist/{watchlist.pk}/do/add/": "watch-add",
         "api/apiclient/": "clients",

@@ -50,7 +50,9 @@ def test_a_held_recording_is_listed_heard_and_approved_and_then_counts(signed_in
     assert "ann" in page(client, HELD) and "approval" in page(client, HELD)
     shown = page(client, f"{HELD}{sample.pk}/change/")
     assert f'src="{CUSTOMERS}samples/{sample.pk}/audio/"' in shown
-    assert "approval" in page(client, f"{CUSTOMERS}{sample.customer.pk}/change/")
+    assert 'href="/admin/enrollment/audiosample/"' in page(client, "/admin/")
+    theirs = page(client, f"{CUSTOMERS}{sample.customer.pk}/change/")
+    assert "approval" in theirs and f'<a href="{HELD}{sample.pk}/change/">Decide</a>' in theirs
     answer = client.post(f"{HELD}{sample.pk}/do/approve/", follow=True)
     assert "counts for ann from now on" in answer.content.decode()
     sample.refresh_from_db()
@@ -58,15 +60,18 @@ def test_a_held_recording_is_listed_heard_and_approved_and_then_counts(signed_in
     assert Customer.objects.get(customer_id="ann").state == "ENROLLED"
     assert AuditEvent.objects.get(action="enrollment.approved").actor == "user:rita"
     assert client.get(f"{HELD}{sample.pk}/do/approve/").status_code == 404
+    assert "Decide</a>" not in page(client, f"{CUSTOMERS}{sample.customer.pk}/change/")
     assert "recordings held" not in page(client, "/admin/")
 
 
 def test_who_brought_a_recording_in_does_not_approve_it(signed_in: SignIn) -> None:
     sample = held(created_by=Actor(name="user:rita", role="reviewer"))
     answer = signed_in("reviewer").post(f"{HELD}{sample.pk}/do/approve/", follow=True)
-    assert "errorlist" in answer.content.decode()
+    assert "<code>second_person_required</code>" in answer.content.decode()
     sample.refresh_from_db()
-    assert sample.held_for
+    assert (sample.held_for, sample.approved_by) == (["APPROVAL"], "")
+    refusal = AuditEvent.objects.get(action="request.refused")
+    assert (refusal.actor, refusal.outcome) == ("user:rita", "refused")
 
 
 def test_a_held_recording_is_removed_and_the_trail_says_so(signed_in: SignIn, people: dict[str, User]) -> None:
@@ -91,7 +96,10 @@ def test_a_customer_is_locked_and_unlocked_with_a_reason(signed_in: SignIn) -> N
     client.post(f"{own}do/unlock/", {"reason": "identified in the branch"})
     customer.refresh_from_db()
     assert customer.state != "LOCKED"
-    assert "errorlist" in client.post(f"{own}do/unlock/", {"reason": "again"}).content.decode()
+    events = AuditEvent.objects.filter(action__in=["customer.locked", "customer.unlocked"]).order_by("sequence")
+    assert [event.data["reason"] for event in events] == ["called in panic", "identified in the branch"]
+    again = client.post(f"{own}do/unlock/", {"reason": "again"}).content.decode()
+    assert "<code>customer_not_locked</code>" in again
 
 
 def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Any) -> None:
@@ -102,6 +110,7 @@ def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Any) -> Non
     audio = SimpleUploadedFile("call.wav", recording("mallory"), content_type="audio/wav")
     client.post(path, {"audio": audio, "note": "Tuesdays"})
     assert Fraudster.objects.get().note == "Tuesdays"
+    assert AuditEvent.objects.get(action="fraudster.added").actor == "user:rita"
     noise = SimpleUploadedFile("call.wav", b"no sound", content_type="audio/wav")
     assert "errorlist" in client.post(path, {"audio": noise}).content.decode()
     settings.VOICEAUTH_MAX_UPLOAD_BYTES = 10

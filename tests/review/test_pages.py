@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion, TrainingRun
@@ -16,6 +18,8 @@ from voiceauth.api.models import ApiClient
 from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent, ChainHead
 from voiceauth.audit.services import record
+from voiceauth.policies.models import PolicyVersion
+from voiceauth.screening.models import Watchlist
 
 from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, tone
 
@@ -368,6 +372,16 @@ def test_the_overview_tells_a_reviewer_what_happened_and_a_teller_only_of_custom
     assert "Audit trail" not in page
 
 
+def test_the_overview_counts_the_tokens_that_end_soon_for_who_may_see_them(signed_in: SignIn) -> None:
+    now = timezone.now()
+    for number, (days, revoked_at) in enumerate([(29, None), (31, None), (1, now), (-1, None)]):
+        ends = {"expires_at": now + timedelta(days=days), "revoked_at": revoked_at}
+        ApiClient.objects.create(name=f"IVR {number}", role="ivr", token_hash=f"{number:064x}", **ends)
+    tile = '<a class="va-count" href="/admin/api/apiclient/"><b>2</b> tokens to rotate</a>'
+    assert tile in signed_in("admin").get("/admin/").content.decode()
+    assert "tokens to rotate" not in signed_in("reviewer").get("/admin/").content.decode()
+
+
 def test_the_overview_says_so_where_nothing_is_there_yet(signed_in: SignIn) -> None:
     page = signed_in("admin").get("/admin/").content.decode()
     for part in ("No call yet", "Calls are not scored until a model is trained", "No run is queued"):
@@ -376,7 +390,15 @@ def test_the_overview_says_so_where_nothing_is_there_yet(signed_in: SignIn) -> N
 
 @pytest.mark.parametrize(
     "path",
-    ["", "verification/decision/", "enrollment/customer/", "mltraining/modelversion/", "mltraining/trainingrun/"],
+    [
+        "",
+        "verification/decision/",
+        "enrollment/customer/",
+        "enrollment/audiosample/",
+        "mltraining/modelversion/",
+        "mltraining/trainingrun/",
+        "policies/policyversion/",
+    ],
 )
 def test_the_number_of_queries_does_not_grow_with_the_rows(signed_in: SignIn, path: str) -> None:
     client = signed_in("superuser")
@@ -389,7 +411,10 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(signed_in: SignIn, pa
         return len(captured)
 
     def add(number: int) -> None:
-        make_sample(make_customer(f"C-{number}"))
+        customer = make_customer(f"C-{number}")
+        make_sample(customer)
+        make_sample(customer, 2, held_for=["APPROVAL"])
+        PolicyVersion.objects.create(number=number, content={}, reason="why", created_by="user:grace")
         make_decision(f"C-{number}")
         model = make_model(f"20261124-203015-{number:06d}")
         make_run(state="SUCCEEDED", model=model)
@@ -406,6 +431,8 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(signed_in: SignIn, pa
 def test_pages_carry_no_inline_script_and_no_inline_style(signed_in: SignIn) -> None:
     client, run, decision = signed_in("superuser"), make_run(), make_decision()
     model, customer = make_model(), make_customer()
+    held, watchlist = make_sample(customer, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
+    PolicyVersion.objects.create(number=1, content={}, reason="why", created_by="user:grace")
     for path in (
         "",
         f"mltraining/trainingrun/{run.pk}/change/",
@@ -414,6 +441,12 @@ def test_pages_carry_no_inline_script_and_no_inline_style(signed_in: SignIn) -> 
         f"enrollment/customer/{customer.pk}/change/",
         "audit/auditevent/",
         "api/apiclient/do/create/",
+        "enrollment/audiosample/",
+        f"enrollment/audiosample/{held.pk}/change/",
+        f"enrollment/customer/{customer.pk}/do/lock/",
+        "policies/policyversion/1/change/",
+        "policies/policyversion/do/change/",
+        f"screening/watchlist/{watchlist.pk}/do/add/",
     ):
         page = client.get(f"/admin/{path}").content.decode()
         assert not re.search(r"<script(?![^>]*(src=|application/json))", page), path

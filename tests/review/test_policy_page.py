@@ -1,5 +1,6 @@
 """The policy's page: a form of every limit, a new version, and what a version changed."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +64,36 @@ def test_the_next_form_starts_from_the_version_in_force_and_an_emptied_field_fal
     assert 'name="enrollment.phone.min_snr_db" value="8.0"' in form
     assert 'name="verification.lock_after" value="20"' in form
     assert 'placeholder="5"' in form  # delay_after, which departs from nothing
+    assert ">Lock after:</label>" in form and ".min snr db:" not in form  # a limit's name, not its path
     change(client, enrollment__phone__min_snr_db="8", verification__lock_after="")
     assert selectors.in_force().verification.lock_after == 50
     assert PolicyVersion.objects.get(number=2).content == {"enrollment": {"phone": {"min_snr_db": 8.0}}}
+
+
+def test_a_tier_of_one_s_own_shows_what_holds_where_it_says_nothing(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(client, tiers__another__name="card", tiers__another__target_far="0.02")
+    field = re.search(
+        r'name="tiers\.card\.further_factor_required".*?</select>', client.get(FORM).content.decode(), re.S
+    )
+    assert field is not None and "as it is: yes" in field.group()
+
+
+def test_the_form_s_limits_are_those_of_the_version_that_it_is_based_on(
+    signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, in_force = signed_in("admin"), selectors.in_force
+    change(client, verification__lock_after="20")
+
+    def changed_meanwhile() -> Any:
+        content = {"verification": {"lock_after": 30}}
+        PolicyVersion.objects.get_or_create(number=2, defaults={"content": content, "reason": "r", "created_by": "x"})
+        return in_force()
+
+    monkeypatch.setattr(selectors, "in_force", changed_meanwhile)
+    form = client.get(FORM).content.decode()
+    shown = [re.search(rf'name="{name}" value="(\d+)"', form) for name in ("based_on", "verification.lock_after")]
+    assert [found and found.group(1) for found in shown] in (["1", "20"], ["2", "30"])
 
 
 def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
@@ -88,7 +116,7 @@ def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
         ({"tiers__transfer__further_factor_required": "False"}, "A tier that is named has a rate."),
         ({"tiers__another__name": "Card!", "tiers__another__target_far": "0.01"}, "Enter a valid value"),
         ({"reason": ""}, "This field is required."),
-        ({"based_on": "7"}, "Somebody else has changed the policy."),
+        ({"based_on": "7"}, "Somebody else has changed the policy. Read it again. <code>policy_changed</code>"),
     ],
 )
 def test_what_no_policy_may_hold_is_said_beside_its_field(signed_in: SignIn, fields: dict[str, str], said: str) -> None:

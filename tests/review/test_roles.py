@@ -10,12 +10,13 @@ from django.test import Client
 
 from enrollment.batches.models import BatchEnrollment
 from enrollment.dual_control import request_forced_promotion
-from enrollment.models import Customer
+from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion, TrainingRun
 from voiceauth.api.models import ApiClient
 from voiceauth.approvals.models import Approval
 from voiceauth.audit import SYSTEM
 from voiceauth.audit.models import AuditEvent
+from voiceauth.policies.models import PolicyVersion
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 from voiceauth.screening.models import Watchlist
 from voiceauth.verification.models import Decision
@@ -35,6 +36,8 @@ LISTS = {
     "batches/batchenrollment/": {"teller", "admin", "superuser"},
     "batches/batchresult/": {"teller", "admin", "superuser"},
     "policies/policyversion/": {"reviewer", "admin", "auditor", "superuser"},
+    "screening/watchlist/": {"reviewer", "admin", "auditor", "superuser"},
+    "screening/fraudster/": {"reviewer", "admin", "auditor", "superuser"},
     "audit/auditevent/": {"reviewer", "admin", "auditor", "superuser"},
     "approvals/approval/": {"reviewer", "admin", "auditor", "superuser"},
     "api/apiclient/": {"admin", "auditor", "superuser"},
@@ -140,12 +143,26 @@ def test_nobody_is_let_in_without_signing_in(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Customer, Decision, ModelVersion, TrainingRun, AuditEvent, ApiClient, Approval, Group]
+    "model",
+    [
+        Customer,
+        AudioSample,
+        Decision,
+        ModelVersion,
+        TrainingRun,
+        PolicyVersion,
+        Watchlist,
+        AuditEvent,
+        ApiClient,
+        Approval,
+        Group,
+    ],
 )
 def test_not_even_a_superuser_may_add_change_or_delete_a_row(
     signed_in: SignIn, action_paths: dict[str, str], model: Any
 ) -> None:
     make_decision()
+    PolicyVersion.objects.create(number=1, content={}, reason="why", created_by="user:grace")
     client = signed_in("superuser")  # an audit event
     base = f"/admin/{model._meta.app_label}/{model._meta.model_name}"
     row = model.objects.values().first()

@@ -1,17 +1,23 @@
 """Refusals in a row: the delay, the lock, and that the caller learns of neither."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
+from mltraining.scorer import LoadedModel
+from mltraining.speech.scoring import Calibration, Cohort
 from tests import customers
 from tests.customers import (
+    DIMENSIONS,
     TELLER,
+    StandInPipeline,
     StandInWorker,
     activate_model,
     enrolled_customer,
@@ -22,6 +28,7 @@ from tests.customers import (
 from voiceauth.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import ReviewCase
+from voiceauth.verification import scoring
 from voiceauth.verification.models import CallAudio, Caller, Decision
 
 pytestmark = pytest.mark.django_db
@@ -195,3 +202,19 @@ def test_the_recording_of_an_enrollment_is_no_call_and_goes_with_the_customer(iv
     assert (answer["decision"], answer["reasons"]) == ("REJECT", ["REPLAY"])
     enrollment.erase_customer(customer_id="ann", actor=TELLER)
     assert not HeardRecording.objects.exists()
+
+
+def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWorker) -> None:
+    random = np.random.default_rng(0)
+    means, embedding = (random.normal(size=shape).astype(np.float32) for shape in ((200, DIMENSIONS), (DIMENSIONS,)))
+    pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), cohort=Cohort(means))
+    model = LoadedModel("v", "f", pipeline)
+    analysis: Any = customers.scorer.analyse(recording("ann"), model)
+    analysis = replace(analysis, embedding=embedding / np.linalg.norm(embedding))
+    everybody = pipeline.compare(analysis.embedding, analysis.quality, pipeline.cohort.means, 20.0)
+    threshold = float(np.quantile(everybody.probability, 0.9))
+    found = [scoring._against_nobody(model, analysis, f"C-{number}", threshold) for number in range(60)]
+    assert all(each.probability < threshold for each in found)
+    closer = np.mean([each.log_likelihood_ratio > np.median(everybody.log_likelihood_ratio) for each in found])
+    assert closer > 0.8  # a single voice: half of the time
+    assert scoring._against_nobody(model, analysis, "C-1", threshold) == found[1]

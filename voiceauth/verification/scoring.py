@@ -20,7 +20,7 @@ from voiceauth.verification.errors import NoActiveModel
 if TYPE_CHECKING:
     from mltraining.speech.pipeline import Comparison
 
-DECOYS = 8
+DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # behind the voiceprint that there is not
 
 
@@ -92,8 +92,9 @@ def score_call(
 
 
 def _against_nobody(model: LoadedModel, analysis: Analysis, seed: str, threshold: float | None) -> Match:
-    """A refusal like any other: of some voices that are no customer's, always the same for one ``seed``, the first one
-    that is under the threshold.
+    """A refusal like any other: of some voices that are no customer's, always the same for one ``seed``, the closest one
+    that is under the threshold. A single one would be told: the cohort is further from callers than they are from each
+    other.
     """
     assert analysis.embedding is not None  # a model was given
     random, pipeline = np.random.default_rng(list(seed.encode())), model.pipeline
@@ -108,7 +109,9 @@ def _against_nobody(model: LoadedModel, analysis: Analysis, seed: str, threshold
         for voice in voices
     ]
     refused = [each for each in found if threshold is None or each.probability < threshold]
-    return refused[0] if refused else min(found, key=lambda each: each.probability)
+    if refused:
+        return max(refused, key=lambda each: each.log_likelihood_ratio)
+    return min(found, key=lambda each: each.log_likelihood_ratio)
 
 
 def _match(customer_id: str, found: "Comparison") -> Match:

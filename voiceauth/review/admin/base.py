@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 
 from voiceauth.api import actor_of
 from voiceauth.api.exceptions import note
@@ -99,7 +100,8 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
             except DomainError as error:
                 note(error, request)  # the middleware records the refusal
                 form.full_clean()
-                form.errors.setdefault("__all__", form.error_class()).append(error.detail)
+                said = format_html("{} <code>{}</code>", error.detail, error.code)
+                form.errors.setdefault("__all__", form.error_class()).append(said)
             else:
                 if isinstance(answer, HttpResponse):
                     return answer

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
@@ -49,6 +50,13 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         self.may_play = request.user.has_perm("review.play_audio")
         return super().get_formset(request, obj, **kwargs)
+
+    @admin.display(description="waits for")
+    def waits(self, obj: AudioSample) -> str | SafeString:
+        if not obj.held_for:
+            return super().waits(obj)
+        address = reverse("admin:enrollment_audiosample_change", args=[obj.pk])
+        return format_html('{} <a href="{}">Decide</a>', super().waits(obj), address)
 
     @admin.display(description="listen")
     def listen(self, obj: AudioSample) -> str | SafeString:

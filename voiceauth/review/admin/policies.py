@@ -5,6 +5,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.forms.utils import pretty_name
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from rest_framework import serializers
@@ -32,8 +34,9 @@ class PolicyForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        version, policy, defaults = selectors.versions().first(), selectors.in_force(), document.read({}, 0)
-        content = version.content if version else {}
+        version, defaults = selectors.versions().first(), document.read({}, 0)
+        content, number = (version.content, version.number) if version else ({}, 0)
+        policy = document.read(content, number)  # of the same version: what is based on it may not mix two
         self.groups_of: list[tuple[str, list[str]]] = []
         self._part("Why", {"reason": forms.CharField(max_length=500, help_text="For the trail.")})
         self.fields["based_on"] = forms.IntegerField(widget=forms.HiddenInput, initial=policy.number)
@@ -54,9 +57,9 @@ class PolicyForm(forms.Form):
 
         tiers = content.get(TIERS, {})
         for name in sorted(policy.tiers):
-            limits = _limits(document.TierDocument(), defaults.tiers.get(name), tiers.get(name, {}))
+            limits = _limits(document.TierDocument(), defaults.tiers.get(name, document.Tier), tiers.get(name, {}))
             self._part(f"Transactions, {name}", limits, TIERS, name)
-        limits = _limits(document.TierDocument(), None, {})
+        limits = _limits(document.TierDocument(), document.Tier, {})
         self._part("Transactions, another tier", {"name": _name(), **limits}, TIERS, ANOTHER)
 
     def _part(self, title: str, fields: Mapping[str, forms.Field], *path: str) -> None:
@@ -107,11 +110,13 @@ class PolicyForm(forms.Form):
 
 def _limits(part: serializers.Serializer[Any], holds: Any, departs: Mapping[str, Any]) -> dict[str, forms.Field]:
     """A form field for each that the document may hold: filled where it departs, else showing what ``holds``."""
-    return {name: _field(field, getattr(holds, name, None), departs.get(name)) for name, field in part.fields.items()}
+    return {
+        name: _field(name, field, getattr(holds, name, None), departs.get(name)) for name, field in part.fields.items()
+    }
 
 
-def _field(field: serializers.Field[Any, Any, Any, Any], holds: Any, departs: Any) -> forms.Field:
-    common = {"required": False, "help_text": field.help_text, "initial": departs}
+def _field(name: str, field: serializers.Field[Any, Any, Any, Any], holds: Any, departs: Any) -> forms.Field:
+    common = {"label": pretty_name(name), "required": False, "help_text": field.help_text, "initial": departs}
     match field:
         case serializers.BooleanField():
             empty = "" if holds is None else f"as it is: {'yes' if holds else 'no'}"
@@ -154,10 +159,14 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
         )
     ]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyVersion]:
+        later = PolicyVersion.objects.filter(number__gt=OuterRef("number"))
+        return super().get_queryset(request).annotate(replaced=Exists(later))
+
     @admin.display(description="state")
     def status(self, obj: PolicyVersion) -> SafeString:
-        newest = selectors.versions().values_list("number", flat=True).first()
-        return badge("in force", "good") if obj.number == newest else badge("replaced", "neutral")
+        replaced = obj.replaced  # type: ignore[attr-defined]
+        return badge("replaced", "neutral") if replaced else badge("in force", "good")
 
     @admin.display(description="what it changed")
     def changed(self, obj: PolicyVersion) -> SafeString:
