@@ -92,7 +92,7 @@ def score_call(
 
 
 def _against_nobody(model: LoadedModel, analysis: Analysis, seed: str, threshold: float | None) -> Match:
-    """A refusal like any other: of some voices that are no customer's, always the same for one ``seed``, the closest one
+    """A refusal like any other: of some voices that are no customer's, always the same for one ``seed``, the closest
     that is under the threshold. A single one would be told: the cohort is further from callers than they are from each
     other.
     """
