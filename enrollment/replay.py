@@ -25,7 +25,7 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
     for row in HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST]:
         index.add_many([(row.pk, keys.unseal_heard(customer, row.source, row.content))])
         sources[row.pk] = row.source
-    found = index.find(analysis.views()) if sources else None
+    found = index.find(analysis.views) if sources else None
     if found is None:
         return []
     return [

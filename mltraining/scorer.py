@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -68,18 +69,14 @@ class Analysis:
         """What the recording leaves, to be told again, see ``speech.replay``."""
         from .speech import replay
 
-        return replay.fingerprint(self._telephone_rate())
+        return replay.kept(self.views)
 
+    @cached_property
     def views(self) -> "list[np.ndarray]":
         """What recordings heard before are asked with, see ``speech.replay``."""
-        from .speech import replay
-
-        return replay.views(self._telephone_rate())
-
-    def _telephone_rate(self) -> "np.ndarray":
         from .speech import audio, replay
 
-        return audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE)
+        return replay.views(audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
 
     def redacted_recording(self) -> bytes:
         """What is left of a redacted recording, as a WAV file: the one that may be stored."""

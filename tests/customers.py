@@ -106,8 +106,9 @@ class _Analysis:
         return self.measured
 
     def fingerprint(self) -> bytes:
-        return self.views()[0].tobytes()
+        return replay.kept(self.views)
 
+    @property
     def views(self) -> list[np.ndarray]:
         """Those of a recording: the same for the same voice and take, whatever was measured."""
         seed = hashlib.sha256(repr((self.said["voice"], self.said["take"])).encode()).digest()

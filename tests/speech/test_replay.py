@@ -75,3 +75,4 @@ def test_silence_and_next_to_nothing_are_no_replay(index: replay.ReplayIndex, sa
 def test_a_fingerprint_is_small_and_the_same_each_time() -> None:
     content = replay.fingerprint(recording(1, 1))
     assert content == replay.fingerprint(recording(1, 1)) and 0 < len(content) <= 6 * replay.KEPT
+    assert content == replay.kept(replay.views(recording(1, 1)))
