@@ -102,14 +102,16 @@ def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> A
 
 
 @transaction.atomic
-def remove_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> Customer:
+def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = False, actor: Actor) -> Customer:
     """Takes a polluted recording out again: state and voiceprints follow from what is left.
 
-    Raises ``CustomerNotFound`` and ``SampleNotFound``.
+    Raises ``CustomerNotFound`` and ``SampleNotFound``; with ``only_held`` ``SampleNotHeld`` for one that counts.
     """
     voiceprints.lock_gallery(shared=True)
     customer = locked(customer_id)
     sample = _sample(customer, sample_id)
+    if only_held and not sample.held_for:
+        raise SampleNotHeld
     before = _figures(customer)
     sample.delete()
     HeardRecording.objects.filter(customer=customer, source=f"sample:{sample_id}").delete()

@@ -82,6 +82,21 @@ def test_a_held_recording_is_removed_and_the_trail_says_so(signed_in: SignIn, pe
     assert AuditEvent.objects.get(action="enrollment.sample_removed").actor == "user:tom"
 
 
+def test_removing_a_recording_that_somebody_approves_at_that_moment_deletes_nothing(
+    signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, client = held(), signed_in("reviewer")
+
+    def late(**arguments: Any) -> Customer:
+        samples.approve_sample(customer_id="ann", sample_id=sample.pk, actor=Actor(name="user:rob", role="reviewer"))
+        return samples.remove_sample(**arguments)
+
+    monkeypatch.setattr("voiceauth.review.admin.held.remove_sample", late)
+    answer = client.post(f"{HELD}{sample.pk}/do/remove/", follow=True)
+    assert "<code>sample_not_held</code>" in answer.content.decode()
+    assert AudioSample.objects.get().approved_by == "user:rob"
+
+
 def test_a_customer_is_locked_and_unlocked_with_a_reason(signed_in: SignIn) -> None:
     customer, client = make_customer(), signed_in("reviewer")
     own = f"{CUSTOMERS}{customer.pk}/"

@@ -56,8 +56,9 @@ def _approve(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
 
 
 def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
-    remove_sample(customer_id=sample.customer.customer_id, sample_id=sample.pk, actor=actor)
-    return f"The recording of {sample.customer.customer_id} is deleted. It never counted."
+    customer_id = sample.customer.customer_id
+    remove_sample(customer_id=customer_id, sample_id=sample.pk, only_held=True, actor=actor)
+    return f"The recording of {customer_id} is deleted. It never counted."
 
 
 @admin.register(AudioSample)
