@@ -4,6 +4,7 @@ Every setting may also come from a file: ``NAME_FILE=/run/secrets/name`` (the Do
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """A comma-separated list without empty entries."""
-    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+    """A comma-separated list without empty entries. A comma within brackets separates nothing: ``a=[1, 2],b=3``."""
+    return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text(name, default)) if word.strip()]
 
 
 def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
