@@ -106,21 +106,21 @@ def _beat_the_champion(model: "LoadedModel") -> None:
     if folder is None or champion is None:
         return
     forced = patiently(lambda: ModelVersion.objects.values_list("promotion_forced", flat=True).get(pk=model.version))
-    from mltraining.speech import comparison, evaluate, noise
+    from mltraining.speech import comparison, hearing, noise
     from mltraining.speech.audio import AudioError
 
     beat = _heartbeat(model.version)
     try:
         groups = folder / "clips.parquet" if (folder / "clips.parquet").is_file() else None
-        data = evaluate.load(folder / "enrollment.csv", folder / "trials.csv", folder / "audio", groups, progress=beat)
+        data = hearing.load(folder / "enrollment.csv", folder / "trials.csv", folder / "audio", groups, progress=beat)
         noises = noise.load(folder / "noise", "evaluation") if (folder / "noise").is_dir() else []
-        conditions = evaluate.chosen_conditions(noisy=bool(noises))
+        conditions = hearing.chosen_conditions(noisy=bool(noises))
         against = patiently(lambda: scorer.load(champion, device=_device()))
         before, after = (
-            evaluate.hear(each.pipeline, data, conditions, noises, progress=beat) for each in (against, model)
+            hearing.hear(each.pipeline, data, conditions, noises, progress=beat) for each in (against, model)
         )
         verdict = comparison.compare(data, before, after, progress=beat)
-    except (evaluate.EvaluationError, AudioError, OSError) as error:
+    except (hearing.EvaluationError, AudioError, OSError) as error:
         logger.error("the frozen set %s cannot be scored: %s", folder, error)
         if forced:
             return

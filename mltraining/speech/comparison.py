@@ -12,17 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mltraining.speech.evaluate import (
-    G711,
-    RESAMPLES,
-    EvaluationError,
-    Heard,
-    Progress,
-    Slice,
-    TrialSet,
-    silent,
-    slices,
-)
+from mltraining.speech.evaluate import RESAMPLES, Slice, slices
+from mltraining.speech.hearing import G711, EvaluationError, Heard, Progress, TrialSet, silent
 from mltraining.speech.metrics import Estimate, ResampledTrials, resampled_speakers
 
 FIGURES = {"eer": "EER", "false_reject_rate_at_1": "FRR at FAR 1 %"}

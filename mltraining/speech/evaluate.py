@@ -4,9 +4,8 @@
 [--clips clips.parquet] [--noise DIR] --output DIR`` prints a table and writes ``evaluation.json``, ``evaluation.md``,
 ``det.png`` and ``calibration.png``.
 
-Voiceprints are always enrolled from the recordings as they are, at 8 kHz; the test audio is cut, drowned in noise and
-sent through a telephone channel, in that order. EER, minDCF and the false-reject rates are of the pipeline's score on
-all trials. Cllr, actDCF and the threshold for 1 % are of calibrated log-likelihood ratios, cross-fitted: halves of the
+``hearing`` has the trials and the conditions. EER, minDCF and the false-reject rates are of the pipeline's score on all
+trials. Cllr, actDCF and the threshold for 1 % are of calibrated log-likelihood ratios, cross-fitted: halves of the
 speakers, each half's trials calibrated on the other's, and trials between the halves left out of both.
 """
 
@@ -14,110 +13,41 @@ import argparse
 import json
 import math
 import sys
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from mltraining.speech import metrics, noise, quality, report, scoring, telephone
-from mltraining.speech.audio import AudioError, Waveform, decode, resample
+from mltraining.speech import metrics, noise, quality, report, scoring
+from mltraining.speech.audio import AudioError, Waveform
+from mltraining.speech.evaluation_tables import markdown
+from mltraining.speech.hearing import (
+    CONDITIONS,
+    G711,
+    Condition,
+    EvaluationError,
+    Heard,
+    Progress,
+    TrialSet,
+    chosen_conditions,
+    hear,
+    load,
+    silent,
+)
 from mltraining.speech.metrics import Estimate, ResampledTrials
 from mltraining.speech.pipeline import PipelineError, ScoringPipeline, recalibrate
-from mltraining.speech.quality import Quality
 
 DONE, REFUSED = 0, 2
 RESAMPLES = 200
-ADULT_AGE = 18  # years
 TARGET_FALSE_ACCEPT_RATE = 0.01  # what the threshold is set for
 FITTED_PRIOR = 0.01  # the calibration's weight of target trials, that of the detection cost
 EVEN_ODDS = 0.5  # the prior of the probability that the API answers
 UNKNOWN_PARTS = 3  # a third of the speakers is unknown, each third in turn
 # A pause is measured without the tails of the speech around it, or the probe would hear the voice.
 GUARD_SECONDS, MIN_SILENCE_SECONDS = 0.05, 0.3
-
-Progress = Callable[[int, int], None]  # done, total
-
-
-def silent(done: int, total: int) -> None:
-    pass
-
-
-class EvaluationError(ValueError):
-    """The trials cannot be evaluated. ``code`` is stable, the message is for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """How the test audio is heard: cut to ``seconds`` of net speech, with noise, through ``codec``."""
-
-    name: str
-    label: str
-    codec: telephone.Codec | None = None
-    seconds: float | None = None
-    snr_db: float | None = None
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether its trials are fitted on: the plain channels and the durations, not what is held out as strange."""
-        return self.codec in (None, "mulaw") and self.snr_db is None
-
-
-RECORDED, G711 = Condition("recorded", "as recorded, 8 kHz"), Condition("g711", "G.711", codec="mulaw")
-CONDITIONS = (
-    RECORDED,
-    G711,
-    Condition("gsm", "GSM (AMR-NB 12.2 kbit/s)", codec="gsm"),  # no encoder of GSM 06.10 in PyAV
-    Condition("opus", "Opus 12 kbit/s", codec="opus"),
-    *(Condition(f"recorded-{seconds}s", f"{seconds} s of speech", seconds=seconds) for seconds in (1, 2, 3, 5)),
-    Condition("g711-2s", "2 s of speech, G.711", codec="mulaw", seconds=2),
-    *(Condition(f"g711-{snr}db", f"{snr} dB SNR, G.711", codec="mulaw", snr_db=snr) for snr in (20, 10, 5)),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class TrialSet:
-    """Audio at 8 kHz and who says what. ``owner`` (clips,) and ``claimed`` (trials,) index ``speakers``.
-
-    ``groups``: (speakers,) bool each; whose age is not known is neither adult nor child.
-    """
-
-    speakers: list[str]
-    enrollment: list[list[Waveform]]
-    clips: list[Waveform]
-    owner: np.ndarray
-    clip: np.ndarray  # (trials,)
-    claimed: np.ndarray
-    groups: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Heard:
-    """The test clips in one condition. ``clips`` (n,) index the set's: a clip too short for the condition is not here.
-
-    ``scores`` (n, speakers). ``trials`` (t,) index the set's trials whose clip is here, ``row`` (t,) that clip's row.
-    """
-
-    condition: Condition
-    clips: np.ndarray
-    scores: np.ndarray
-    qualities: list[Quality]
-    trials: np.ndarray
-    row: np.ndarray
-    enrolled_seconds: np.ndarray  # of net speech behind each voiceprint, (speakers,)
-
-    def measures(self, data: TrialSet) -> np.ndarray:
-        """Of every trial, in the order of ``scoring.Conditions``: (3, t)."""
-        own = np.array([(each.speech_seconds, each.snr_db) for each in self.qualities]).reshape(-1, 2)[self.row]
-        return np.stack([own[:, 0], self.enrolled_seconds[data.claimed[self.trials]], own[:, 1]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,78 +77,6 @@ class Calibrated:
 
     ratios: np.ndarray
     accepted: np.ndarray
-
-
-def load(
-    enrollment: Path, trials: Path, audio_root: Path, clips: Path | None = None, *, progress: Progress = silent
-) -> TrialSet:
-    """Read tables (enrollment: speaker, audio; trials: speaker, audio, target) and decode all audio to 8 kHz.
-
-    ``clips``: a table with speaker, gender and age, for the groups. Raises EvaluationError: unreadable_table,
-    missing_column, clip_without_target, unknown_speaker, missing_audio, and the audio's own codes.
-    """
-    enrolled, tried = _table(enrollment, ["speaker", "audio"]), _table(trials, ["speaker", "audio", "target"])
-    speakers = list(dict.fromkeys(enrolled["speaker"]))
-    place = {speaker: number for number, speaker in enumerate(speakers)}
-    if strange := sorted(set(tried["speaker"]) - set(place)):
-        raise EvaluationError("unknown_speaker", f"{trials.name}: {strange[0]} is not enrolled")
-    genuine = tried[tried["target"] == "1"].drop_duplicates("audio").set_index("audio")["speaker"]
-    names = list(dict.fromkeys(tried["audio"]))
-    if ownerless := [name for name in names if name not in genuine.index]:
-        raise EvaluationError("clip_without_target", f"{trials.name}: no target trial says whose {ownerless[0]} is")
-    row = {name: number for number, name in enumerate(names)}
-    decoded = {}
-    wanted = list(dict.fromkeys([*enrolled["audio"], *names]))
-    for number, name in enumerate(wanted, start=1):
-        decoded[name] = _decoded(audio_root / name)
-        progress(number, len(wanted))
-    return TrialSet(
-        speakers=speakers,
-        enrollment=[
-            [decoded[name] for name in enrolled["audio"][enrolled["speaker"] == speaker]] for speaker in speakers
-        ],
-        clips=[decoded[name] for name in names],
-        owner=np.array([place[genuine[name]] for name in names]),
-        clip=tried["audio"].map(row).to_numpy(),
-        claimed=tried["speaker"].map(place).to_numpy(),
-        groups={} if clips is None else _groups(_table(clips, ["speaker", "gender", "age"]), speakers),
-    )
-
-
-def hear(
-    pipeline: ScoringPipeline,
-    data: TrialSet,
-    conditions: Sequence[Condition],
-    noises: Sequence[np.ndarray] = (),
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> list[Heard]:
-    """Score every clip in every condition against every voiceprint.
-
-    ``noises``: (n,) each at 8 kHz, for the conditions with an SNR. A clip meets the same noise whatever other
-    conditions are heard. ``progress`` counts speakers that enroll, then clips.
-    """
-    total = len(data.speakers) + len(conditions) * len(data.clips)
-    voiceprints, seconds = _enroll(pipeline, data, lambda done: progress(done, total))
-    found = []
-    for number, condition in enumerate(conditions):
-        clips, scores, qualities = [], [], []
-        for index, clip in enumerate(data.clips):
-            random = np.random.default_rng([seed, zlib.crc32(condition.name.encode()), index])
-            waveform = _transform(clip, condition, noises, random)
-            if waveform is not None:
-                clips.append(index)
-                scores.append(pipeline.score(pipeline.embed(waveform), voiceprints))
-                qualities.append(quality.measure(waveform))
-            progress(len(data.speakers) + number * len(data.clips) + index + 1, total)
-        row = np.full(len(data.clips), -1)
-        row[clips] = np.arange(len(clips))
-        trials = np.flatnonzero(row[data.clip] >= 0)
-        matrix = np.array(scores, dtype=np.float64).reshape(len(clips), len(data.speakers))
-        places = np.array(clips, dtype=int)
-        found.append(Heard(condition, places, matrix, qualities, trials, row[data.clip[trials]], seconds))
-    return found
 
 
 def slices(data: TrialSet, heard: Sequence[Heard]) -> list[Slice]:
@@ -394,78 +252,6 @@ def silence_probe(pipeline: ScoringPipeline, data: TrialSet, weights: np.ndarray
     return {"clips": len(vectors), "speakers": len(known), "rank_one": rank_one, "chance": 1 / len(known)}
 
 
-def markdown(document: dict[str, Any]) -> str:
-    """The tables of evaluation.md, and what is printed, from what evaluate() gave."""
-    lines = [
-        f"# Evaluation of {document['model'][:12]}",
-        "",
-        f"{document['speakers']} speakers; 95 % intervals from {document['resamples']} resamples of the speakers, "
-        f"seed {document['seed']}. Rates in %.",
-    ]
-    for title, columns in TABLES:
-        lines += ["", f"## {title}", "", "| condition | " + " | ".join(heading for _, heading in columns) + " |"]
-        lines.append("| --- |" + " ---: |" * len(columns))
-        for part in document["slices"]:
-            lines.append(f"| {part['label']} | " + " | ".join(_cell(part[name], name) for name, _ in columns) + " |")
-    gender, probe = document["adults_by_gender"], document["silence_probe"]
-    lines += ["", "## Adults by gender, at the threshold for 1 %, G.711", ""]
-    if gender is None:
-        lines.append("Not measured: G.711, adults of both genders and 300 impostor trials in each half are needed.")
-    else:
-        lines += [f"- {name}: FRR {_cell(rate, 'rate')} %" for name, rate in gender["false_reject_rate"].items()]
-        lines.append(f"- worst over best: {_cell(gender['worst_over_best'], 'ratio')}")
-    lines += ["", "## Silence probe", ""]
-    if probe["rank_one"] is None:
-        lines.append("Not measured: too few clips hold a pause.")
-    else:
-        lines.append(
-            f"Rank-1 on the pauses of {probe['clips']} clips of {probe['speakers']} speakers: "
-            f"{_cell(probe['rank_one'], 'rate')} %; by chance {100 * probe['chance']:.1f} %."
-        )
-    return "\n".join(lines) + "\n"
-
-
-RAW = {"min_dcf", "min_dcf_of_ratios", "actual_dcf", "cllr", "min_cllr", "ratio"}  # numbers that are no rates
-TABLES = [
-    (
-        "Verification",
-        [
-            ("target_trials", "target"),
-            ("impostor_trials", "impostor"),
-            ("eer", "EER"),
-            ("min_dcf", "minDCF(0.01)"),
-            ("false_reject_rate_at_1", "FRR at FAR 1 %"),
-            ("false_reject_rate_at_01", "FRR at FAR 0.1 %"),
-        ],
-    ),
-    ("Identification", [("rank_one", "rank-1"), ("fnir", "FNIR at FPIR 1 %, a third unknown")]),
-    (
-        "Calibration, cross-fitted over halves of the speakers",
-        [
-            ("calibrated_trials", "trials"),
-            ("cllr", "Cllr"),
-            ("min_cllr", "minCllr"),
-            ("actual_dcf", "actDCF"),
-            ("min_dcf_of_ratios", "minDCF"),
-            ("false_accept_rate", "FAR at the threshold for 1 %"),
-            ("false_reject_rate", "FRR there"),
-        ],
-    ),
-]
-
-
-def _cell(figure: Any, name: str) -> str:
-    if figure is None:
-        return "–"
-    if isinstance(figure, int):
-        return f"{figure:,}"
-    if figure["value"] is None:
-        return "–"
-    scale, digits = (1, 3) if name in RAW else (100, 2)
-    value, low, high = (math.nan if figure[key] is None else scale * figure[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
 def _figures(
     data: TrialSet, part: Slice, calibrated: Calibrated, weights: np.ndarray, unknown: np.ndarray
 ) -> dict[str, int | Estimate | None]:
@@ -564,48 +350,6 @@ def _curve(part: Slice, scores: np.ndarray, target: np.ndarray) -> tuple[str, np
     return part.label, scores[target], scores[~target]
 
 
-def _enroll(
-    pipeline: ScoringPipeline, data: TrialSet, on_speaker: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Voiceprints (speakers, dimensions), weighed by net speech, and the seconds of it behind each (speakers,)."""
-    voiceprints, seconds = [], []
-    for speaker, waveforms in zip(data.speakers, data.enrollment, strict=True):
-        speech = np.array([quality.measure(waveform).speech_seconds for waveform in waveforms])
-        if not speech.any():
-            raise EvaluationError("speaker_without_speech", f"no enrollment clip of {speaker} holds speech")
-        voiceprints.append(scoring.mean_voiceprint(np.stack([pipeline.embed(each) for each in waveforms]), speech))
-        seconds.append(speech.sum())
-        on_speaker(len(seconds))
-    return np.stack(voiceprints), np.array(seconds)
-
-
-def _transform(
-    clip: Waveform, condition: Condition, noises: Sequence[np.ndarray], random: np.random.Generator
-) -> Waveform | None:
-    """None where the clip holds too little speech for the condition."""
-    samples = clip.samples
-    if condition.seconds is not None:
-        end = _end_of_speech(clip, condition.seconds)
-        if end is None:
-            return None
-        samples = samples[:end]
-    if condition.snr_db is not None:
-        samples = noise.add(samples, noises[int(random.integers(len(noises)))], condition.snr_db, random)
-    if condition.codec is not None:
-        samples = telephone.transmit(np.clip(samples, -1, 1), condition.codec)
-    return clip if samples is clip.samples else Waveform(samples, telephone.RATE)
-
-
-def _end_of_speech(clip: Waveform, seconds: float) -> int | None:
-    """The sample at which so much net speech is over."""
-    left = seconds
-    for start, end in quality.speech_segments(clip):
-        if end - start >= left:
-            return round((start + left) * clip.sample_rate)
-        left -= end - start
-    return None
-
-
 def _pauses(clip: Waveform) -> Waveform | None:
     """What is not speech, without its edges; None where it is under 0.3 s."""
     silent = np.ones(len(clip.samples), dtype=bool)
@@ -614,37 +358,6 @@ def _pauses(clip: Waveform) -> Waveform | None:
         silent[max(0, first) : last] = False
     samples = clip.samples[silent]
     return Waveform(samples, clip.sample_rate) if len(samples) >= MIN_SILENCE_SECONDS * clip.sample_rate else None
-
-
-def _decoded(path: Path) -> Waveform:
-    """At 8 kHz, the rate of everything that is evaluated."""
-    try:
-        waveform = decode(path.read_bytes())
-    except AudioError as error:
-        raise EvaluationError(error.code, f"{path.name}: {error}") from error
-    except OSError as error:
-        raise EvaluationError("missing_audio", f"{path.name}: {error.strerror}") from error
-    return Waveform(resample(waveform.samples, waveform.sample_rate, telephone.RATE), telephone.RATE)
-
-
-def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        else:
-            table = pd.read_parquet(path, columns=columns).astype(str)
-    except (OSError, ValueError) as error:
-        raise EvaluationError("unreadable_table", f"{path} cannot be read: {error}") from error
-    if missing := sorted(set(columns) - set(table.columns)):
-        raise EvaluationError("missing_column", f"{path.name} lacks the column {', '.join(missing)}")
-    return table
-
-
-def _groups(clips: pd.DataFrame, speakers: list[str]) -> dict[str, np.ndarray]:
-    known = clips.drop_duplicates("speaker").set_index("speaker").reindex(speakers)
-    gender, age = known["gender"].str.lower().str[:1], pd.to_numeric(known["age"], errors="coerce")
-    groups = {"female": gender == "f", "male": gender == "m", "adult": age >= ADULT_AGE, "child": age < ADULT_AGE}
-    return {name: members.to_numpy(dtype=bool) for name, members in groups.items()}
 
 
 def _jsonable(content: Any) -> Any:
@@ -712,8 +425,3 @@ def run(pipeline: ScoringPipeline, options: argparse.Namespace) -> dict[str, Any
             bar.update(done - bar.n)
 
         return evaluate(pipeline, data, chosen, noises, options.output, seed=options.seed, progress=progress)
-
-
-def chosen_conditions(names: Sequence[str] | None = None, *, noisy: bool) -> list[Condition]:
-    """Those of CONDITIONS that are named, or all; with an SNR only where there is noise."""
-    return [each for each in CONDITIONS if (names is None or each.name in names) and (noisy or each.snr_db is None)]

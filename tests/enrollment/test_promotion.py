@@ -9,7 +9,7 @@ from enrollment import keys, promotion, retraining, selectors, voiceprints
 from enrollment.models import Customer, SampleEmbedding, Voiceprint
 from mltraining import registry, scorer, shutdown
 from mltraining.models import ModelVersion
-from mltraining.speech import comparison, evaluate
+from mltraining.speech import comparison, hearing
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser
 from tests.mltraining.tiny import register_untrained
 from tests.speech.trial_data import write_trials
@@ -159,7 +159,7 @@ def test_a_recording_that_cannot_be_read_any_more_does_not_keep_everyone_from_a_
 
 @pytest.fixture
 def frozen_set(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(evaluate, "CONDITIONS", (evaluate.G711,))
+    monkeypatch.setattr(hearing, "CONDITIONS", (hearing.G711,))
     settings.VOICEAUTH_FROZEN_SET_DIR = write_trials(tmp_path / "frozen", speakers=3, takes=1, seconds=1.2)
     return settings.VOICEAUTH_FROZEN_SET_DIR
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mltraining.speech import evaluate
+from mltraining.speech import hearing
 from mltraining.speech.comparison import compare
-from mltraining.speech.evaluate import EvaluationError, Heard, TrialSet
+from mltraining.speech.hearing import EvaluationError, Heard, TrialSet
 
 SPEAKERS, TAKES = 40, 4
 
@@ -14,7 +14,7 @@ def trials(groups: dict[str, np.ndarray] | None = None) -> TrialSet:
     return TrialSet([f"s{number}" for number in range(SPEAKERS)], [], [], owner, clip, claimed, groups or {})
 
 
-def model(data: TrialSet, *, separation: float | np.ndarray, seed: int = 0, condition=evaluate.G711) -> Heard:
+def model(data: TrialSet, *, separation: float | np.ndarray, seed: int = 0, condition=hearing.G711) -> Heard:
     """Scores of unit variance; ``separation`` of each clip's own score from the strangers'."""
     scores = np.random.default_rng(seed).normal(size=(len(data.owner), SPEAKERS))
     scores[np.arange(len(data.owner)), data.owner] += separation
@@ -57,7 +57,7 @@ def test_a_model_that_is_worse_for_one_group_is_refused_though_it_is_better_for_
 
 def test_a_model_that_is_worse_in_another_channel_is_refused() -> None:
     data = trials()
-    gsm = next(condition for condition in evaluate.CONDITIONS if condition.name == "gsm")
+    gsm = next(condition for condition in hearing.CONDITIONS if condition.name == "gsm")
     champion = [model(data, separation=2.5), model(data, separation=4, condition=gsm)]
     challenger = [model(data, separation=4.5, seed=1), model(data, separation=2, seed=1, condition=gsm)]
     verdict = compare(data, champion, challenger)

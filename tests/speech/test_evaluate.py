@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mltraining.speech import cli, evaluate, metrics, quality
+from mltraining.speech import cli, evaluate, evaluation_tables, hearing, metrics, quality
 from mltraining.speech.audio import Waveform
-from mltraining.speech.evaluate import CONDITIONS, EvaluationError, Heard, TrialSet
+from mltraining.speech.hearing import CONDITIONS, EvaluationError, Heard, TrialSet
 from mltraining.speech.quality import Quality
 from tests.mltraining.tiny import export_untrained
 from tests.speech.synthetic import voice, wav
@@ -40,7 +40,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(files: Path) -> TrialSet:
-    return evaluate.load(files / "enrollment.csv", files / "trials.csv", files / "audio", files / "clips.parquet")
+    return hearing.load(files / "enrollment.csv", files / "trials.csv", files / "audio", files / "clips.parquet")
 
 
 def options(files: Path, *more: str) -> list[str]:
@@ -58,7 +58,7 @@ def dense(scores: np.ndarray, owner: np.ndarray, groups: dict[str, np.ndarray] |
     data = TrialSet(names, [], [], owner, clip, claimed, groups or {})
     trials = np.arange(clips * speakers)
     measured = [Quality(3.0, 2.0, 20.0, 0.0)] * clips
-    return data, Heard(evaluate.G711, np.arange(clips), scores, measured, trials, clip, np.full(speakers, 10.0))
+    return data, Heard(hearing.G711, np.arange(clips), scores, measured, trials, clip, np.full(speakers, 10.0))
 
 
 def separable(speakers: int = 8, takes: int = 3, overlap: float = 0.3) -> tuple[TrialSet, Heard]:
@@ -116,7 +116,7 @@ def test_a_group_is_of_speakers_whose_gender_or_age_is_known(data: TrialSet) -> 
 def test_audio_is_cut_to_so_much_net_speech_and_clips_with_less_are_left_out(data: TrialSet) -> None:
     listener, counted = Listener(), []
     conditions = [BY_NAME["recorded-1s"], BY_NAME["recorded-5s"]]
-    one, five = evaluate.hear(listener, data, conditions, progress=lambda *count: counted.append(count))
+    one, five = hearing.hear(listener, data, conditions, progress=lambda *count: counted.append(count))
     assert counted == [(done, 25) for done in range(1, 26)]  # 5 voiceprints, then twice 10 clips
     cut = listener.heard[len(data.speakers) : len(data.speakers) + len(one.clips)]
     assert not len(five.clips) and not len(five.trials)
@@ -133,7 +133,7 @@ def test_noise_and_channel_change_the_test_audio_and_never_the_enrollment(data: 
     listener = Listener()
     noises = [np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)]
     names = ["recorded", "g711", "g711-10db"]
-    evaluate.hear(listener, data, [BY_NAME[name] for name in names], noises)
+    hearing.hear(listener, data, [BY_NAME[name] for name in names], noises)
     enrolled, rest = listener.heard[: len(data.speakers)], listener.heard[len(data.speakers) :]
     assert enrolled == [waveform for waveforms in data.enrollment for waveform in waveforms]
     count = len(data.clips)
@@ -196,7 +196,7 @@ def test_the_errors_at_the_operating_threshold_come_with_intervals_over_people()
     for name in ("eer", "false_accept_rate", "false_reject_rate"):
         assert 0 <= found[name].low < found[name].value < found[name].high < 1, name
     assert 0.005 < found["false_accept_rate"].value < 0.02
-    cell = evaluate._cell(asdict(found["false_accept_rate"]), "false_accept_rate")
+    cell = evaluation_tables._cell(asdict(found["false_accept_rate"]), "false_accept_rate")
     assert re.fullmatch(r"\d\.\d\d \(\d\.\d\d–\d\.\d\d\)", cell), cell
 
 
@@ -250,7 +250,7 @@ def test_the_probe_finds_a_room_that_the_pauses_tell() -> None:
 def test_trials_that_cannot_be_evaluated_are_refused(files: Path, tmp_path: Path, change, refusal: str) -> None:
     change(pd.read_csv(files / "trials.csv", dtype=str)).to_csv(tmp_path / "trials.csv", index=False)
     with pytest.raises(EvaluationError) as error:
-        evaluate.load(files / "enrollment.csv", tmp_path / "trials.csv", files / "audio")
+        hearing.load(files / "enrollment.csv", tmp_path / "trials.csv", files / "audio")
     assert error.value.code == refusal
 
 

@@ -23,6 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from mltraining.speech import evaluate
         from mltraining.speech.audio import AudioError
+        from mltraining.speech.evaluation_tables import markdown
+        from mltraining.speech.hearing import EvaluationError
 
         version = options["model"]
         if not ModelVersion.objects.filter(pk=version).exists():
@@ -31,7 +33,7 @@ class Command(BaseCommand):
             document = evaluate.run(scorer.load(version).pipeline, argparse.Namespace(**options))
         except DomainError as error:
             raise CommandError(f"The model cannot be loaded: {error}") from error
-        except (evaluate.EvaluationError, AudioError, OSError) as error:
+        except (EvaluationError, AudioError, OSError) as error:
             raise CommandError(f"{getattr(error, 'code', 'unreadable_file')}: {error}") from error
         registry.store_evaluation(version, evaluate.summary(document))
-        self.stdout.write(evaluate.markdown(document))
+        self.stdout.write(markdown(document))
