@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a bug, 2 the configuration or the data (with a stable code
 """
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -25,6 +26,16 @@ logger = logging.getLogger(__name__)
 DONE, BUG, REFUSED, STOPPED = 0, 1, 2, 3
 STEP_SECONDS = 1.0  # between two "step" events
 
+COMMANDS = {  # beside train: its module here, whose main() takes the arguments, and what it is for
+    "score": ("score", "score audio files with a scoring pipeline"),
+    "calibrate": ("calibrating", "fit a pipeline's calibration and threshold anew, on trials"),
+    "export-onnx": ("exporting", "build a pipeline's ONNX exports and measure them"),
+    "evaluate": ("evaluate", "error rates on trials, by channel, duration, noise and group"),
+    "benchmark-gate": ("gate_benchmark", "whom the enrollment gate's limits would refuse"),
+    "benchmark-replay": ("replay_benchmark", "what replay recognition catches, mistakes and costs"),
+    "benchmark-training": ("training_benchmark", "how near training comes to what the device can do"),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
@@ -33,42 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # On cores shared with other processes OpenMP's spinning threads starve one another: 7 times the CPU time was seen.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["score"]:
-        from mltraining.speech import score
-
-        return score.main(arguments[1:])
-    if arguments[:1] == ["calibrate"]:
-        from mltraining.speech import calibrating
-
-        return calibrating.main(arguments[1:])
-    if arguments[:1] == ["export-onnx"]:
-        from mltraining.speech import exporting
-
-        return exporting.main(arguments[1:])
-    if arguments[:1] == ["evaluate"]:
-        from mltraining.speech import evaluate
-
-        return evaluate.main(arguments[1:])
-    if arguments[:1] == ["benchmark-replay"]:
-        from mltraining.speech import replay_benchmark
-
-        return replay_benchmark.main(arguments[1:])
-    if arguments[:1] == ["benchmark-gate"]:
-        from mltraining.speech import gate_benchmark
-
-        return gate_benchmark.main(arguments[1:])
+    if arguments[:1] and arguments[0] in COMMANDS:
+        module = importlib.import_module(f"mltraining.speech.{COMMANDS[arguments[0]][0]}")  # torch takes seconds
+        result: int = module.main(arguments[1:])
+        return result
     return _train(_parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech", description="Speaker recognition.")
     commands = parser.add_subparsers(required=True)
-    commands.add_parser("score", help="score audio files with a scoring pipeline", add_help=False)
-    commands.add_parser("calibrate", help="fit a pipeline's calibration and threshold anew, on trials", add_help=False)
-    commands.add_parser("export-onnx", help="build a pipeline's ONNX exports and measure them", add_help=False)
-    commands.add_parser("benchmark-replay", help="what replay recognition catches, mistakes and costs", add_help=False)
-    commands.add_parser("benchmark-gate", help="whom the enrollment gate's limits would refuse", add_help=False)
-    commands.add_parser("evaluate", help="error rates on trials, by channel, duration, noise and group", add_help=False)
+    for name, (_, described) in COMMANDS.items():
+        commands.add_parser(name, help=described, add_help=False)
     train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
     train.add_argument("--config", required=True, type=Path, help="the training YAML")
     train.add_argument("--data-folder", help="instead of dataset.data_folder")
