@@ -39,6 +39,7 @@ from mltraining.speech.losses import one_hot
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[dict[str, Any]], None]
+Decoded = tuple[manifest.Manifest, dataset.Clips]
 IMPRINTED_SECONDS = 4.0  # of each speaker, where the class rows start from an earlier encoder
 DECODED, TRAINED = 5.0, 88.0  # percent of a run that is done when all clips are decoded, when all epochs are trained
 
@@ -53,15 +54,17 @@ def train(
     *,
     progress: Progress = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    decoded: Decoded | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate, calibrate and export into ``output``; resume where it has a checkpoint of the same run.
 
+    ``decoded`` is what ``decode`` gives for the same speech, where several runs share it.
     Returns the final metrics (see ``finishing``). Every random choice of an epoch follows from the seed and the
     epoch's number, so that a resumed run does what an uninterrupted one does. Raises ConfigError, DataError, Stopped.
     """
     processes = Processes.start(config)
     try:
-        run = _prepare(config, output, processes, progress, should_stop)
+        run = _prepare(config, output, processes, progress, should_stop, decoded)
         run.fit()
         if not processes.first:
             return {}
@@ -118,28 +121,19 @@ def _device(config: Config, local_rank: int) -> torch.device:
 
 
 def _prepare(
-    config: Config, output: Path, processes: Processes, progress: Progress, should_stop: Callable[[], bool]
+    config: Config,
+    output: Path,
+    processes: Processes,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+    decoded: Decoded | None,
 ) -> "Run":
     state = checkpoints.load(output / "checkpoints" / "last.pt")
     seed = config.environment.seed
     if seed == -1:
         seed = state["config"]["environment"]["seed"] if state else _common_seed(processes)
     progress({"event": "phase", "phase": "decoding", "percent": 0.0})
-    split = manifest.read(config, seed=seed)
-
-    def decoded(count: int) -> None:
-        progress({"event": "step", "phase": "decoding", "percent": DECODED * count / len(split.clips)})
-        if should_stop():
-            raise Stopped
-
-    split, clips = dataset.load(
-        split,
-        config.audio.sample_rate,
-        threads=config.environment.number_of_workers,
-        skip_unreadable=config.dataset.skip_unreadable,
-        speech_only=config.audio.speech_only,
-        on_progress=decoded,
-    )
+    split, clips = decoded or decode(config, seed=seed, progress=progress, should_stop=should_stop)
     resolved = config.with_values(
         audio={"maximum_frequency": top_frequency(config.audio, clips.source_rate)}, environment={"seed": seed}
     )
@@ -152,6 +146,31 @@ def _prepare(
     if state:
         run.restore(state)
     return run
+
+
+def decode(
+    config: Config,
+    *,
+    seed: int,
+    progress: Progress = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Decoded:
+    """The clips of a run and how they are divided. Raises ConfigError, DataError, Stopped."""
+    split = manifest.read(config, seed=seed)
+
+    def decoded(count: int) -> None:
+        progress({"event": "step", "phase": "decoding", "percent": DECODED * count / len(split.clips)})
+        if should_stop():
+            raise Stopped
+
+    return dataset.load(
+        split,
+        config.audio.sample_rate,
+        threads=config.environment.number_of_workers,
+        skip_unreadable=config.dataset.skip_unreadable,
+        speech_only=config.audio.speech_only,
+        on_progress=decoded,
+    )
 
 
 def _common_seed(processes: Processes) -> int:
