@@ -19,10 +19,10 @@ from tests.tiny_model import put_into_service, register_tiny_model
 
 # Each part of the API as the client that uses it.
 PARTS = {
-    "teller": "customers",
+    "teller": "customers|batch-enrollments",
     "ivr": "verify|identify",
-    "reviewer": "decisions|audit",
-    "admin": "models|training|approvals",
+    "reviewer": "decisions|audit|cases|watchlists|fraudsters",
+    "admin": "models|training|approvals|policies",
 }
 
 # A valid request may still meet a state that refuses it; tokens and headers have tests of their own.
