@@ -1,10 +1,21 @@
 """What the API takes and answers about batch enrollments."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from voiceauth.api.serializers import StrictSerializer
 
 from .models import BatchEnrollment
+
+
+class _ClientToken(serializers.RegexField):
+    """An empty one is refused in a form, too: whoever sends it believes that the request can be repeated."""
+
+    def get_value(self, dictionary: Mapping[str, Any]) -> Any:
+        return dictionary.get(self.field_name, empty)
 
 
 class _NewBatch(StrictSerializer):
@@ -13,7 +24,7 @@ class _NewBatch(StrictSerializer):
         default=BatchEnrollment.Existing.SKIP,
         help_text="What becomes of a customer who is ENROLLED already.",
     )
-    client_token = serializers.RegexField(
+    client_token = _ClientToken(
         r"^[A-Za-z0-9_-]{1,64}\Z",
         max_length=64,
         default=None,

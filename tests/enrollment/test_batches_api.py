@@ -110,6 +110,7 @@ def test_only_tellers_see_and_start_batches_and_a_wrong_request_says_what_is_wro
         {"manifest": "m", "client_token": ""},
     ):
         assert post(teller, **body).status_code == 400
+    assert post_file(teller, b"{}\n", client_token="").status_code == 400
     missing = teller.get(f"{URL}/00000000-0000-4000-8000-000000000000/results")
     assert (missing.status_code, error_code(missing)) == (404, "batch_enrollment_not_found")
 
