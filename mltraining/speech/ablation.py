@@ -45,7 +45,7 @@ class Piece:
 
 
 PIECES = (
-    Piece("a margin", "training", {"margin": 0.0}, {"margin": 0.2}),
+    Piece("a margin", "training", {"margin": 0.0, "large_margin_epochs": 0}, {"margin": 0.2}),
     Piece("the margin's slow rise", "training", {"margin_warmup_epochs": 0.0}, {"margin_warmup_epochs": 1.0}),
     Piece("large-margin epochs", "training", {"large_margin_epochs": 0}, {"large_margin_epochs": 1}),
     Piece("the prototypical loss", "training", {"prototypical_weight": 0.0}, {"prototypical_weight": 1.0}),

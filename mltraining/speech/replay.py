@@ -86,7 +86,7 @@ def kept(asked: list[np.ndarray]) -> bytes:
 
 def fingerprint(samples: np.ndarray) -> bytes:
     """What a recording leaves: at most ``KEPT`` pairs, 6 bytes each. ``samples``: (n,) float32 at 8 kHz."""
-    return pairs(samples)[:KEPT].tobytes()
+    return kept([pairs(samples)])
 
 
 @dataclass(frozen=True)
