@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
-    from voiceauth import embedded
+    from voiceauth.launcher import embedded
 
     embedded.attach(sys.argv)
 

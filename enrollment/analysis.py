@@ -47,7 +47,7 @@ def analyse_sample(*, audio: str, customer: str, redact: list[list[float]]) -> d
 
 
 def _voice(analysis: Analysis, model: LoadedModel, customer: Customer | None) -> dict[str, Any]:
-    from mltraining.speech import one_speaker
+    from mltraining.speech.audio import one_speaker
 
     assert analysis.embedding is not None  # a model was given
     compare = partial(model.pipeline.compare, analysis.embedding, analysis.quality)

@@ -24,11 +24,11 @@ from enrollment.serializers import (
     ReceiptAnswer,
     SampleAnswer,
 )
-from voiceauth.api import actor_of
-from voiceauth.api.filters import StrictFilterSet
-from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import needs
-from voiceauth.api.serializers import StrictSerializer
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.filters import StrictFilterSet
+from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import StrictSerializer
 
 CUSTOMER_ID = OpenApiParameter(
     "customer_id",

@@ -5,6 +5,6 @@ class EnrollmentConfig(AppConfig):
     name = "enrollment"
 
     def ready(self) -> None:
-        from enrollment import dual_control
+        from enrollment import audio_exports
 
-        dual_control.register_actions()
+        audio_exports.register_actions()

@@ -1,6 +1,6 @@
 """Failures of enrollment that callers may see."""
 
-from voiceauth.errors import Conflict, DomainError, NotFound
+from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class CustomerNotFound(NotFound):

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from enrollment.models import Customer
-from voiceauth import vault
+from voiceauth.platform import vault
 
 Sealed = bytes | memoryview  # as PostgreSQL hands them out
 

@@ -1,6 +1,6 @@
 """Customers, their consent, their enrollment audio and their voiceprints.
 
-Audio and voiceprints are sealed under the customer's own data key (``voiceauth.vault``).
+Audio and voiceprints are sealed under the customer's own data key (``voiceauth.platform.vault``).
 """
 
 import uuid
@@ -8,8 +8,8 @@ import uuid
 from django.core.validators import RegexValidator
 from django.db import models
 
-from voiceauth.audio_store import AudioField
-from voiceauth.vault.fields import WrappedKeyField
+from voiceauth.platform.storage import AudioField
+from voiceauth.platform.vault.fields import WrappedKeyField
 
 customer_id_validator = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z", "1 to 64 letters, digits or . _ : @ - characters, no space."
@@ -145,23 +145,13 @@ class Voiceprint(models.Model):
         indexes = [models.Index(fields=["model_fingerprint", "revision"])]
 
 
-class TrainingSpeaker(models.Model):
-    """That a customer's recordings trained a model: whose erasure makes a retrain due."""
-
-    model = models.ForeignKey("mltraining.ModelVersion", on_delete=models.CASCADE)
-    customer = models.ForeignKey(Customer, on_delete=models.CASCADE)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["model", "customer"], name="one_part_in_a_model")]
-
-
 class HeardRecording(models.Model):
     """What a recording that claimed to be the customer leaves, so that the same recording is known again.
 
     Sealed: the spectral peaks are the customer's. ``source``: "sample:<uuid>" or "decision:<uuid>".
     """
 
-    customer = models.ForeignKey(Customer, on_delete=models.CASCADE)  # erased with the customer
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="heard")
     source = models.CharField(max_length=64)
     content = models.BinaryField()
     heard_at = models.DateTimeField(auto_now_add=True)

@@ -17,7 +17,7 @@ REPLAY = "REPLAY"
 
 def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
     """At most one, as screening has them: the recording that this one is. Worker-side only."""
-    from mltraining.speech import replay
+    from mltraining.speech.audio import replay
 
     if customer is None:
         return []

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from enrollment import gate, keys, lifecycle, replay, selectors, voiceprints
+from enrollment import erasure, gate, keys, lifecycle, replay, selectors, voiceprints
 from enrollment.errors import (
     ConsentRequired,
     CustomerLocked,
@@ -26,12 +26,12 @@ from enrollment.errors import (
     SampleNotHeld,
 )
 from enrollment.models import AudioSample, Customer, HeardRecording, SealedAudio
-from enrollment.services import forget_exports, locked, state_of_speech
+from enrollment.services import locked, state_of_speech
 from mltraining import scoring_client
 from mltraining import selectors as models_in_service
-from voiceauth.approvals.services import require_second_person
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
+from voiceauth.platform.approvals.services import require_second_person
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
 from voiceauth.policies import selectors as policies
 from voiceauth.policies.document import DEFAULT_CHANNEL
 from voiceauth.screening import services as screening
@@ -116,7 +116,7 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
     sample.delete()
     HeardRecording.objects.filter(customer=customer, source=f"sample:{sample_id}").delete()
     _refresh(customer, customer.voiceprints.values_list("model_fingerprint", flat=True), renew=False)
-    forget_exports(customer)
+    erasure.forget_exports(customer)
     record(
         action="enrollment.sample_removed",
         actor=actor,

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from enrollment import keys
 from enrollment.errors import CustomerNotFound
 from enrollment.models import AudioSample, Customer
-from voiceauth import audio_store
+from voiceauth.platform import storage as audio_store
 
 
 def customers() -> QuerySet[Customer]:

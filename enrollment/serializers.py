@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
-from voiceauth.api.serializers import StrictSerializer
-from voiceauth.api.uploads import AudioField, IntervalList
+from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.uploads import AudioField, IntervalList
 from voiceauth.policies.document import DEFAULT_CHANNEL, NAME_OR_NOTHING
 
 

@@ -15,12 +15,11 @@ from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
-from enrollment import keys, lifecycle, retraining, selectors
+from enrollment import erasure, keys, lifecycle, selectors
 from enrollment.errors import ConsentExists, CustomerExists, CustomerNotFound, CustomerNotLocked
-from enrollment.models import Consent, Customer, TrainingSpeaker
-from mltraining.models import ModelVersion
-from voiceauth.audit import SYSTEM, Actor
-from voiceauth.audit.services import record
+from enrollment.models import Consent, Customer
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.services import record
 from voiceauth.screening.services import forget_voice
 
 State = Customer.State
@@ -184,12 +183,6 @@ def state_of_speech(customer: Customer) -> str:
     return State.ENROLLING if customer.speech_seconds else State.PENDING
 
 
-def forget_exports(customer: Customer) -> None:
-    """Once committed: what a running retrain has exported of the customer goes too."""
-    pk = customer.pk
-    transaction.on_commit(lambda: retraining.forget_customer(pk))
-
-
 def _new(customer_id: str, state: str, display_name: str = "") -> Customer:
     customer = Customer(customer_id=customer_id, state=state, display_name=display_name)
     customer.data_key = keys.new_data_key(customer.pk)
@@ -202,25 +195,17 @@ def _new(customer_id: str, state: str, display_name: str = "") -> Customer:
 
 
 def _erase_voice(customer: Customer) -> ErasureReceipt:
-    """Erases whatever hangs on the customer but the consents, call recordings of the layer above included.
-
-    Models that the customer's recordings trained are flagged: a retrain is due.
-    """
-    trained = TrainingSpeaker.objects.filter(customer=customer).values("model")
-    ModelVersion.objects.filter(pk__in=trained).update(erased_speakers=models.F("erased_speakers") + 1)
-    erased: dict[str, int] = {}
-    for relation in Customer._meta.related_objects:
-        if relation.related_model is not Consent:
-            _, counts = relation.related_model._base_manager.filter(**{relation.field.name: customer}).delete()
-            erased |= counts
+    """Erases recordings, embeddings and voiceprints, here and in the rooms above. The consents stay."""
+    erased = erasure.forget_everywhere(customer)
+    for rows in (customer.samples, customer.voiceprints, customer.heard):
+        erased |= rows.all().delete()[1]
     forget_voice(customer.customer_id)
-    forget_exports(customer)
     return ErasureReceipt(
         receipt_id=uuid.uuid4(),
         customer_id=customer.customer_id,
         samples=erased.get("enrollment.AudioSample", 0),
         voiceprints=erased.get("enrollment.Voiceprint", 0),
-        call_recordings=erased.get("verification.CallAudio", 0),
+        call_recordings=erased.get("call_recordings", 0),
         erased_at=timezone.now(),
     )
 

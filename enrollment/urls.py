@@ -1,6 +1,7 @@
 from django.urls import path, register_converter
 
-from enrollment import apis, dual_control_apis, training_apis
+from enrollment import apis
+from enrollment import audio_export_apis as audio_export_apis
 
 
 class CustomerIdConverter:
@@ -36,14 +37,12 @@ urlpatterns = [
     path("customers/<customer_id:customer_id>/unlock", apis.CustomerUnlock.as_view(), name="customer-unlock"),
     path(
         "customers/<customer_id:customer_id>/audio-exports",
-        dual_control_apis.AudioExports.as_view(),
+        audio_export_apis.AudioExports.as_view(),
         name="audio-exports",
     ),
     path(
         "customers/<customer_id:customer_id>/audio-exports/<uuid:approval_id>/download",
-        dual_control_apis.AudioExportDownload.as_view(),
+        audio_export_apis.AudioExportDownload.as_view(),
         name="audio-export-download",
     ),
-    path("training-runs", training_apis.TrainingRuns.as_view(), name="training-runs"),
-    path("models/<str:version>/promote", training_apis.PromoteModel.as_view(), name="promote-model"),
 ]

@@ -16,7 +16,7 @@ from enrollment import keys
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
 from mltraining.gallery import GalleryState
 from mltraining.gallery import lock_gallery as lock_gallery
-from mltraining.speech import scoring
+from mltraining.speech.scoring import scores as scoring
 
 
 class KnownVoice(NamedTuple):

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class MltrainingConfig(AppConfig):
     name = "mltraining"
     verbose_name = "models and training"
+
+    def ready(self) -> None:
+        from mltraining import scoring_client
+        from voiceauth.platform import health
+
+        health.register_scoring(scoring_client.ping)

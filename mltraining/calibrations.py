@@ -4,11 +4,10 @@ from typing import Any
 
 from django.db import transaction
 
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
-
-from .errors import ModelNotFound
-from .models import Calibration, ModelVersion
+from mltraining.errors import ModelNotFound
+from mltraining.models import Calibration, ModelVersion
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
 
 
 def in_force(version: str) -> Calibration | None:

@@ -1,6 +1,6 @@
 """Failures of the machine-learning side that callers may see."""
 
-from voiceauth.errors import Conflict, DomainError, NotFound
+from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class InvalidAudio(DomainError):
@@ -87,56 +87,3 @@ class ModelUnchanged(Conflict):
 
     code = "model_unchanged"
     message = "The run reproduced a registered model exactly."
-
-
-class PromotionInProgress(Conflict):
-    code = "promotion_in_progress"
-    message = "Another model is being promoted. Wait until it is done."
-
-
-class ChallengerNotBetter(Conflict):
-    """On the frozen set the model does not beat the one in service, or is worse somewhere. ``reasons`` say where."""
-
-    code = "challenger_not_better"
-    message = "The model is not better than the one in service on the frozen trials."
-
-
-class FrozenSetUnusable(Conflict):
-    """VOICEAUTH_FROZEN_SET_DIR holds no trials that can be scored."""
-
-    code = "frozen_set_unusable"
-    message = "The frozen trials cannot be scored."
-
-
-class RunNotFound(NotFound):
-    code = "training_run_not_found"
-    message = "There is no such training run."
-
-
-class RunFinished(Conflict):
-    code = "training_run_finished"
-    message = "The training run has ended and cannot be cancelled."
-
-
-class InvalidSetting(DomainError):
-    """A training setting is unknown or has a wrong value. The message names it."""
-
-    code = "invalid_setting"
-    status = 400
-    message = "A training setting is unknown or has a wrong value."
-
-
-class SettingNotAllowed(DomainError):
-    """A training setting belongs to the server: paths, data, devices, logging."""
-
-    code = "setting_not_allowed"
-    status = 400
-    message = "This training setting is the server's own."
-
-
-class TrainingFailed(Exception):
-    """An expected end of a training run without a model; ``code`` becomes the run's ``error_code``."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)

@@ -16,10 +16,10 @@ import numpy as np
 from django.db import connection
 from django.db.models import Count, Max, QuerySet, Sum
 
-from mltraining.speech.scoring import Cohort, Statistics
+from mltraining.speech.scoring.scores import Cohort, Statistics
 
 if TYPE_CHECKING:
-    from mltraining.speech.pipeline import Comparison
+    from mltraining.speech.scoring.pipeline import Comparison
 
 # Voiceprints (n, d), their net speech (n,) in seconds, their cohort statistics -> one call against each of them.
 Compare = Callable[[np.ndarray, np.ndarray, Statistics | None], "Comparison"]

@@ -4,20 +4,18 @@ import json
 import os
 import shutil
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from voiceauth.audit import SYSTEM, Actor
-from voiceauth.audit.services import record
-
-from .errors import ModelNotFound, ModelUnchanged, PromotionInProgress
-from .models import ModelVersion
-from .runs import LOST_SECONDS, finite, send_on_commit
+from mltraining.errors import ModelUnchanged
+from mltraining.figures import finite
+from mltraining.models import ModelVersion
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.services import record
 
 State = ModelVersion.State
 
@@ -88,7 +86,7 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
             config=described["config"],
             data_hash=described["data_hash"],
         )
-        _record("registered", model, actor, after={"state": State.CANDIDATE, "fingerprint": fingerprint})
+        record_event("registered", model, actor, after={"state": State.CANDIDATE, "fingerprint": fingerprint})
     return model
 
 
@@ -99,7 +97,7 @@ def put_first_in_service(version: str) -> ModelVersion:
         model.state, model.promotion_percent, model.activated_at = State.ACTIVE, 100, timezone.now()
         model.save()
         after = {"active": version}
-        _record("promoted", model, SYSTEM, before={"active": None}, after=after, threshold=model.threshold)
+        record_event("promoted", model, SYSTEM, before={"active": None}, after=after, threshold=model.threshold)
     return model
 
 
@@ -119,7 +117,7 @@ def _add_metrics(version: str, name: str, content: dict[str, Any], event: str, a
         model = ModelVersion.objects.select_for_update().get(version=version)
         model.metrics = model.metrics | {name: finite(content)}
         model.save(update_fields=["metrics"])
-        _record(event, model, actor, said=said)
+        record_event(event, model, actor, said=said)
 
 
 def champion_of(version: str) -> str | None:
@@ -129,109 +127,15 @@ def champion_of(version: str) -> str | None:
     return ModelVersion.objects.filter(state=State.ACTIVE).values_list("version", flat=True).first()
 
 
-def begin_promotion(*, version: str, actor: Actor, force: bool = False, reason: str = "") -> ModelVersion:
-    """CANDIDATE or RETIRED -> PROMOTING, and its message to the training queue once committed.
-
-    With ``force`` whatever the frozen set says; ``reason``, for the trail, says why. An ACTIVE model, or one that is
-    being promoted, is answered as it is. Raises ``ModelNotFound``, and ``PromotionInProgress`` while another model is
-    being promoted.
-    """
-    try:
-        with transaction.atomic():
-            model = ModelVersion.objects.select_for_update().filter(version=version).first()
-            if model is None:
-                raise ModelNotFound
-            if model.state in (State.ACTIVE, State.PROMOTING):
-                return model
-            before = {"state": model.state}
-            model.state = State.PROMOTING
-            model.promotion_percent, model.promotion_error = 0, ""
-            model.promotion_requested_by, model.promotion_heartbeat_at = actor.name, None
-            model.promotion_forced = force
-            model.save()
-            said = {"force": True, "reason": reason} if force else {}
-            _record("promotion_requested", model, actor, said=said, before=before, after={"state": model.state})
-            send_on_commit("enrollment.run_promotion", version)
-    except IntegrityError as error:  # one_promotion
-        raise PromotionInProgress from error
-    return model
-
-
-def claim_promotion(version: str) -> bool:
-    """True for the one worker that may carry the promotion out: nobody's heart beats on it."""
-    now = timezone.now()
-    free = ModelVersion.objects.filter(version=version, state=State.PROMOTING).exclude(
-        promotion_heartbeat_at__gte=now - timedelta(seconds=LOST_SECONDS)
-    )
-    return bool(free.update(promotion_heartbeat_at=now))
-
-
-def promotion_progress(version: str, percent: float) -> None:
-    """Save how far the re-embedding is; it is the heartbeat as well."""
-    ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(
-        promotion_percent=percent, promotion_heartbeat_at=timezone.now()
-    )
-
-
-def release_promotion(version: str) -> None:
-    """The worker stops: another takes the promotion up without waiting for the heartbeat to grow old."""
-    ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(promotion_heartbeat_at=None)
-
-
 def fingerprints_in_service() -> list[str]:
     """Of the model in service and, while a promotion is under way, of the one that follows it."""
     serving = ModelVersion.objects.filter(state__in=[State.ACTIVE, State.PROMOTING])
     return list(serving.values_list("fingerprint", flat=True))
 
 
-def finish_promotion(version: str) -> None:
-    """In one transaction: ACTIVE -> RETIRED for the model in service, PROMOTING -> ACTIVE for ``version``.
-
-    The caller's transaction has made sure that every customer has a voiceprint under ``version``.
-    """
-    with transaction.atomic():
-        retired = ModelVersion.objects.select_for_update().filter(state=State.ACTIVE).first()
-        if retired is not None and retired.version == version:
-            return  # committed by an earlier try whose answer was lost
-        if retired is not None:
-            ModelVersion.objects.filter(version=retired.version).update(state=State.RETIRED)
-        if not ModelVersion.objects.filter(version=version, state=State.PROMOTING).update(
-            state=State.ACTIVE, promotion_percent=100, activated_at=timezone.now()
-        ):
-            raise RuntimeError(f"model {version} is not being promoted")
-        model = ModelVersion.objects.get(version=version)
-        _record(
-            "promoted",
-            model,
-            SYSTEM,
-            before={"active": retired.version if retired else None},
-            after={"active": version},
-            threshold=model.threshold,
-        )
-
-
-def abort_promotion(version: str, *, code: str) -> None:
-    """PROMOTING -> what it was before, with the reason in ``promotion_error``. The active model stays."""
-    with transaction.atomic():
-        model = ModelVersion.objects.select_for_update().filter(version=version, state=State.PROMOTING).first()
-        if model is None:
-            return
-        model.state = State.CANDIDATE if model.activated_at is None else State.RETIRED
-        model.promotion_error = code
-        model.save()
-        _record("promotion_failed", model, SYSTEM, outcome="failed", after={"state": model.state, "error_code": code})
-
-
-def recover_promotion() -> None:
-    """The sweep: a promotion whose worker died, or whose message was lost, is sent again."""
-    lost = ModelVersion.objects.filter(state=State.PROMOTING).exclude(
-        promotion_heartbeat_at__gte=timezone.now() - timedelta(seconds=LOST_SECONDS)
-    )
-    for version in lost.values_list("version", flat=True):
-        send_on_commit("enrollment.run_promotion", version)
-
-
-def _record(event: str, model: ModelVersion, actor: Actor, said: dict[str, Any] | None = None, **fields: Any) -> None:
+def record_event(
+    event: str, model: ModelVersion, actor: Actor, said: dict[str, Any] | None = None, **fields: Any
+) -> None:
     data = {"requested_by": model.promotion_requested_by} if model.promotion_requested_by else {}
     record(
         action=f"model.{event}",

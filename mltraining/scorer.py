@@ -20,17 +20,17 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
-from . import calibrations, registry
-from .errors import INVALID_AUDIO, EmptyAudio, InvalidAudio, ModelUnavailable
-from .models import Calibration, ModelVersion
+from mltraining import calibrations, registry
+from mltraining.errors import INVALID_AUDIO, EmptyAudio, InvalidAudio, ModelUnavailable
+from mltraining.models import Calibration, ModelVersion
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .speech.audio import Waveform
-    from .speech.pipeline import ScoringPipeline
-    from .speech.quality import Quality
-    from .speech.redaction import Intervals
+    from mltraining.speech.audio.decoding import Waveform
+    from mltraining.speech.audio.quality import Quality
+    from mltraining.speech.audio.redaction import Intervals
+    from mltraining.speech.scoring.pipeline import ScoringPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -67,20 +67,21 @@ class Analysis:
 
     def fingerprint(self) -> bytes:
         """What the recording leaves, to be told again, see ``speech.replay``."""
-        from .speech import replay
+        from mltraining.speech.audio import replay
 
         return replay.kept(self.views)
 
     @cached_property
     def views(self) -> "list[np.ndarray]":
         """What recordings heard before are asked with, see ``speech.replay``."""
-        from .speech import audio, replay
+        from mltraining.speech.audio import decoding as audio
+        from mltraining.speech.audio import replay
 
         return replay.views(audio.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
 
     def redacted_recording(self) -> bytes:
         """What is left of a redacted recording, as a WAV file: the one that may be stored."""
-        from .speech import redaction
+        from mltraining.speech.audio import redaction
 
         return redaction.as_wav(self.waveform)
 
@@ -123,7 +124,7 @@ def analyse(audio: bytes, model: LoadedModel | None, redact: "Intervals" = ()) -
     Raises the ``InvalidAudio`` subclass that names what is wrong with the recording, ``EmptyAudio`` where nothing
     is left of it.
     """
-    from .speech import quality, redaction
+    from mltraining.speech.audio import quality, redaction
 
     waveform = _decode(audio)
     if redact:
@@ -143,14 +144,14 @@ def windows(analysis: Analysis, model: LoadedModel) -> "np.ndarray":
     """(windows, dimensions) float32: the embeddings of stretches of the recording's speech, see ``one_speaker``."""
     import numpy as np
 
-    from .speech import one_speaker
+    from mltraining.speech.audio import one_speaker
 
     found = [model.pipeline.embed(each) for each in one_speaker.windows(analysis.waveform)]
     return np.stack(found) if found else np.zeros((0, model.pipeline.dimensions), dtype=np.float32)
 
 
 def _decode(audio: bytes) -> "Waveform":
-    from .speech import audio as speech_audio
+    from mltraining.speech.audio import decoding as speech_audio
 
     try:
         return speech_audio.decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
@@ -159,7 +160,7 @@ def _decode(audio: bytes) -> "Waveform":
 
 
 def _read(version: str, device: str) -> LoadedModel:
-    from .speech.pipeline import PipelineError, ScoringPipeline
+    from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 
     fingerprint = ModelVersion.objects.values_list("fingerprint", flat=True).get(pk=version)
     try:
@@ -176,7 +177,7 @@ def _read(version: str, device: str) -> LoadedModel:
 
 def _calibrated(model: LoadedModel, by: Calibration) -> LoadedModel:
     """Another object: who scores with ``model`` right now ends with the calibration and threshold they began with."""
-    from .speech import scoring
+    from mltraining.speech.scoring import scores as scoring
 
     if (model.pipeline.calibration.version, model.pipeline.threshold) == (by.version, by.threshold):
         return model
@@ -192,7 +193,7 @@ def _noise() -> "Waveform":
     """Three seconds to warm up with."""
     import numpy as np
 
-    from .speech.audio import Waveform
+    from mltraining.speech.audio.decoding import Waveform
 
     samples = np.random.default_rng(0).normal(0, 0.1, 8000 * 3).astype("float32")
     return Waveform(samples=samples, sample_rate=8000, container="wav", codec="pcm_s16le", channels=1)
@@ -209,7 +210,7 @@ def _follow() -> None:
         import torch
 
         torch.set_num_threads(1)
-    from .speech import quality
+    from mltraining.speech.audio import quality
 
     quality.measure(_noise())  # enrollment measures, with or without a model
     broken: set[str] = set()

@@ -20,13 +20,14 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from voiceauth import vault
 from voiceauth.celery import app
-from voiceauth.errors import DomainError, ScoringUnavailable
+from voiceauth.platform import vault
+from voiceauth.platform.errors import DomainError, ScoringUnavailable
 
 logger = logging.getLogger(__name__)
 
 SOCKET_SECONDS = 2.0  # connect, and each answer of Redis
+PING_SECONDS = 1.0
 ANSWER_LIFE_SECONDS = 60  # an answer that nobody waits for any more
 
 
@@ -56,6 +57,11 @@ def call(task_name: str, payload: dict[str, Any], *, deadline_seconds: float) ->
     if "error" in content:
         raise _reported(**content["error"])
     return dict(content["result"])
+
+
+def ping() -> None:
+    """Raises ``ScoringUnavailable`` unless a worker answers within a second."""
+    call("mltraining.ping", {}, deadline_seconds=PING_SECONDS)
 
 
 def question(task_name: str, call_id: str) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 import base64
 from typing import Any
 
-from . import scorer
-from .worker_calls import scoring_task
+from mltraining import scorer
+from mltraining.worker_calls import scoring_task
 
 
 @scoring_task("mltraining.ping")

@@ -8,9 +8,8 @@ from celery import Task, shared_task
 from celery.signals import task_failure
 from django.db import InterfaceError, OperationalError
 
-from voiceauth.errors import DatabaseUnavailable, DomainError
-
-from . import scoring_client
+from mltraining import scoring_client
+from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from rest_framework.test import APIClient
 from mltraining import scoring_client
 from tests.factories import api_client
 from tests.mltraining.workers import Worker, running_worker, until
-from voiceauth import vault
-from voiceauth.errors import ScoringUnavailable
+from voiceauth.platform import vault
+from voiceauth.platform.errors import ScoringUnavailable
 
 # isort: on
 

@@ -21,12 +21,12 @@ from enrollment.models import Consent, Customer
 from mltraining import scorer, scoring_client
 from mltraining.errors import NotAudio
 from mltraining.models import ModelVersion
-from mltraining.speech import replay
-from mltraining.speech.pipeline import ScoringPipeline
-from mltraining.speech.quality import Quality
-from mltraining.speech.scoring import Calibration, Cohort
-from voiceauth.api.clients import create_client
-from voiceauth.audit import Actor
+from mltraining.speech.audio import replay
+from mltraining.speech.audio.quality import Quality
+from mltraining.speech.scoring.pipeline import ScoringPipeline
+from mltraining.speech.scoring.scores import Calibration, Cohort
+from voiceauth.platform.api.clients import create_client
+from voiceauth.platform.audit import Actor
 from voiceauth.screening import watch
 from voiceauth.verification import scoring
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from voiceauth.api.clients import create_client
-from voiceauth.audit import SYSTEM
+from voiceauth.platform.api.clients import create_client
+from voiceauth.platform.audit import SYSTEM
 
 _numbers = itertools.count(1)
 

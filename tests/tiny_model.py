@@ -10,9 +10,9 @@ from mltraining import registry
 from mltraining.models import ModelVersion
 from mltraining.speech import config as configuration
 from mltraining.speech import network as networks
-from mltraining.speech import pipeline
-from mltraining.speech.audio import decode
-from mltraining.speech.scoring import Calibration
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.scoring import pipeline
+from mltraining.speech.scoring.scores import Calibration
 
 OVERRIDES = [
     "architecture.backbone=resnet18",

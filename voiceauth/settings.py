@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from voiceauth import env
+from voiceauth.platform import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(env.text("VOICEAUTH_STATE_DIR", str(BASE_DIR / "var"))).resolve()
@@ -57,23 +57,27 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "voiceauth",
-    "voiceauth.api",
-    "voiceauth.audit",
-    "voiceauth.policies",
-    "voiceauth.approvals",
+    "voiceauth.platform",
+    "voiceauth.platform.api",
+    "voiceauth.platform.audit",
+    "voiceauth.platform.vault",
+    "voiceauth.platform.approvals",
     "mltraining",
+    "voiceauth.policies",
     "voiceauth.screening",
     "enrollment",
     "enrollment.batches",
     "voiceauth.verification",
+    "voiceauth.retraining",
     "voiceauth.review",
+    "voiceauth.launcher",
+    "voiceauth.demo",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "voiceauth.api.middleware.RequestContextMiddleware",
+    "voiceauth.platform.api.middleware.RequestContextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -124,24 +128,25 @@ CELERY_TASK_ROUTES = {
     "enrollment.analyse_sample": {"queue": "scoring"},
     "screening.analyse_fraudster": {"queue": "scoring"},
     "verification.score_call": {"queue": "scoring"},
-    "enrollment.run_training": {"queue": "training"},
-    "enrollment.run_promotion": {"queue": "training"},
+    "retraining.run_training": {"queue": "training"},
+    "retraining.run_promotion": {"queue": "training"},
     "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself
 }
 # Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.
 VOICEAUTH_RETRAIN_SCHEDULE = env.text("VOICEAUTH_RETRAIN_SCHEDULE", "0 2 * * 0")
 CELERY_BEAT_SCHEDULE = {
-    "recover-runs": {"task": "enrollment.recover_runs", "schedule": 15.0},
+    "recover-training": {"task": "retraining.recover", "schedule": 15.0},
+    "recover-batches": {"task": "batches.recover", "schedule": 15.0},
     "expire-fraudsters": {"task": "screening.expire_fraudsters", "schedule": 3600.0},
     "forget-recent-voices": {"task": "screening.forget_recent", "schedule": 300.0},
     "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
     "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
-    "sweep-audio": {"task": "voiceauth.sweep_audio", "schedule": 3600.0},
+    "sweep-audio": {"task": "platform.sweep_audio", "schedule": 3600.0},
 }
 if VOICEAUTH_RETRAIN_SCHEDULE:
     CELERY_BEAT_SCHEDULE["retrain"] = {
-        "task": "enrollment.scheduled_retrain",
+        "task": "retraining.scheduled_retrain",
         "schedule": env.crontab("VOICEAUTH_RETRAIN_SCHEDULE", VOICEAUTH_RETRAIN_SCHEDULE),
     }
 
@@ -184,7 +189,7 @@ _FROZEN_SET = env.text("VOICEAUTH_FROZEN_SET_DIR")
 VOICEAUTH_FROZEN_SET_DIR = Path(_FROZEN_SET).resolve() if _FROZEN_SET else None
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
-FILE_UPLOAD_HANDLERS = ["voiceauth.api.uploads.CappedMemoryUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["voiceauth.platform.api.uploads.CappedMemoryUploadHandler"]
 
 # --- people -----------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -197,7 +202,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.5  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "voiceauth.api.middleware.client_ip_of"  # the caller's, not the proxy's
+AXES_CLIENT_IP_CALLABLE = "voiceauth.platform.api.middleware.client_ip_of"  # the caller's, not the proxy's
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # no banner on every command
 AXES_ENABLE_ADMIN = False  # its pages delete rows; attempts are in the audit trail
@@ -212,15 +217,15 @@ VOICEAUTH_RATE_LIMITS = env.integers(
 # A request for a second person's approval, and an approval that waits to be used, end after so long.
 VOICEAUTH_APPROVAL_HOURS = env.integer("VOICEAUTH_APPROVAL_HOURS", 24, minimum=1, maximum=720)
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["voiceauth.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["voiceauth.api.permissions.DenyAll"],
-    "DEFAULT_THROTTLE_CLASSES": ["voiceauth.api.throttling.ClientThrottle"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["voiceauth.platform.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["voiceauth.platform.api.permissions.DenyAll"],
+    "DEFAULT_THROTTLE_CLASSES": ["voiceauth.platform.api.throttling.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_PAGINATION_CLASS": "voiceauth.api.pagination.Pages",
+    "DEFAULT_PAGINATION_CLASS": "voiceauth.platform.api.pagination.Pages",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "voiceauth.api.schema.ApiSchema",
-    "EXCEPTION_HANDLER": "voiceauth.api.exceptions.handle",
+    "DEFAULT_SCHEMA_CLASS": "voiceauth.platform.api.schema.ApiSchema",
+    "EXCEPTION_HANDLER": "voiceauth.platform.api.exceptions.handle",
     "DEFAULT_METADATA_CLASS": None,  # no OPTIONS: the OpenAPI document says more
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": None,
@@ -239,10 +244,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "CustomerState": "enrollment.models.Customer.State",
-        "TrainingRunState": "mltraining.models.TrainingRun.State",
+        "TrainingRunState": "voiceauth.retraining.models.TrainingRun.State",
         "ModelState": "mltraining.models.ModelVersion.State",
         "BatchState": "enrollment.batches.models.BatchEnrollment.State",
-        "ApprovalState": "voiceauth.approvals.models.Approval.State",
+        "ApprovalState": "voiceauth.platform.approvals.models.Approval.State",
         "CaseState": "voiceauth.screening.models.ReviewCase.State",
         "PartStatus": ["ok", "unavailable"],
     },
@@ -271,7 +276,7 @@ WHITENOISE_AUTOREFRESH = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request": {"()": "voiceauth.api.request_id.RequestIdFilter"}},
+    "filters": {"request": {"()": "voiceauth.platform.api.request_id.RequestIdFilter"}},
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
     },

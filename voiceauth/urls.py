@@ -4,17 +4,17 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from voiceauth import health
+from voiceauth.platform import health
 
 api = [
     path("", include("enrollment.urls")),
     path("", include("enrollment.batches.urls")),
     path("", include("voiceauth.verification.urls")),
     path("", include("voiceauth.screening.urls")),
-    path("", include("mltraining.urls")),
+    path("", include("voiceauth.retraining.urls")),
     path("", include("voiceauth.policies.urls")),
-    path("", include("voiceauth.approvals.urls")),
-    path("", include("voiceauth.audit.urls")),
+    path("", include("voiceauth.platform.approvals.urls")),
+    path("", include("voiceauth.platform.audit.urls")),
 ]
 
 urlpatterns = [
@@ -26,7 +26,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "voiceauth.api.exceptions.bad_request"
-handler403 = "voiceauth.api.exceptions.forbidden"
-handler404 = "voiceauth.api.exceptions.not_found"
-handler500 = "voiceauth.api.exceptions.server_error"
+handler400 = "voiceauth.platform.api.exceptions.bad_request"
+handler403 = "voiceauth.platform.api.exceptions.forbidden"
+handler404 = "voiceauth.platform.api.exceptions.not_found"
+handler500 = "voiceauth.platform.api.exceptions.server_error"

@@ -12,14 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from voiceauth.api import actor_of
-from voiceauth.api.filters import StrictFilterSet
-from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import needs
-
-from . import selectors, services
-from .models import BatchEnrollment
-from .serializers import BatchAnswer, BatchFromLocation, BatchFromUpload
+from enrollment.batches import selectors, services
+from enrollment.batches.models import BatchEnrollment
+from enrollment.batches.serializers import BatchAnswer, BatchFromLocation, BatchFromUpload
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.filters import StrictFilterSet
+from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.permissions import needs
 
 Batches = needs("batches:write", reads="batches:read")
 

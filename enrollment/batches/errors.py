@@ -1,6 +1,6 @@
 """Failures of batch enrollment that callers may see: of the request, of the job, of one of its customers."""
 
-from voiceauth.errors import Conflict, DomainError, NotFound
+from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class BatchNotFound(NotFound):

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import Storage, storages
 
-from .errors import LocationNotFound, LocationRefused, LocationUnreadable, RecordingTooLarge
+from enrollment.batches.errors import LocationNotFound, LocationRefused, LocationUnreadable, RecordingTooLarge
 
 
 def batch_storage() -> Storage:

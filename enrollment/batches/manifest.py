@@ -12,10 +12,9 @@ from typing import IO, Any
 
 from rest_framework import serializers
 
+from enrollment.batches.errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 from enrollment.serializers import NewConsent, NewCustomer
 from voiceauth.policies.document import DEFAULT_CHANNEL, NAME
-
-from .errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 
 MOST_LINE_BYTES = 64 * 1024
 MOST_RECORDINGS = 100

@@ -24,17 +24,17 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from enrollment import keys, samples, selectors
 from enrollment import services as customers
+from enrollment.batches import locations, manifest, services
+from enrollment.batches.errors import CustomerErased, DuplicateCustomer, ManifestChanged, NewAudioInsufficient
+from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.errors import CustomerExists, CustomerLocked, DuplicateSample, OptedOut, SampleNotFound
 from enrollment.models import AudioSample, Customer, customer_id_validator
-from mltraining import runs, shutdown
+from mltraining import shutdown
 from mltraining.patience import patiently
-from voiceauth.audit import Actor
-from voiceauth.audit.models import AuditEvent
-from voiceauth.errors import DomainError
-
-from . import locations, manifest, services
-from .errors import CustomerErased, DuplicateCustomer, ManifestChanged, NewAudioInsufficient
-from .models import BatchEnrollment, BatchResult
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.errors import DomainError
+from voiceauth.platform.jobs.leases import Claim, Order
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class _Enrolled:
 
 
 class _Attempt:
-    def __init__(self, held: runs.Claim, storage: Storage, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(self, held: Claim, storage: Storage, on_progress: Callable[[int, int], None]) -> None:
         self.held, self.storage, self.on_progress = held, storage, on_progress
         self.batch = patiently(lambda: BatchEnrollment.objects.get(id=held.run_id))
         self.actor = Actor(name=self.batch.requested_by, role=self.batch.requested_role, request_id=str(self.batch.id))
@@ -131,7 +131,7 @@ class _Attempt:
 
     def settle(self, why: _Why) -> None:
         """What is done is saved; the state follows from why the attempt stopped."""
-        if why is _Why.LET_GO or self._save() is runs.Order.LET_GO:
+        if why is _Why.LET_GO or self._save() is Order.LET_GO:
             logger.warning("batch enrollment %s went to another worker", self.batch.id)
         elif why is _Why.CANCELLED:
             services.cancelled(self.held)
@@ -144,7 +144,7 @@ class _Attempt:
             return opened
         return io.BytesIO(services.uploaded_manifest(self.batch))
 
-    def _begin(self, survey: manifest.Survey) -> runs.Order:
+    def _begin(self, survey: manifest.Survey) -> Order:
         return services.heartbeat(self.held, manifest_hash=survey.sha256, total=survey.total)
 
     def _check(self) -> None:
@@ -154,13 +154,13 @@ class _Attempt:
         if time.monotonic() - self.saved_at > SAVE_SECONDS or len(self.unsaved) >= MOST_UNSAVED:
             self._obey(self._save())
 
-    def _save(self) -> runs.Order:
+    def _save(self) -> Order:
         order = patiently(lambda: services.save_results(self.held, self.unsaved))
         self.unsaved, self.saved_at = [], time.monotonic()
         return order
 
-    def _obey(self, order: runs.Order, *, only: _Why | None = None) -> None:
-        why = {runs.Order.LET_GO: _Why.LET_GO, runs.Order.CANCEL: _Why.CANCELLED}.get(order)
+    def _obey(self, order: Order, *, only: _Why | None = None) -> None:
+        why = {Order.LET_GO: _Why.LET_GO, Order.CANCEL: _Why.CANCELLED}.get(order)
         if why and only in (None, why):
             raise _Stopped(why)
 

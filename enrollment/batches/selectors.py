@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db.models import QuerySet
 
-from .errors import BatchNotFound, ResultsPurged
-from .models import BatchEnrollment, BatchResult
+from enrollment.batches.errors import BatchNotFound, ResultsPurged
+from enrollment.batches.models import BatchEnrollment, BatchResult
 
 RESULT_FIELDS = (
     "line",

@@ -6,9 +6,8 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from voiceauth.api.serializers import StrictSerializer
-
-from .models import BatchEnrollment
+from enrollment.batches.models import BatchEnrollment
+from voiceauth.platform.api.serializers import StrictSerializer
 
 
 class _ClientToken(serializers.RegexField):

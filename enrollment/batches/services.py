@@ -1,6 +1,6 @@
 """Services on batch enrollments: the state machine of ``BatchEnrollment``, each step with its audit event.
 
-A worker holds a job by a ``Claim``, as it does a training run (``mltraining.runs``). Every write names the claim,
+A worker holds a job by a ``Claim``, as it does a training run (``retraining.runs``). Every write names the claim,
 so that a worker that was thought dead and wakes up again finds out, and changes nothing.
 """
 
@@ -18,14 +18,13 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from mltraining.runs import LOST_SECONDS, MOST_LOST_WORKERS, RESEND_SECONDS, Claim, Order, send_on_commit
-from voiceauth import vault
-from voiceauth.audit import SYSTEM, Actor
-from voiceauth.audit.services import record
-
-from . import locations
-from .errors import BatchFinished, BatchNotFound, ClientTokenReused
-from .models import BatchEnrollment, BatchResult, UploadedManifest
+from enrollment.batches import locations
+from enrollment.batches.errors import BatchFinished, BatchNotFound, ClientTokenReused
+from enrollment.batches.models import BatchEnrollment, BatchResult, UploadedManifest
+from voiceauth.platform import vault
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.jobs.leases import LOST_SECONDS, MOST_LOST_WORKERS, RESEND_SECONDS, Claim, Order, send_on_commit
 
 State = BatchEnrollment.State
 Outcome = BatchResult.Outcome

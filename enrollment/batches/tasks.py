@@ -4,9 +4,14 @@ import uuid
 
 from celery import shared_task
 
-from . import processing
+from enrollment.batches import processing, services
 
 
 @shared_task(name="batches.run")
 def run(batch_id: str) -> None:
     processing.execute(uuid.UUID(batch_id))
+
+
+@shared_task(name="batches.recover")
+def recover() -> None:
+    services.recover()

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import apis
+from enrollment.batches import apis
 
 urlpatterns = [
     path("batch-enrollments", apis.BatchList.as_view(), name="batch-enrollments"),

@@ -27,14 +27,14 @@ DONE, BUG, REFUSED, STOPPED = 0, 1, 2, 3
 STEP_SECONDS = 1.0  # between two "step" events
 
 COMMANDS = {  # beside train: its module here, whose main() takes the arguments, and what it is for
-    "score": ("score", "score audio files with a scoring pipeline"),
-    "calibrate": ("calibrating", "fit a pipeline's calibration and threshold anew, on trials"),
-    "export-onnx": ("exporting", "build a pipeline's ONNX exports and measure them"),
-    "evaluate": ("evaluate", "error rates on trials, by channel, duration, noise and group"),
-    "ablate": ("ablation", "what each piece of a recipe gives: the same training without it"),
-    "benchmark-gate": ("gate_benchmark", "whom the enrollment gate's limits would refuse"),
-    "benchmark-replay": ("replay_benchmark", "what replay recognition catches, mistakes and costs"),
-    "benchmark-training": ("training_benchmark", "how near training comes to what the device can do"),
+    "score": ("scoring.score", "score audio files with a scoring pipeline"),
+    "calibrate": ("evaluation.calibrating", "fit a pipeline's calibration and threshold anew, on trials"),
+    "export-onnx": ("scoring.export", "build a pipeline's ONNX exports and measure them"),
+    "evaluate": ("evaluation.evaluate", "error rates on trials, by channel, duration, noise and group"),
+    "ablate": ("benchmarks.ablation", "what each piece of a recipe gives: the same training without it"),
+    "benchmark-gate": ("benchmarks.gate", "whom the enrollment gate's limits would refuse"),
+    "benchmark-replay": ("benchmarks.replay", "what replay recognition catches, mistakes and costs"),
+    "benchmark-training": ("benchmarks.training", "how near training comes to what the device can do"),
 }
 
 
@@ -85,7 +85,7 @@ def _train(options: argparse.Namespace) -> int:
         _die_with_parent()
     stop = _stop_on_signals()
 
-    from mltraining.speech import manifest, trainer  # torch takes seconds to import; a refused key should not
+    from mltraining.speech.training import manifest, trainer  # torch takes seconds to import; a refused key should not
 
     try:
         trainer.train(config, options.output, progress=reporter, should_stop=stop.is_set)

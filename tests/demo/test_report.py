@@ -72,7 +72,7 @@ def test_identification_is_over_the_calls_that_were_ranked(outcome: Outcome) -> 
 def test_latencies_and_addresses_and_overrides_are_shown(outcome: Outcome) -> None:
     shown = _shown(outcome)
     assert "/verify 100 10 ms" in shown
-    assert "/admin/mltraining/trainingrun/run-1/change/" in shown
+    assert "/admin/retraining/trainingrun/run-1/change/" in shown
     assert "training.epochs=1" in shown
 
 
@@ -88,6 +88,6 @@ def test_a_good_story_has_no_problem_and_a_wrong_one_says_which(outcome: Outcome
 
 @pytest.mark.parametrize("overrides", [recipe.SPEECH, recipe.SYNTHETIC])
 def test_the_service_takes_the_demos_overrides(overrides: dict[str, Any]) -> None:
-    from mltraining.training_settings import resolve
+    from voiceauth.retraining.training_settings import resolve
 
     assert resolve(overrides).training.loss_function == "CosineBCE"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mltraining.speech import audio, quality
+from mltraining.speech.audio import decoding as audio
+from mltraining.speech.audio import quality
 from voiceauth.demo import cast, voices
 
 SPEAKERS = range(12)  # ten customers, the newcomer, the stranger

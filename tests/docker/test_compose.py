@@ -119,10 +119,10 @@ def test_django_accepts_the_containers_environment_for_deployment(container_envi
 @pytest.mark.parametrize("name", [name for name in OURS if name != "migrate"])
 def test_a_services_command_becomes_its_part(name: str, container_environment: dict[str, str]) -> None:
     """The command is run up to the point where it becomes gunicorn or Celery, which then print their help."""
-    assert SERVICES[name]["command"][:3] == ["python", "-m", "voiceauth.parts"]
+    assert SERVICES[name]["command"][:3] == ["python", "-m", "voiceauth.launcher.parts"]
     part = SERVICES[name]["command"][3]
     code = (
-        "import os, sys; from voiceauth import parts\n"
+        "import os, sys; from voiceauth.launcher import parts\n"
         "become = os.execve\n"
         "os.execve = lambda path, command, env: become(path, [*command, '--help'], env)\n"
         f"parts.main([{part!r}])"

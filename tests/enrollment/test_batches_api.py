@@ -15,7 +15,7 @@ from enrollment.tasks import expire_unused
 from tests.customers import StandInWorker, activate_model, error_code
 from tests.enrollment.batches import carried_out, json_lines, line, put, said, storage
 from tests.factories import api_client
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 __all__ = ["storage"]

@@ -11,7 +11,7 @@ from enrollment.batches.models import BatchEnrollment
 from enrollment.models import AudioSample, Consent, Customer
 from tests.customers import StandInWorker, activate_model, enrolled_customer
 from tests.enrollment.batches import said
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,6 @@ from enrollment import services as customers
 from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import AudioSample, Customer, SealedAudio, Voiceprint
-from mltraining.runs import MOST_LOST_WORKERS
 from tests.customers import (
     TELLER,
     StandInWorker,
@@ -33,12 +32,13 @@ from tests.enrollment.batches import (
     submitted,
 )
 from tests.mltraining.workers import running_worker, until
-from voiceauth import audio_store
-from voiceauth.approvals.errors import SecondPersonRequired
-from voiceauth.audit import Actor
-from voiceauth.audit.models import AuditEvent
-from voiceauth.errors import ScoringUnavailable
+from voiceauth.platform import storage as audio_store
+from voiceauth.platform.approvals.errors import SecondPersonRequired
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.errors import ScoringUnavailable
 from voiceauth.policies.services import change
+from voiceauth.retraining.runs import MOST_LOST_WORKERS
 
 pytestmark = pytest.mark.django_db
 __all__ = ["storage"]

@@ -20,7 +20,7 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio
 

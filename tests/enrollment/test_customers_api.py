@@ -16,7 +16,7 @@ from tests.customers import (
     error_code,
     recording,
 )
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio, Decision
 

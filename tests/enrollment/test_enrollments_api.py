@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from enrollment import keys, samples, selectors, services, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, SealedAudio, Voiceprint
 from mltraining.models import ModelVersion
-from mltraining.speech import scoring
+from mltraining.speech.scoring import scores as scoring
 from tests.customers import (
     TELLER,
     StandInWorker,
@@ -22,9 +22,9 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth import audio_store
-from voiceauth.audit.models import AuditEvent
-from voiceauth.errors import ScoringUnavailable
+from voiceauth.platform import storage as audio_store
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.errors import ScoringUnavailable
 
 pytestmark = pytest.mark.django_db
 

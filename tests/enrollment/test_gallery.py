@@ -13,8 +13,8 @@ from enrollment import keys, services
 from enrollment.gallery import Gallery
 from enrollment.models import Customer, Voiceprint
 from mltraining.gallery import Compare
-from mltraining.speech.quality import Quality
-from mltraining.speech.scoring import Calibration, Cohort
+from mltraining.speech.audio.quality import Quality
+from mltraining.speech.scoring.scores import Calibration, Cohort
 from tests.customers import TELLER, StandInPipeline
 
 pytestmark = pytest.mark.django_db

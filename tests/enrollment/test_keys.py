@@ -7,7 +7,7 @@ import pytest
 
 from enrollment import keys
 from enrollment.models import Customer
-from voiceauth.vault import Unsealable, keyring
+from voiceauth.platform.vault import Unsealable, keyring
 
 
 def customer(name: str) -> Customer:

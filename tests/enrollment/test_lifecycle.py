@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from enrollment import keys, lifecycle, samples, selectors, services
 from enrollment.errors import StateChanged, TransitionRefused
-from enrollment.models import AudioSample, Customer, TrainingSpeaker, Voiceprint
+from enrollment.models import AudioSample, Customer, Voiceprint
 from mltraining.models import ModelVersion
 from tests.customers import (
     TELLER,
@@ -21,9 +21,10 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth import vault
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform import vault
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
+from voiceauth.retraining.models import TrainingSpeaker
 
 pytestmark = pytest.mark.django_db
 CUSTOMERS = "/api/v1/customers"

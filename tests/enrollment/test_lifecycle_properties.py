@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from enrollment import lifecycle, services
 from enrollment.models import Customer
 from tests.customers import TELLER, StandInWorker, activate_model, client_of, recording, upload
-from voiceauth.audit import chain
+from voiceauth.platform.audit import chain
 from voiceauth.policies import services as policies
 
 AGREED = {"purpose": "voice_authentication", "text_version": "1", "channel": "branch"}

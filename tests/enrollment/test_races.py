@@ -13,7 +13,7 @@ from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
 from mltraining import scoring_client
 from tests.customers import TELLER, StandInWorker, activate_model, consenting_customer, recording
 from tests.mltraining.workers import until
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from enrollment import keys
 from enrollment.models import AudioSample, Consent, Customer, SealedAudio
 from mltraining import scorer
 from tests.mltraining import tiny
-from tests.speech.synthetic import voice, wav
+from tests.mltraining.speech.synthetic import voice, wav
 
 
 def enrolled(number: int, *, clips: int = 4, seconds: float = 1.5, **fields: Any) -> Customer:

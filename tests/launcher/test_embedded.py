@@ -12,9 +12,8 @@ import psutil
 import psycopg
 import pytest
 
-from voiceauth import embedded
-
-from .waiting import until
+from tests.launcher.waiting import until
+from voiceauth.launcher import embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +39,7 @@ def _postmaster(server: embedded.PostgreSQL) -> int:
 def _another_process(state: Path) -> "subprocess.Popen[str]":
     """A process that joins the cluster, says so, and leaves when its input ends."""
     code = (
-        "import sys, pathlib; from voiceauth import embedded\n"
+        "import sys, pathlib; from voiceauth.launcher import embedded\n"
         "print(embedded.PostgreSQL(pathlib.Path(sys.argv[1])).join(), flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

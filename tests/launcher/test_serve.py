@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .waiting import until
+from tests.launcher.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .waiting import until
+from tests.launcher.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ while True:
 
 SUPERVISOR = """
 import pathlib, sys
-from voiceauth.supervisor import Part, Supervisor
+from voiceauth.launcher.supervisor import Part, Supervisor
 folder = pathlib.Path(sys.argv[1])
 code = (folder / "part.py").read_text()
 def part(name, kind, stage, **options):

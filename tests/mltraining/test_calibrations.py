@@ -8,11 +8,11 @@ import pytest
 from mltraining import calibrations, registry, scorer
 from mltraining.errors import ModelNotFound, ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
-from mltraining.speech import scoring
+from mltraining.speech.scoring import scores as scoring
+from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import export_untrained, register_untrained
-from tests.speech.synthetic import voice, wav
-from voiceauth.audit import Actor
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 OPS = Actor(name="ops", role="admin")

@@ -10,9 +10,9 @@ import pytest
 from mltraining import registry, scorer, scoring_client
 from mltraining.errors import AudioTooLong, EmptyAudio, ModelUnavailable, NotAudio, SilentAudio
 from mltraining.models import ModelVersion
+from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import register_untrained
 from tests.mltraining.workers import running_worker, until
-from tests.speech.synthetic import voice, wav
 
 
 @pytest.fixture(autouse=True)

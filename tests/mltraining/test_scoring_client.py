@@ -9,8 +9,8 @@ import pytest
 from mltraining import scoring_client
 from mltraining.errors import SilentAudio
 from tests.mltraining.workers import Worker, running_worker, until
-from voiceauth import vault
-from voiceauth.errors import ScoringUnavailable
+from voiceauth.platform import vault
+from voiceauth.platform.errors import ScoringUnavailable
 
 pytestmark = pytest.mark.usefixtures("django_db_setup")  # the root key is in the database
 

@@ -7,10 +7,11 @@ import torch
 
 from mltraining import registry
 from mltraining.models import ModelVersion
-from mltraining.speech import network, pipeline
+from mltraining.speech import network
 from mltraining.speech.config import Config, load
-from mltraining.speech.scoring import Calibration
-from mltraining.training_settings import RECIPE
+from mltraining.speech.scoring import pipeline
+from mltraining.speech.scoring.scores import Calibration
+from voiceauth.retraining.training_settings import RECIPE
 
 OVERRIDES = [
     "architecture.pretrained=false",

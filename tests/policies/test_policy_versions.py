@@ -3,7 +3,7 @@
 import pytest
 
 from tests.factories import api_client
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import selectors
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from enrollment.keys import new_data_key, seal_audio, seal_call
 from enrollment.models import AudioSample, Consent, Customer, SealedAudio
-from mltraining.models import ModelVersion, TrainingRun
+from mltraining.models import ModelVersion
+from voiceauth.retraining.models import TrainingRun
 from voiceauth.verification.models import CallAudio, Decision
 
 

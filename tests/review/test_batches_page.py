@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 SignIn = Callable[[str], Client]

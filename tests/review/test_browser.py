@@ -9,15 +9,23 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from voiceauth.audit import SYSTEM
-from voiceauth.audit.models import AuditEvent
-from voiceauth.audit.services import record
+from tests.review.conftest import PASSWORD
+from tests.review.factories import (
+    keep_audio,
+    make_customer,
+    make_decision,
+    make_model,
+    make_run,
+    make_sample,
+    mu_law,
+    tone,
+)
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.audit.services import record
 from voiceauth.policies import selectors
 from voiceauth.policies.services import change
 from voiceauth.screening.models import Watchlist
-
-from .conftest import PASSWORD
-from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, mu_law, tone
 
 CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
 
@@ -93,9 +101,9 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         "enrollment/customer/": "customers",
         f"enrollment/customer/{customer.pk}/change/": "customer",
         f"enrollment/customer/{customer.pk}/do/erase/": "erase",
-        "mltraining/trainingrun/": "runs",
-        f"mltraining/trainingrun/{run.pk}/change/": "run",
-        "mltraining/trainingrun/do/start/": "start",
+        "retraining/trainingrun/": "runs",
+        f"retraining/trainingrun/{run.pk}/change/": "run",
+        "retraining/trainingrun/do/start/": "start",
         "mltraining/modelversion/": "models",
         f"mltraining/modelversion/{model.pk}/change/": "model",
         "audit/auditevent/": "trail",
@@ -152,7 +160,7 @@ def test_the_policy_is_changed_in_the_browser(page: Any, live_server: Any, peopl
 def test_a_run_that_is_not_finished_reloads_its_page(page: Any, live_server: Any, people: dict[str, User]) -> None:
     run = make_run(progress_percent=46)
     sign_in(page, live_server, "grace")
-    page.goto(f"{live_server.url}/admin/mltraining/trainingrun/{run.pk}/change/")
+    page.goto(f"{live_server.url}/admin/retraining/trainingrun/{run.pk}/change/")
     assert page.get_by_text("46 %").is_visible()
     type(run).objects.filter(pk=run.pk).update(progress_percent=71)
     page.get_by_text("71 %").wait_for()  # polls until its deadline

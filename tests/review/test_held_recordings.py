@@ -11,12 +11,11 @@ from django.test import Client
 from enrollment import samples
 from enrollment.models import AudioSample, Customer
 from tests.customers import TELLER, activate_model, consenting_customer, enrolled_customer, recording, worker
-from voiceauth.audit import Actor
-from voiceauth.audit.models import AuditEvent
+from tests.review.factories import make_customer
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import Fraudster, Watchlist
-
-from .factories import make_customer
 
 __all__ = ["worker"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]

@@ -13,15 +13,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from enrollment.models import AudioSample, Customer
-from mltraining.models import ModelVersion, TrainingRun
-from voiceauth.api.models import ApiClient
-from voiceauth.audit import SYSTEM
-from voiceauth.audit.models import AuditEvent, ChainHead
-from voiceauth.audit.services import record
+from mltraining.models import ModelVersion
+from tests.review.factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, tone
+from voiceauth.platform.api.models import ApiClient
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit.models import AuditEvent, ChainHead
+from voiceauth.platform.audit.services import record
 from voiceauth.policies.models import PolicyVersion
+from voiceauth.retraining.models import TrainingRun
 from voiceauth.screening.models import Watchlist
-
-from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, tone
 
 pytestmark = pytest.mark.django_db
 SignIn = Callable[[str], Client]
@@ -152,7 +152,7 @@ def test_an_action_needs_the_csrf_token(people: dict[str, Any]) -> None:
 
 def test_starting_a_run_queues_it_with_the_overrides_given(signed_in: SignIn) -> None:
     overrides = "training.epochs=15\n\n training.batch_size = 16 \n"
-    response = signed_in("admin").post("/admin/mltraining/trainingrun/do/start/", {"overrides": overrides})
+    response = signed_in("admin").post("/admin/retraining/trainingrun/do/start/", {"overrides": overrides})
     assert response.status_code == 302
     run = TrainingRun.objects.get()
     assert run.config == {"training.epochs": 15, "training.batch_size": 16}
@@ -161,7 +161,7 @@ def test_starting_a_run_queues_it_with_the_overrides_given(signed_in: SignIn) ->
 
 @pytest.mark.parametrize("overrides", ["epochs=3", "training.epochs", "training.epochs=[", "training.no_such_key=1"])
 def test_overrides_that_cannot_be_used_are_refused_with_the_reason(signed_in: SignIn, overrides: str) -> None:
-    response = signed_in("admin").post("/admin/mltraining/trainingrun/do/start/", {"overrides": overrides})
+    response = signed_in("admin").post("/admin/retraining/trainingrun/do/start/", {"overrides": overrides})
     assert response.status_code == 200
     assert "errorlist" in response.content.decode()
     assert not TrainingRun.objects.exists()
@@ -169,21 +169,21 @@ def test_overrides_that_cannot_be_used_are_refused_with_the_reason(signed_in: Si
 
 def test_cancelling_a_queued_run_cancels_it(signed_in: SignIn) -> None:
     run = make_run(state="QUEUED")
-    signed_in("admin").post(f"/admin/mltraining/trainingrun/{run.pk}/do/cancel/")
+    signed_in("admin").post(f"/admin/retraining/trainingrun/{run.pk}/do/cancel/")
     run.refresh_from_db()
     assert run.state == "CANCELLED"
 
 
 def test_cancelling_a_run_that_has_ended_is_refused_and_recorded(signed_in: SignIn) -> None:
     run = make_run(state="SUCCEEDED")
-    response = signed_in("admin").post(f"/admin/mltraining/trainingrun/{run.pk}/do/cancel/")
+    response = signed_in("admin").post(f"/admin/retraining/trainingrun/{run.pk}/do/cancel/")
     assert "errorlist" in response.content.decode()
     assert AuditEvent.objects.filter(action="request.refused", actor="user:grace").exists()
 
 
 def test_a_run_shows_its_curves_and_reloads_until_it_has_ended(signed_in: SignIn) -> None:
     run, client = make_run(), signed_in("admin")
-    path = f"/admin/mltraining/trainingrun/{run.pk}/change/"
+    path = f"/admin/retraining/trainingrun/{run.pk}/change/"
     page = client.get(path).content.decode()
     assert 'aria-label="Loss over 7 epochs"' in page
     assert 'aria-label="ROC AUC over 7 epochs"' in page
@@ -396,7 +396,7 @@ def test_the_overview_says_so_where_nothing_is_there_yet(signed_in: SignIn) -> N
         "enrollment/customer/",
         "enrollment/audiosample/",
         "mltraining/modelversion/",
-        "mltraining/trainingrun/",
+        "retraining/trainingrun/",
         "policies/policyversion/",
     ],
 )
@@ -435,7 +435,7 @@ def test_pages_carry_no_inline_script_and_no_inline_style(signed_in: SignIn) -> 
     PolicyVersion.objects.create(number=1, content={}, reason="why", created_by="user:grace")
     for path in (
         "",
-        f"mltraining/trainingrun/{run.pk}/change/",
+        f"retraining/trainingrun/{run.pk}/change/",
         f"mltraining/modelversion/{model.pk}/change/",
         f"verification/decision/{decision.pk}/change/",
         f"enrollment/customer/{customer.pk}/change/",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import selectors
 from voiceauth.policies.models import PolicyVersion
 

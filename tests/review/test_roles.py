@@ -9,20 +9,20 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from enrollment.batches.models import BatchEnrollment
-from enrollment.dual_control import request_forced_promotion
 from enrollment.models import AudioSample, Customer
-from mltraining.models import ModelVersion, TrainingRun
-from voiceauth.api.models import ApiClient
-from voiceauth.approvals.models import Approval
-from voiceauth.audit import SYSTEM
-from voiceauth.audit.models import AuditEvent
+from mltraining.models import ModelVersion
+from tests.review.conftest import PASSWORD
+from tests.review.factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample
+from voiceauth.platform.api.models import ApiClient
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies.models import PolicyVersion
+from voiceauth.retraining.forced_promotion import request_forced_promotion
+from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 from voiceauth.screening.models import Watchlist
 from voiceauth.verification.models import Decision
-
-from .conftest import PASSWORD
-from .factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample
 
 pytestmark = pytest.mark.django_db
 SignIn = Callable[[str], Client]
@@ -31,7 +31,7 @@ LISTS = {
     "enrollment/customer/": {"teller", "reviewer", "admin", "auditor", "superuser"},
     "verification/decision/": {"reviewer", "admin", "auditor", "superuser"},
     "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
-    "mltraining/trainingrun/": {"admin", "auditor", "superuser"},
+    "retraining/trainingrun/": {"admin", "auditor", "superuser"},
     "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
     "batches/batchenrollment/": {"teller", "admin", "superuser"},
     "batches/batchresult/": {"teller", "admin", "superuser"},
@@ -95,8 +95,8 @@ def action_paths(db: None) -> dict[str, str]:
         "watch-add": f"screening/watchlist/{watchlist.pk}/do/add/",
         "export": f"enrollment/customer/{customer.pk}/do/export/",
         "approve": f"approvals/approval/{asked.pk}/do/approve/",
-        "cancel": f"mltraining/trainingrun/{make_run().pk}/do/cancel/",
-        "start": "mltraining/trainingrun/do/start/",
+        "cancel": f"retraining/trainingrun/{make_run().pk}/do/cancel/",
+        "start": "retraining/trainingrun/do/start/",
         "promote": f"mltraining/modelversion/{model.pk}/do/promote/",
         "force": f"mltraining/modelversion/{model.pk}/do/force/",
         "verify": "audit/auditevent/do/verify/",

@@ -11,10 +11,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.mltraining.workers import _database_url
-from voiceauth.api import throttling
-from voiceauth.audit.models import AuditEvent
-
-from .conftest import PASSWORD
+from tests.review.conftest import PASSWORD
+from voiceauth.platform.api import throttling
+from voiceauth.platform.audit.models import AuditEvent
 
 # Another web process: no memory of the guesses, the same database.
 OTHER_PROCESS = """

@@ -14,10 +14,10 @@ from rest_framework.test import APIClient
 from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, error_code, recording
 from tests.factories import api_client
 from tests.screening.voices import RITA
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.retraining import labelled
 from voiceauth.screening import cases, selectors
 from voiceauth.screening.models import ReviewCase
-from voiceauth.verification import labelled
 from voiceauth.verification import services as verification
 
 pytestmark = pytest.mark.django_db

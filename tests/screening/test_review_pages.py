@@ -10,7 +10,7 @@ from django.test import Client
 from tests.customers import activate_model, enrolled_customer, recording, worker
 from tests.review.conftest import people, signed_in
 from tests.screening.voices import RITA, default, screened, watched
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening import cases, watchlists
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification import services as verification

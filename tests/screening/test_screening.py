@@ -19,8 +19,9 @@ from tests.customers import (
     recording,
 )
 from tests.screening.voices import RITA, called, screened, watched
-from voiceauth import audio_store
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform import storage as audio_store
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.vault import Unsealable
 from voiceauth.screening import keys, services, watch, watchlists
 from voiceauth.screening.models import (
     Fraudster,
@@ -29,7 +30,6 @@ from voiceauth.screening.models import (
     RecentVoice,
     ReviewCase,
 )
-from voiceauth.vault import Unsealable
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 from tests.customers import TELLER, activate_model, enrolled_customer, error_code, recording, upload
 from tests.factories import api_client
 from tests.screening.voices import default, screened, watched
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening.models import Fraudster, Watchlist
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio

@@ -5,7 +5,7 @@ from typing import Any
 from mltraining.scorer import LoadedModel
 from tests import customers
 from tests.customers import recording
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.screening import selectors, services, watch, watchlists
 from voiceauth.screening.models import Fraudster, Watchlist
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
 from mltraining.scorer import LoadedModel
-from mltraining.speech.scoring import Calibration, Cohort
+from mltraining.speech.scoring.scores import Calibration, Cohort
 from tests import customers
 from tests.customers import (
     DIMENSIONS,
@@ -25,7 +25,7 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import ReviewCase
 from voiceauth.verification import scoring

@@ -10,8 +10,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tests.customers import IVR, StandInWorker, activate_model, enrolled_customer, error_code, recording, upload
-from voiceauth.api.models import IdempotentAnswer
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.api.models import IdempotentAnswer
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services, tasks
 from voiceauth.verification.models import CallAudio, Decision
 

@@ -13,13 +13,13 @@ from rest_framework.test import APIClient
 from enrollment.models import AudioSample, Customer, HeardRecording, Voiceprint
 from mltraining import calibrations
 from mltraining.models import ModelVersion
-from mltraining.speech.scoring import Calibration, Conditions
+from mltraining.speech.scoring.scores import Calibration, Conditions
 from tests.customers import consenting_customer, error_code, upload
+from tests.mltraining.speech import synthetic
 from tests.mltraining.workers import Worker, running_worker
-from tests.speech import synthetic
 from tests.tiny_model import put_into_service, register_tiny_model
-from voiceauth.audit import SYSTEM, chain
 from voiceauth.demo import voices
+from voiceauth.platform.audit import SYSTEM, chain
 from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import CallAudio, Decision
 

@@ -16,7 +16,7 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth.audit.models import AuditEvent
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = pytest.mark.django_db

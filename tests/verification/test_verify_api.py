@@ -21,9 +21,9 @@ from tests.customers import (
     recording,
     upload,
 )
-from voiceauth import audio_store
-from voiceauth.audit.models import AuditEvent
-from voiceauth.errors import ScoringUnavailable
+from voiceauth.platform import storage as audio_store
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.errors import ScoringUnavailable
 from voiceauth.verification import selectors
 from voiceauth.verification.models import CallAudio, Decision
 

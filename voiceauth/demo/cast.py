@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import voices
+from voiceauth.demo import voices
 
 CALL_FOLD = 0
 NEWCOMER_ENROLLMENT_SECONDS = 40.0  # of recording, so that 20 s of net speech are surely in it

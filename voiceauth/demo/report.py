@@ -6,8 +6,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .client import Clients
-from .story import Outcome, Search, Trial
+from voiceauth.demo.client import Clients
+from voiceauth.demo.story import Outcome, Search, Trial
 
 ROWS_SHOWN = 12
 
@@ -28,7 +28,7 @@ def show(outcome: Outcome, clients: Clients, console: Console, url: str) -> None
     console.print(f"\nLook at it, signed in at {url}/admin/:", highlight=False)
     for name, path in (
         ("decisions", "verification/decision/"),
-        ("this training run", f"mltraining/trainingrun/{outcome.run['id']}/change/"),
+        ("this training run", f"retraining/trainingrun/{outcome.run['id']}/change/"),
         ("this model", f"mltraining/modelversion/{outcome.model['version']}/change/"),
         ("audit trail", "audit/auditevent/"),
     ):

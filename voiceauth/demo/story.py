@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .cast import Cast, Speaker
-from .client import Clients, RefusedError
+from voiceauth.demo.cast import Cast, Speaker
+from voiceauth.demo.client import Clients, RefusedError
 
 PREFIX = "demo-"
 UPLOADS_AT_ONCE = 2

@@ -7,10 +7,10 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from voiceauth.api import actor_of
-from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import needs
-from voiceauth.api.serializers import StrictSerializer
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.policies import selectors, services
 from voiceauth.policies.models import PolicyVersion
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from voiceauth.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.policies.errors import UnknownTier
 
 DEFAULT_CHANNEL = "default"

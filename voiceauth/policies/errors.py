@@ -1,6 +1,6 @@
 """Failures of the policy that callers may see."""
 
-from voiceauth.errors import Conflict, DomainError
+from voiceauth.platform.errors import Conflict, DomainError
 
 
 class PolicyChanged(Conflict):

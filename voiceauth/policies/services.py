@@ -5,8 +5,8 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
 from voiceauth.policies import document, selectors
 from voiceauth.policies.errors import InvalidPolicy, PolicyChanged
 from voiceauth.policies.models import PolicyVersion

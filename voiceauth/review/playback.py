@@ -13,12 +13,12 @@ from django.http import HttpRequest, HttpResponse
 
 from enrollment.keys import unseal_audio, unseal_call
 from enrollment.models import SealedAudio
-from voiceauth import audio_store
-from voiceauth.api import actor_of
-from voiceauth.api.exceptions import note
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
-from voiceauth.errors import DomainError, NotFound
+from voiceauth.platform import storage as audio_store
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.exceptions import note
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.errors import DomainError, NotFound
 from voiceauth.screening.models import Fraudster
 from voiceauth.screening.selectors import fraudster_audio
 from voiceauth.verification.models import CallAudio

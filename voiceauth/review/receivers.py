@@ -10,9 +10,9 @@ from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from voiceauth.api.actor import role_of
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
+from voiceauth.platform.api.actor import role_of
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
 
 
 def _record(action: str, request: HttpRequest | None, name: str, role: str, outcome: str = "success") -> None:

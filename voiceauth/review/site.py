@@ -41,7 +41,7 @@ class ReviewSite(admin.AdminSite):
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         def recorded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            from voiceauth.api.exceptions import note
+            from voiceauth.platform.api.exceptions import note
 
             try:
                 return view(request, *args, **kwargs)
@@ -54,8 +54,8 @@ class ReviewSite(admin.AdminSite):
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Guesses are counted by address over all names; ``axes`` counts them by name and address."""
-        from voiceauth.api import throttling
-        from voiceauth.api.exceptions import note
+        from voiceauth.platform.api import throttling
+        from voiceauth.platform.api.exceptions import note
 
         try:
             if request.method == "POST":
@@ -91,8 +91,8 @@ class ReviewSite(admin.AdminSite):
         ]
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        from voiceauth.api import actor_of
-        from voiceauth.audit.services import record
+        from voiceauth.platform.api import actor_of
+        from voiceauth.platform.audit.services import record
 
         with transaction.atomic():
             response = super().password_change(request, extra_context)

@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from enrollment.models import AudioSample, Customer
-from mltraining.models import ModelVersion, TrainingRun
-from voiceauth.api.models import EXPIRES_SOON, ApiClient
-from voiceauth.approvals.models import Approval
-from voiceauth.audit.models import ChainHead
+from mltraining.models import ModelVersion
+from voiceauth.platform.api.models import EXPIRES_SOON, ApiClient
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit.models import ChainHead
+from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.charts import progress_bar, stacked_bars
 from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import Decision
@@ -37,7 +38,7 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
             model.state: model
             for model in ModelVersion.objects.filter(state__in=["active", "promoting"]).defer("config", "metrics")
         }
-    if user.has_perm("mltraining.view_trainingrun"):  # type: ignore[union-attr]
+    if user.has_perm("retraining.view_trainingrun"):  # type: ignore[union-attr]
         runs = TrainingRun.objects.defer("metrics", "resolved_config").exclude(state__in=TrainingRun.TERMINAL)
         parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED
         parts["run_progress"] = progress_bar(run.progress_percent, run.phase) if run else ""

@@ -9,11 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from voiceauth.api import actor_of
-from voiceauth.api.filters import MomentFilter, StrictFilterSet
-from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import needs
-from voiceauth.approvals.serializers import ApprovalAnswer, ApprovalReason
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
+from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
 from voiceauth.screening import cases, selectors, watchlists
 from voiceauth.screening.models import ReviewCase
 from voiceauth.screening.serializers import (

@@ -11,7 +11,7 @@ class ScreeningConfig(AppConfig):
     verbose_name = "Screening"
 
     def ready(self) -> None:
-        from voiceauth.approvals.registry import Action, register
+        from voiceauth.platform.approvals.registry import Action, register
         from voiceauth.screening import watchlists
 
         register(

@@ -9,8 +9,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from voiceauth.audit import Actor
-from voiceauth.audit.services import record
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
 from voiceauth.screening.errors import CaseClosed, CaseNotFound
 from voiceauth.screening.models import CaseComment, ReviewCase
 

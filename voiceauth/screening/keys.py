@@ -7,7 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
-from voiceauth import vault
+from voiceauth.platform import vault
 from voiceauth.screening.models import Fraudster, RecentVoice
 
 SALT_BYTES = 32

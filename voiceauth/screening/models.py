@@ -7,8 +7,8 @@ import uuid
 
 from django.db import models
 
-from voiceauth.audio_store import AudioField
-from voiceauth.vault.fields import WrappedKeyField
+from voiceauth.platform.storage import AudioField
+from voiceauth.platform.vault.fields import WrappedKeyField
 
 
 class Watchlist(models.Model):

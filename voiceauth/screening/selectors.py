@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
-from voiceauth import audio_store
+from voiceauth.platform import storage as audio_store
 from voiceauth.screening import keys
 from voiceauth.screening.errors import CaseNotFound, FraudsterNotFound, WatchlistNotFound
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist

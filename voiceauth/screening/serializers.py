@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from voiceauth.api.serializers import StrictSerializer
-from voiceauth.api.uploads import AudioField
+from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.uploads import AudioField
 from voiceauth.screening.models import CaseComment, Fraudster, ReviewCase, Watchlist
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.screening import cases, voiceprints
 from voiceauth.screening.models import RecentVoice, ReviewCase
 from voiceauth.screening.risk import KNOWN_FRAUDSTER, VELOCITY, Hit, fraud_risk

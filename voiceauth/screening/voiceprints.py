@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from mltraining import scorer
 from mltraining.errors import InvalidAudio
 from mltraining.gallery import Entry
-from voiceauth import audio_store
+from voiceauth.platform import storage as audio_store
 from voiceauth.screening import keys
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint, RecentVoice
 

@@ -16,10 +16,10 @@ from django.utils import timezone
 from mltraining import scoring_client
 from mltraining import selectors as models_in_service
 from mltraining.gallery import lock_gallery
-from voiceauth.approvals import services as approvals
-from voiceauth.approvals.models import Approval
-from voiceauth.audit import SYSTEM, Actor
-from voiceauth.audit.services import record
+from voiceauth.platform.approvals import services as approvals
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.services import record
 from voiceauth.screening import keys, selectors, voiceprints
 from voiceauth.screening.errors import (
     DefaultWatchlist,

@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from voiceauth.api import actor_of
-from voiceauth.api.filters import MomentFilter, StrictFilterSet
-from voiceauth.api.idempotency import IdempotentCreate
-from voiceauth.api.permissions import needs
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
+from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.permissions import needs
 from voiceauth.verification import selectors, services
 from voiceauth.verification.models import Decision
 from voiceauth.verification.serializers import (

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class VerificationConfig(AppConfig):
     name = "voiceauth.verification"
     label = "verification"
+
+    def ready(self) -> None:
+        from enrollment import erasure
+        from voiceauth.verification import services
+
+        erasure.register("verification", services.forget_customer)

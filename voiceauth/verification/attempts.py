@@ -12,9 +12,9 @@ from django.db.models import F
 
 from enrollment import lifecycle
 from enrollment.models import Customer
-from voiceauth import vault
-from voiceauth.audit import SYSTEM
-from voiceauth.audit.services import record
+from voiceauth.platform import vault
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit.services import record
 from voiceauth.policies.document import VerificationLimits
 from voiceauth.verification import policy
 from voiceauth.verification.models import Caller, Decision

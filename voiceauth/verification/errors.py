@@ -1,6 +1,6 @@
 """Failures of verification that callers may see."""
 
-from voiceauth.errors import DomainError, NotFound
+from voiceauth.platform.errors import DomainError, NotFound
 
 
 class DecisionNotFound(NotFound):

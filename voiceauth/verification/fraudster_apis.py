@@ -8,8 +8,8 @@ from rest_framework import generics, parsers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from voiceauth.api import actor_of
-from voiceauth.api.idempotency import IdempotentCreate
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.screening import selectors, watchlists
 from voiceauth.screening.apis import Watchlists
 from voiceauth.screening.models import Fraudster

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.screening import watchlists
 from voiceauth.screening.models import Fraudster
 from voiceauth.verification import selectors

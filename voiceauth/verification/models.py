@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 
-from voiceauth.audio_store import AudioField
+from voiceauth.platform.storage import AudioField
 
 
 class Decision(models.Model):

@@ -18,7 +18,7 @@ from voiceauth.screening import watch
 from voiceauth.verification.errors import NoActiveModel
 
 if TYPE_CHECKING:
-    from mltraining.speech.pipeline import Comparison
+    from mltraining.speech.scoring.pipeline import Comparison
 
 DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # behind the voiceprint that there is not

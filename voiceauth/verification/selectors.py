@@ -5,7 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from enrollment import keys
-from voiceauth import audio_store
+from voiceauth.platform import storage as audio_store
 from voiceauth.verification.errors import DecisionNotFound
 from voiceauth.verification.models import CallAudio, Decision
 

@@ -7,8 +7,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from enrollment.models import customer_id_validator
-from voiceauth.api.serializers import StrictSerializer
-from voiceauth.api.uploads import AudioField, IntervalList
+from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.uploads import AudioField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
 from voiceauth.verification.models import Decision
 

@@ -19,10 +19,10 @@ from enrollment import keys, replay
 from enrollment.models import Customer
 from enrollment.selectors import has_consent
 from mltraining import scoring_client
-from voiceauth.api.idempotency import purge_answers
-from voiceauth.audit import SYSTEM, Actor
-from voiceauth.audit.services import record
-from voiceauth.errors import DomainError, ScoringUnavailable
+from voiceauth.platform.api.idempotency import purge_answers
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.errors import DomainError, ScoringUnavailable
 from voiceauth.policies import selectors as policies
 from voiceauth.screening import services as screening
 from voiceauth.verification import attempts, policy
@@ -168,6 +168,12 @@ def purge_expired() -> int:
     if count:
         record(action="call_audio.purged", actor=SYSTEM, data={"count": count})
     return count
+
+
+def forget_customer(customer: Customer) -> dict[str, int]:
+    """Deletes the recordings of the customer's calls: part of their erasure. Decisions stay."""
+    count, _ = CallAudio.objects.filter(customer=customer).delete()
+    return {"call_recordings": count}
 
 
 def _score(

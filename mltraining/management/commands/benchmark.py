@@ -23,8 +23,8 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=20, help="the median of so many calls is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from mltraining.speech import benchmark
-        from mltraining.speech.pipeline import PipelineError
+        from mltraining.speech.benchmarks import scoring as benchmark
+        from mltraining.speech.scoring.pipeline import PipelineError
 
         folder = options["pipeline"] or registry.folder_of(_version(options["model"]))
         with benchmark.one_thread():

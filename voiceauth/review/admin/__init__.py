@@ -1,6 +1,6 @@
 """The pages of the review site, one module an area."""
 
-from . import (  # noqa: F401  (registers them)
+from voiceauth.review.admin import (  # noqa: F401  (registers them)
     approvals,
     audit,
     batches,

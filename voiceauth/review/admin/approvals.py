@@ -6,10 +6,10 @@ from django.contrib import admin
 from django.http import HttpResponse
 from django.utils.safestring import SafeString
 
-from enrollment.dual_control import EXPORT_AUDIO, export_audio
-from voiceauth.approvals import registry, services
-from voiceauth.approvals.models import Approval
-from voiceauth.audit import Actor
+from enrollment.audio_exports import EXPORT_AUDIO, export_audio
+from voiceauth.platform.approvals import registry, services
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 

@@ -7,11 +7,11 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from voiceauth.audit import Actor
-from voiceauth.audit.chain import verify
-from voiceauth.audit.models import AuditEvent, ChainHead
-from voiceauth.audit.services import record
-from voiceauth.errors import Conflict
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.chain import verify
+from voiceauth.platform.audit.models import AuditEvent, ChainHead
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.errors import Conflict
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 

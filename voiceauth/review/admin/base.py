@@ -14,10 +14,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from voiceauth.api import actor_of
-from voiceauth.api.exceptions import note
-from voiceauth.audit import Actor
-from voiceauth.errors import DomainError
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.exceptions import note
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.errors import DomainError
 from voiceauth.review.site import NAMES
 
 

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.batches.services import request_cancel
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, progress_bar
 

@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
 
 from enrollment.models import Customer, SealedAudio
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge
 from voiceauth.screening import cases

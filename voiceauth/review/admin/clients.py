@@ -8,10 +8,10 @@ from django.conf import settings
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
-from voiceauth.api import clients
-from voiceauth.api.models import ApiClient
-from voiceauth.api.scopes import SCOPES
-from voiceauth.audit import Actor
+from voiceauth.platform.api import clients
+from voiceauth.platform.api.models import ApiClient
+from voiceauth.platform.api.scopes import SCOPES
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 

@@ -13,11 +13,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
-from enrollment.dual_control import request_audio_export
+from enrollment.audio_exports import request_audio_export
 from enrollment.lifecycle import TRANSITIONS
 from enrollment.models import AudioSample, Consent, Customer
 from enrollment.services import erase_customer, lock_customer, unlock_customer
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline
 from voiceauth.review.admin.held import SampleColumns, player
 from voiceauth.review.charts import badge

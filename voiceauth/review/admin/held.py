@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from enrollment.models import AudioSample
 from enrollment.samples import approve_sample, remove_sample
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge
 

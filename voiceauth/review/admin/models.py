@@ -11,11 +11,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
-from enrollment.dual_control import request_forced_promotion
-from enrollment.retraining import request_promotion
 from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
+from voiceauth.retraining.forced_promotion import request_forced_promotion
+from voiceauth.retraining.training import request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, pretty, progress_bar
 
@@ -137,7 +137,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         run = getattr(obj, "training_run", None)
         if run is None:
             return "—"
-        return format_html('<a href="{}">{}</a>', reverse("admin:mltraining_trainingrun_change", args=[run.pk]), run)
+        return format_html('<a href="{}">{}</a>', reverse("admin:retraining_trainingrun_change", args=[run.pk]), run)
 
     @admin.display(description="metrics")
     def figures(self, obj: ModelVersion) -> SafeString:

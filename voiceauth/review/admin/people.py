@@ -11,8 +11,8 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.http import HttpRequest
 
-from voiceauth.api import actor_of
-from voiceauth.audit.services import record
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.audit.services import record
 from voiceauth.review.admin.base import ReadOnlyAdmin
 
 admin.site.unregister(User)

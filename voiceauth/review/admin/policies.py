@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from rest_framework import serializers
 
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 from voiceauth.policies import document, selectors, services
 from voiceauth.policies.models import PolicyVersion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin

@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from enrollment.retraining import request_training
-from mltraining.models import TrainingRun
-from mltraining.runs import request_cancel
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
+from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.runs import request_cancel
+from voiceauth.retraining.training import request_training
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, line_chart, metrics_table, pretty, progress_bar
 

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import Consent
-from voiceauth.audit import Actor
+from voiceauth.platform.audit import Actor
 
 OPERATOR = Actor(name="import_customers", role="system")
 TURN_SECONDS = 2.0

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=50, help="the median of so many calls is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from mltraining.speech import benchmark
+        from mltraining.speech.benchmarks import scoring as benchmark
 
         model = scorer.active_model()
         if model is None:

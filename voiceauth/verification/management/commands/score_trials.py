@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from mltraining import scorer
 from mltraining.models import ModelVersion
-from voiceauth.errors import DomainError
+from voiceauth.platform.errors import DomainError
 from voiceauth.policies import selectors as policies
 from voiceauth.verification import policy
 from voiceauth.verification.policy import CallQuality
@@ -16,7 +16,7 @@ from voiceauth.verification.policy import CallQuality
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mltraining.speech.quality import Quality
+    from mltraining.speech.audio.quality import Quality
 
 
 class Command(BaseCommand):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             verdict = policy.decide_verification(limits, measured, probability, model.pipeline.threshold)
             return verdict.outcome.value, " ".join(verdict.reasons)
 
-        from mltraining.speech.trials import score_trials
+        from mltraining.speech.evaluation.trials import score_trials
 
         with tqdm(unit="clip", file=self.stderr) as bar:
 

@@ -1,0 +1,55 @@
+"""A copy of a customer's recordings over HTTP: asked for, approved by a second person, fetched once."""
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import renderers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from enrollment import audio_exports
+from enrollment.apis import CUSTOMER_ID
+from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
+
+
+class Zip(renderers.JSONRenderer):  # refusals stay JSON
+    media_type = "application/zip"
+    format = "zip"
+
+
+@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], request=ApprovalReason, responses={202: ApprovalAnswer})
+class AudioExports(APIView):
+    permission_classes = (needs("audio:export"),)
+
+    def post(self, request: Request, customer_id: str) -> Response:
+        """Asks for a copy of the customer's enrollment recordings; a second person must approve it."""
+        given = ApprovalReason(data=request.data)
+        given.is_valid(raise_exception=True)
+        approval = audio_exports.request_audio_export(
+            customer_id=customer_id, **given.validated_data, actor=actor_of(request)
+        )
+        return Response(ApprovalAnswer(approval).data, status=202)
+
+
+@extend_schema(
+    tags=["customers"],
+    parameters=[CUSTOMER_ID],
+    request=None,
+    responses={(200, Zip.media_type): OpenApiTypes.BINARY},
+)
+class AudioExportDownload(APIView):
+    permission_classes = (needs("audio:export"),)
+    renderer_classes = (renderers.JSONRenderer, Zip)
+
+    def post(self, request: Request, customer_id: str, approval_id: UUID) -> HttpResponse:
+        """The approved copy as a ZIP file, once, for the client that asked for it."""
+        StrictSerializer(data=request.data).is_valid(raise_exception=True)
+        archive = audio_exports.export_audio(customer_id=customer_id, approval_id=approval_id, actor=actor_of(request))
+        headers = {"Content-Disposition": f'attachment; filename="{approval_id}.zip"'}
+        return HttpResponse(archive, content_type=Zip.media_type, headers=headers)

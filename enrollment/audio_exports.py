@@ -1,0 +1,70 @@
+"""A copy of a customer's recordings, which a second person must approve."""
+
+import io
+import json
+import zipfile
+from uuid import UUID
+
+from django.db import transaction
+
+from enrollment import selectors
+from enrollment.models import AudioSample
+from enrollment.services import locked
+from voiceauth.platform.approvals import registry, services
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
+
+EXPORT_AUDIO = "customer.export_audio"
+
+
+def register_actions() -> None:
+    registry.register(
+        registry.Action(
+            name=EXPORT_AUDIO, label="Export a customer's recordings", approvers=frozenset({"admin", "reviewer"})
+        )
+    )
+
+
+def request_audio_export(*, customer_id: str, reason: str, actor: Actor) -> Approval:
+    """Ask for a copy of the customer's recordings. Raises ``CustomerNotFound``."""
+    customer = selectors.customer(customer_id)
+    parameters = {"customer_id": customer.customer_id}
+    return services.request(action=EXPORT_AUDIO, parameters=parameters, reason=reason, actor=actor)
+
+
+@transaction.atomic
+def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
+    """The approved copy, once: a ZIP file of the recordings as they are kept and of ``manifest.json``.
+
+    It is made in memory and not stored. Raises ``CustomerNotFound``, ``ApprovalNotFound`` and ``ApprovalNotOpen``.
+    """
+    customer = locked(customer_id)
+    services.redeem(
+        approval_id=approval_id, action=EXPORT_AUDIO, parameters={"customer_id": customer.customer_id}, actor=actor
+    )
+    content, described = io.BytesIO(), []
+    with zipfile.ZipFile(content, "w") as archive:
+        for sample in selectors.samples(customer_id).select_related("audio", "customer"):
+            name = f"{sample.pk}.{'wav' if sample.redacted else sample.container}"
+            archive.writestr(name, selectors.sample_audio(sample))
+            described.append(_described(sample, name))
+        archive.writestr("manifest.json", json.dumps({"customer_id": customer.customer_id, "samples": described}))
+    record(
+        action="customer.audio_exported",
+        actor=actor,
+        customer_id=customer.customer_id,
+        target=f"approval:{approval_id}",
+        data={"samples": len(described), "bytes": content.tell()},
+    )
+    return content.getvalue()
+
+
+def _described(sample: AudioSample, name: str) -> dict[str, object]:
+    return {
+        "file": name,
+        "enrolled_at": sample.created_at.isoformat(),
+        "enrolled_by": sample.created_by,
+        "duration_seconds": sample.duration_seconds,
+        "speech_seconds": sample.speech_seconds,
+    }

@@ -1,0 +1,32 @@
+"""Stretches that must neither be stored nor scored (a spoken card number): cut out of a decoded recording."""
+
+import io
+import wave
+from collections.abc import Sequence
+
+import numpy as np
+
+from mltraining.speech.audio.decoding import Waveform
+
+Intervals = Sequence[tuple[float, float]]  # (start, end) in seconds of the recording
+
+
+def cut(waveform: Waveform, intervals: Intervals) -> Waveform:
+    """The recording without the samples inside ``intervals``; they may overlap, and reach past its end."""
+    keep = np.ones(len(waveform.samples), dtype=bool)
+    for start, end in intervals:
+        first, last = int(np.floor(start * waveform.sample_rate)), int(np.ceil(end * waveform.sample_rate))
+        keep[max(0, first) : max(0, last)] = False
+    return Waveform(waveform.samples[keep], waveform.sample_rate, waveform.container, waveform.codec, waveform.channels)
+
+
+def as_wav(waveform: Waveform) -> bytes:
+    """A WAV file: mono, 16 bits, at the waveform's own rate."""
+    pcm = np.clip(np.round(waveform.samples * 32768.0), -32768, 32767).astype("<i2")
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(waveform.sample_rate)
+        file.writeframes(pcm.tobytes())
+    return content.getvalue()

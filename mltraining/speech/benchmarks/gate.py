@@ -1,0 +1,130 @@
+"""``python -m mltraining.speech benchmark-gate``: whom the enrollment gate's limits would refuse, under a pipeline.
+
+Every speaker's recordings are tried against each other: a recording against the voiceprint of the same speaker's
+others (cohesion), and against every other speaker's (duplicates, and somebody else's recording at enrollment); the
+speech of one speaker's recordings, and of two speakers' recordings in turn, as one recording (one speaker only).
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mltraining.speech.audio import decoding as audio
+from mltraining.speech.audio import one_speaker, quality
+from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
+
+COHESION, DUPLICATE = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0), (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # natural-log ratios
+SEPARATION = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # cosines
+
+
+@dataclass(frozen=True)
+class Heard:
+    waveform: audio.Waveform
+    quality: quality.Quality
+    embedding: np.ndarray
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mltraining.speech benchmark-gate", description=__doc__)
+    parser.add_argument("--pipeline", type=Path, required=True, help="the pipeline folder")
+    parser.add_argument("--enrollment", type=Path, required=True, help="CSV with columns speaker, audio")
+    parser.add_argument("--audio-root", type=Path, required=True, help="the folder that audio is relative to")
+    options = parser.parse_args(arguments)
+    try:
+        pipeline = ScoringPipeline.load(options.pipeline)
+        table = pd.read_csv(options.enrollment, dtype=str, keep_default_na=False)
+        speakers = [
+            [_hear(pipeline, options.audio_root / name) for name in names]
+            for names in table.groupby("speaker").audio.apply(list)
+            if len(names) > 1
+        ]
+    except (PipelineError, audio.AudioError, OSError, AttributeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    same, other = _ratios(pipeline, speakers)
+    _say(f"{len(speakers)} speakers, {len(same)} recordings of their own, {len(other)} of somebody else's\n")
+    _table("min_cohesion_llr", "own refused", same, "another's refused", other, COHESION, below=True)
+    _table("duplicate_voice_llr", "own found", same, "another's taken for it", other, DUPLICATE)
+    one, two = _separations(pipeline, speakers)
+    _say(f"{len(one)} recordings of one speaker and {len(two)} of two, of three windows or more\n")
+    _table("max_separation", "one speaker refused", one, "two speakers refused", two, SEPARATION)
+    return 0
+
+
+def _hear(pipeline: ScoringPipeline, path: Path) -> Heard:
+    waveform = audio.decode(path.read_bytes())
+    return Heard(waveform, quality.measure(waveform), pipeline.embed(waveform))
+
+
+def _ratios(pipeline: ScoringPipeline, speakers: list[list[Heard]]) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihood ratios of recordings against the own voiceprint, of the others, and against everybody else's."""
+    whole = [_voiceprint(clips) for clips in speakers]
+    same, other = [], []
+    for number, clips in enumerate(speakers):
+        others = [voiceprint for at, voiceprint in enumerate(whole) if at != number]
+        for at, clip in enumerate(clips):
+            rest = _voiceprint([each for place, each in enumerate(clips) if place != at])
+            voiceprints, seconds = zip(rest, *others, strict=True)
+            found = pipeline.compare(clip.embedding, clip.quality, np.stack(voiceprints), np.array(seconds))
+            same.append(found.log_likelihood_ratio[:1])
+            other.append(found.log_likelihood_ratio[1:])
+    return np.concatenate(same), np.concatenate(other)
+
+
+def _voiceprint(clips: list[Heard]) -> tuple[np.ndarray, float]:
+    seconds = np.array([clip.quality.speech_seconds for clip in clips])
+    return scoring.mean_voiceprint(np.stack([clip.embedding for clip in clips]), seconds), float(seconds.sum())
+
+
+def _separations(pipeline: ScoringPipeline, speakers: list[list[Heard]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each speaker's recordings as one, and of the first two recordings of each speaker and of the next one."""
+    alone = [[clip.waveform for clip in clips] for clips in speakers]
+    mixed = [[*one[:2], *two[:2]] for one, two in itertools.pairwise(alone)]
+    found = []
+    for kind in (alone, mixed):
+        values = [one_speaker.separation(_windows(pipeline, waveforms)) for waveforms in kind]
+        found.append(np.array([value for value in values if value is not None]))
+    return found[0], found[1]
+
+
+def _windows(pipeline: ScoringPipeline, waveforms: list[audio.Waveform]) -> np.ndarray:
+    """The embeddings of the windows of all of them in one: (windows, d)."""
+    first = waveforms[0]
+    samples = [audio.resample(each.samples, each.sample_rate, first.sample_rate) for each in waveforms]
+    whole = audio.Waveform(np.concatenate(samples), first.sample_rate, first.container, first.codec, first.channels)
+    found = [pipeline.embed(each) for each in one_speaker.windows(whole)]
+    return np.stack(found) if found else np.zeros((0, pipeline.dimensions), dtype=np.float32)
+
+
+def _table(
+    name: str,
+    genuine: str,
+    own: np.ndarray,
+    impostor: str,
+    others: np.ndarray,
+    limits: Sequence[float],
+    *,
+    below: bool = False,
+) -> None:
+    """The share of each kind beyond each limit, in percent."""
+    _say(f"| {name} | {genuine} | {impostor} |\n| ---: | ---: | ---: |")
+    for limit in limits:
+        shares = [100 * float((each < limit if below else each > limit).mean()) for each in (own, others)]
+        _say(f"| {limit:g} | {shares[0]:.1f} % | {shares[1]:.2f} % |")
+    _say("")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,365 @@
+"""The scoring pipeline: one folder that scores audio without the training's code path, data or network access.
+
+    encoder.safetensors  float32 or float16 weights up to the embedding
+    pipeline.json        resolved configuration, fingerprint, calibration, threshold, metrics, data hash
+    encoder.onnx, encoder-int8.onnx  optional: the same encoder for ONNX Runtime; pipeline.json has their SHA-256
+    cohort.safetensors   optional: training speakers' mean embeddings (n, dimensions), which scores are normalised with
+    head.safetensors     optional: the class rows, (classes, dimensions), and a linear head where BCE trained one
+    classes.json         with it: the classes' names and the head's SHA-256
+
+The fingerprint names an embedding space: embeddings are comparable if, and only if, theirs are equal. So it covers
+the encoder's weights and what of the configuration shapes an embedding, but not cohort, calibration or threshold: these
+may be made again without re-embedding anybody, and the calibration carries its own version.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mltraining.speech import network as networks
+from mltraining.speech.audio import quality
+from mltraining.speech.audio.decoding import Waveform, resample
+from mltraining.speech.audio.quality import Quality
+from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import SpeakerNetwork
+from mltraining.speech.scoring import inference, onnx_runtime
+from mltraining.speech.scoring.scores import (
+    ENROLLMENT_SPEECH_SECONDS,
+    Calibration,
+    Cohort,
+    Conditions,
+    Statistics,
+    cosine,
+)
+
+ENCODER, HEAD, DESCRIPTION, CLASSES = "encoder.safetensors", "head.safetensors", "pipeline.json", "classes.json"
+COHORT = "cohort.safetensors"
+# Settings that came after the first models, and the value that leaves their fingerprints as they were.
+ADDED = {"speech_only": False, "stft_size": 0}
+
+
+Runtime = Literal["torch"] | onnx_runtime.Export
+
+
+class PipelineError(ValueError):
+    """The folder is no scoring pipeline, is damaged, or lacks the part that was asked for."""
+
+    code = "invalid_pipeline"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One clip against n voiceprints: (n,) float64 each. The ratio is in natural logarithm."""
+
+    score: np.ndarray
+    log_likelihood_ratio: np.ndarray
+    probability: np.ndarray
+
+
+class ScoringPipeline:
+    """A loaded pipeline. Safe to share between threads; the same audio gives the same embedding."""
+
+    def __init__(
+        self,
+        *,
+        network: SpeakerNetwork | None,
+        pooled: inference.Pooled,
+        features: LogMel,
+        dimensions: int,
+        config: Config,
+        fingerprint: str,
+        calibration: Calibration,
+        threshold: float,
+        metrics: dict[str, Any],
+        data_hash: str,
+        classes: list[str],
+        class_rows: np.ndarray | None,
+        linear: tuple[np.ndarray, np.ndarray] | None,
+        cohort: Cohort | None,
+    ) -> None:
+        self.network = network  # None under ONNX Runtime
+        self.pooled = pooled
+        self.features = features
+        self.config = config
+        self.fingerprint = fingerprint
+        self.dimensions = dimensions
+        self.calibration = calibration
+        self.threshold = threshold
+        self.metrics = metrics
+        self.data_hash = data_hash
+        self.classes = classes
+        self.class_rows = class_rows
+        self.linear = linear  # weight (classes, dimensions) and bias (classes,) where BCE trained a head
+        self.cohort = cohort
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", runtime: Literal["auto"] | Runtime = "auto") -> "ScoringPipeline":
+        """Raises PipelineError where a file is missing, damaged or not what the fingerprint was taken of.
+
+        ``runtime="auto"`` is, on a CPU, the folder's default export, else torch. An export runs on the CPU, on as many
+        threads as torch is set to, and the network itself is not built.
+        """
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            config = Config.from_dict(description["config"])
+            if fingerprint_of(folder / ENCODER, config) != description["fingerprint"]:
+                raise PipelineError(f"{folder.name}: the weights or the configuration are not the fingerprint's")
+            calibration = Calibration.from_dict(description["calibration"])
+            threshold = float(description["threshold"])
+            if not 0 < threshold < 1:
+                raise PipelineError(f"{folder.name}: the threshold is no probability")
+            classes, head = _load_head(folder)
+            class_rows = head.pop("class_rows", None)
+            network = None
+            chosen = _default_runtime(description, device) if runtime == "auto" else runtime
+            if chosen == "torch":
+                network = networks.build(config, 0, weights=False)
+                network.load_state_dict(load_file(folder / ENCODER))
+                network = network.to(device).eval().requires_grad_(False)
+                pooled = inference.pooled_by(network, config)
+            else:
+                pooled, device = _load_export(folder, description, chosen).pooled, "cpu"
+            return cls(
+                network=network,
+                pooled=pooled,
+                features=LogMel(config.audio).to(device),
+                dimensions=description["dimensions"],
+                config=config,
+                fingerprint=description["fingerprint"],
+                calibration=calibration,
+                threshold=threshold,
+                metrics=description["metrics"],
+                data_hash=description["data_hash"],
+                classes=classes,
+                class_rows=None if class_rows is None else class_rows.numpy(),
+                linear=(head["weight"].numpy(), head["bias"].numpy()) if head else None,
+                cohort=_load_cohort(folder, description),
+            )
+        except OSError as error:
+            raise PipelineError(f"{folder.name}: {error.filename and Path(error.filename).name} is missing") from error
+        except (KeyError, TypeError, AttributeError, SafetensorError, RuntimeError, ConfigError) as error:
+            raise PipelineError(f"{folder.name}: is damaged: {error}") from error
+        except ValueError as error:
+            if isinstance(error, PipelineError):
+                raise
+            raise PipelineError(f"{folder.name}: is damaged: {error}") from error
+
+    def embed(self, waveform: Waveform) -> np.ndarray:
+        """(dimensions,) float32, unit length. Long audio: the chunks' mean, weighed by their length."""
+        return self._run(waveform)[0]
+
+    def score(self, embedding: np.ndarray, voiceprints: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
+        """embedding (d,) against voiceprints (n, d), unit length -> (n,): AS-norm with a cohort, else the cosine.
+
+        ``statistics`` are ``cohort.statistics(voiceprints)``, for who keeps them.
+        """
+        cosines = cosine(embedding, voiceprints)
+        if self.cohort is None:
+            return cosines
+        sides = statistics or self.cohort.statistics(voiceprints), self.cohort.statistics(embedding[None])
+        return self.cohort.normalise(cosines, *sides)
+
+    def compare(
+        self,
+        embedding: np.ndarray,
+        quality: Quality,
+        voiceprints: np.ndarray,
+        speech_seconds: float | np.ndarray,
+        statistics: Statistics | None = None,
+    ) -> Comparison:
+        """``score``, calibrated: a clip of this ``quality`` against voiceprints of (n,) seconds of net speech."""
+        scores = self.score(embedding, voiceprints, statistics).astype(np.float64)
+        conditions = Conditions(quality.speech_seconds, speech_seconds, quality.snr_db)
+        ratios = self.calibration.log_likelihood_ratio(scores, conditions)
+        return Comparison(scores, ratios, self.calibration.probability(ratios))
+
+    def recalibrated(self, calibration: Calibration, threshold: float) -> "ScoringPipeline":
+        """The same pipeline, sharing its weights, under another calibration and threshold in (0, 1)."""
+        other = copy.copy(self)
+        other.calibration, other.threshold = calibration, threshold
+        return other
+
+    def classify(self, waveform: Waveform) -> dict[str, float]:
+        """Probability of each class, in the closed set; they need not sum to one.
+
+        From the calibrated scores against the class rows, or from the linear head where ``loss_function: BCE`` trained
+        one. Raises PipelineError where the pipeline holds no head.
+        """
+        if self.class_rows is None:
+            raise PipelineError("the pipeline has no class rows: it embeds, and knows no class")
+        embedding, mean = self._run(waveform)
+        if self.linear is None:
+            # A class row is of all the speech that trained: it counts as the longest enrollment.
+            measured = quality.measure(waveform)
+            probabilities = self.compare(
+                embedding, measured, self.class_rows, max(ENROLLMENT_SPEECH_SECONDS)
+            ).probability
+        else:
+            weight, bias = self.linear
+            probabilities = 0.5 * (1 + np.tanh((weight @ mean + bias).astype(np.float64) / 2))
+        return dict(zip(self.classes, probabilities.tolist(), strict=True))
+
+    def samples(self, waveform: Waveform) -> np.ndarray:
+        """What is embedded of a recording: (n,) float32 in [-1, 1] at the configured rate."""
+        if self.config.audio.speech_only:
+            waveform = quality.speech_only(waveform)
+        return np.clip(resample(waveform.samples, waveform.sample_rate, self.config.audio.sample_rate), -1, 1)
+
+    def _run(self, waveform: Waveform) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding and mean pooled, see ``inference.average``: (dimensions,) each."""
+        embeddings, means = inference.average(self.pooled, self.features, [self.samples(waveform)], self.config)
+        return embeddings[0], means[0]
+
+
+def export(
+    folder: Path,
+    *,
+    network: SpeakerNetwork,
+    config: Config,
+    classes: list[str],
+    class_rows: np.ndarray | None,
+    calibration: Calibration,
+    threshold: float,
+    metrics: dict[str, Any],
+    data_hash: str,
+    half: bool = False,
+    cohort: np.ndarray | None = None,
+) -> str:
+    """Write the folder, in whole or not at all, and return the fingerprint. class_rows: (classes, dimensions).
+
+    ``half`` writes matrices and kernels as float16; vectors, and so all running statistics, stay float32. ``cohort``:
+    speakers' mean embeddings (n, dimensions) that are no secret: they go wherever the pipeline goes. With one, the
+    calibration is that of normalised scores.
+    """
+    folder = Path(folder)
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    encoder = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    save_file(
+        {name: value.half() if half and value.ndim > 1 else value for name, value in encoder.items()}, draft / ENCODER
+    )
+    fingerprint = fingerprint_of(draft / ENCODER, config)
+    if class_rows is not None:
+        head = {"class_rows": torch.from_numpy(np.ascontiguousarray(class_rows, dtype=np.float32))}
+        if isinstance(network.head, torch.nn.Linear):
+            head |= {"weight": weights["head.weight"], "bias": weights["head.bias"]}
+        save_file(head, draft / HEAD)
+        _write_json(draft / CLASSES, {"classes": classes, "head_sha256": _sha256(draft / HEAD).hexdigest()})
+    described: dict[str, Any] = {}
+    if cohort is not None:
+        if cohort.shape[1:] != (network.dimensions,):
+            raise ValueError("the cohort is of another embedding space")
+        means = torch.from_numpy(Cohort(cohort).means)
+        save_file({"cohort": means.half() if half else means}, draft / COHORT)
+        described["cohort_sha256"] = _sha256(draft / COHORT).hexdigest()
+    _write_json(
+        draft / DESCRIPTION,
+        described
+        | {
+            "fingerprint": fingerprint,
+            "dimensions": network.dimensions,
+            "threshold": threshold,
+            "calibration": calibration.to_dict(),
+            "data_hash": data_hash,
+            "metrics": metrics,
+            "config": config.to_dict(),
+        },
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return fingerprint
+
+
+def amend(folder: Path, **entries: Any) -> None:
+    """Change entries of pipeline.json, in one step (rename)."""
+    described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    _write_json(folder / f".{DESCRIPTION}", described | entries)
+    os.replace(folder / f".{DESCRIPTION}", folder / DESCRIPTION)
+
+
+def recalibrate(folder: Path, calibration: Calibration, threshold: float) -> None:
+    """Put another calibration, and the threshold on its probability, into force: pipeline.json, in one step.
+
+    Raises ValueError for a threshold outside (0, 1).
+    """
+    if not 0 < threshold < 1:
+        raise ValueError("the threshold must be between 0 and 1")
+    amend(Path(folder), calibration=calibration.to_dict(), threshold=threshold)
+
+
+def fingerprint_of(encoder: Path, config: Config) -> str:
+    """SHA-256, in hexadecimal, over the bytes of the encoder's file and the settings that shape an embedding."""
+    architecture, audio, prediction = (config.to_dict()[name] for name in ("architecture", "audio", "prediction"))
+    unused = [name for name, off in ADDED.items() if audio[name] == off]
+    shaping = {
+        "architecture": {name: architecture[name] for name in ("backbone", "pool", "embedding_dimensions")},
+        "audio": {name: value for name, value in audio.items() if name not in ("training_chunk_seconds", *unused)},
+        "prediction": {name: value for name, value in prediction.items() if "chunk" in name},
+        "mixed_precision": config.environment.mixed_precision_inference,
+    }
+    digest = _sha256(encoder)
+    digest.update(json.dumps(shaping, sort_keys=True, separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def _load_head(folder: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """Class names and tensors; both empty where the pipeline is an encoder alone."""
+    if not (folder / CLASSES).exists():
+        return [], {}
+    described = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+    if _sha256(folder / HEAD).hexdigest() != described["head_sha256"]:
+        raise PipelineError(f"{folder.name}: {HEAD} is not what {CLASSES} describes")
+    head = load_file(folder / HEAD)
+    if len(head["class_rows"]) != len(described["classes"]):
+        raise PipelineError(f"{folder.name}: {CLASSES} does not name every class row")
+    return described["classes"], head
+
+
+def _load_cohort(folder: Path, description: dict[str, Any]) -> Cohort | None:
+    if "cohort_sha256" not in description:
+        return None
+    if _sha256(folder / COHORT).hexdigest() != description["cohort_sha256"]:
+        raise PipelineError(f"{folder.name}: {COHORT} is not what {DESCRIPTION} describes")
+    means = load_file(folder / COHORT)["cohort"].float().numpy()
+    if means.shape[1:] != (description["dimensions"],):
+        raise PipelineError(f"{folder.name}: {COHORT} is of another embedding space")
+    return Cohort(means)
+
+
+def _default_runtime(description: dict[str, Any], device: str) -> Runtime:
+    exports = description.get("exports") or {}
+    return (exports.get("default") or "torch") if device == "cpu" else "torch"
+
+
+def _load_export(folder: Path, description: dict[str, Any], runtime: onnx_runtime.Export) -> onnx_runtime.Encoder:
+    record = (description.get("exports") or {}).get(runtime)
+    if record is None:
+        raise PipelineError(f"{folder.name}: has no {runtime} export")
+    content = (folder / onnx_runtime.FILES[runtime]).read_bytes()
+    if hashlib.sha256(content).hexdigest() != record["sha256"]:
+        raise PipelineError(f"{folder.name}: {onnx_runtime.FILES[runtime]} is not what {DESCRIPTION} describes")
+    return onnx_runtime.Encoder(content, threads=torch.get_num_threads())
+
+
+def _sha256(path: Path) -> "hashlib._Hash":
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,95 @@
+"""``python -m mltraining.speech score PIPELINE_DIR FILE…``: one JSON object a file on stdout."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mltraining.speech.audio import quality
+from mltraining.speech.audio.decoding import HEADERLESS, AudioError, Waveform, decode
+from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
+from mltraining.speech.scoring.scores import mean_voiceprint
+
+DONE, REFUSED = 0, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or 2 where the pipeline or a file is refused. A refused file does not keep the others from being scored."""
+    parser = argparse.ArgumentParser(prog="python -m mltraining.speech score", description="Score audio files.")
+    parser.add_argument("pipeline", type=Path, help="the pipeline folder that train left")
+    parser.add_argument("audio", nargs="+", type=Path)
+    parser.add_argument("--against", action="append", default=[], type=Path, help="verify against this speaker's audio")
+    parser.add_argument("--top", type=int, default=5, help="how many classes to print")
+    parser.add_argument("--embedding", action="store_true", help="print the embedding, too")
+    parser.add_argument("--format", choices=sorted(HEADERLESS), help="the files are headerless streams of this kind")
+    options = parser.parse_args(arguments)
+
+    def read(path: Path) -> Waveform:
+        return decode(path.read_bytes(), max_seconds=limit, format=options.format)
+
+    try:
+        pipeline = ScoringPipeline.load(options.pipeline)
+        limit = pipeline.config.prediction.max_inference_chunk_seconds
+        voiceprint = _voiceprint(pipeline, [read(path) for path in options.against])
+    except (PipelineError, AudioError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    status = DONE
+    for path in options.audio:
+        result: dict[str, Any] = {"audio": str(path), "model": pipeline.fingerprint}
+        try:
+            result |= _score(pipeline, read(path), voiceprint, options.top, options.embedding)
+        except (AudioError, OSError) as error:
+            status = REFUSED
+            result["error"] = {"code": getattr(error, "code", "unreadable_file"), "message": str(error)}
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+    return status
+
+
+def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> tuple[np.ndarray, float] | None:
+    """The clips' mean (d,), weighed by their net speech, and how many seconds of it there are.
+
+    Raises AudioError where there is none.
+    """
+    if not waveforms:
+        return None
+    seconds = np.array([quality.measure(waveform).speech_seconds for waveform in waveforms])
+    if not seconds.any():
+        raise AudioError("silent_audio", "the enrollment holds no speech")
+    return mean_voiceprint(np.stack([pipeline.embed(waveform) for waveform in waveforms]), seconds), float(
+        seconds.sum()
+    )
+
+
+def _score(
+    pipeline: ScoringPipeline,
+    waveform: Waveform,
+    voiceprint: tuple[np.ndarray, float] | None,
+    top: int,
+    with_embedding: bool,
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"seconds": round(waveform.duration_seconds, 3)}
+    embedding = pipeline.embed(waveform) if with_embedding or voiceprint is not None else None
+    if pipeline.class_rows is not None:
+        ranked = sorted(pipeline.classify(waveform).items(), key=lambda item: -item[1])
+        result["classes"] = [{"class": name, "probability": value} for name, value in ranked[:top]]
+    if voiceprint is not None and embedding is not None:
+        vector, seconds = voiceprint
+        compared = pipeline.compare(embedding, quality.measure(waveform), vector[None], seconds)
+        probability = float(compared.probability[0])
+        result["verification"] = {
+            "score": float(compared.score[0]),
+            "log_likelihood_ratio": float(compared.log_likelihood_ratio[0]),
+            "probability": probability,
+            "threshold": pipeline.threshold,
+            "calibration": pipeline.calibration.version,
+            "accepted": probability >= pipeline.threshold,
+        }
+    if with_embedding and embedding is not None:
+        result["embedding"] = embedding.tolist()
+    return result

@@ -1,0 +1,85 @@
+"""What an epoch's held-out clips say, and the voiceprints, calibration and error rates of the finished network."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mltraining.speech.config import Config
+from mltraining.speech.evaluation import metrics
+from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import SpeakerNetwork
+from mltraining.speech.scoring import inference
+from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.training.dataset import Clips
+from mltraining.speech.training.losses import binary_cross_entropy, one_hot
+from mltraining.speech.training.manifest import Manifest
+
+
+def closed_set(
+    network: SpeakerNetwork, features: LogMel, clips: Clips, manifest: Manifest, rows: np.ndarray, config: Config
+) -> dict[str, float]:
+    """validation_loss, roc_auc, rank_one, and the shares of genuine and of impostor rows over the threshold."""
+    _, logits = inference.run(network, features, [clips.samples[row] for row in rows], config)
+    assert logits is not None  # a network in training has its head
+    logits = logits[:, : len(manifest.classes)]  # further ones are the same speakers at other speeds
+    truth = manifest.labels[rows]
+    targets = one_hot(torch.from_numpy(truth), len(manifest.classes))
+    loss = binary_cross_entropy(torch.from_numpy(logits), targets)
+    return {"validation_loss": float(loss)} | rates(truth, sigmoid(logits), config.prediction.probability_threshold)
+
+
+def rates(truth: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+    """truth (n,) class indices, probabilities (n, classes)."""
+    target, impostor = trials(truth, probabilities)
+    return {
+        "roc_auc": float(metrics.roc_auc(truth, probabilities)),
+        "rank_one": float(metrics.rank_one(truth, probabilities)),
+        "genuine_over_threshold": float((target >= threshold).mean()),
+        "impostor_over_threshold": float((impostor >= threshold).mean()),
+    }
+
+
+def voiceprints(embeddings: np.ndarray, labels: np.ndarray, seconds: np.ndarray, classes: int) -> np.ndarray:
+    """Each class's mean embedding, weighed by duration: (classes, dimensions), unit length."""
+    return np.stack(
+        [scoring.mean_voiceprint(embeddings[labels == label], seconds[labels == label]) for label in range(classes)]
+    )
+
+
+def calibrate(cosines: np.ndarray, truth: np.ndarray, config: Config) -> scoring.Calibration:
+    """From held-out clips against all voiceprints: cosines (n, classes), truth (n,)."""
+    target, impostor = trials(truth, cosines)
+    prior = config.prediction.calibration_prior or 1 / cosines.shape[1]
+    return scoring.fit_calibration(target, impostor, prior)
+
+
+def open_set(
+    cosines: np.ndarray, truth: np.ndarray, calibration: scoring.Calibration, threshold: float
+) -> dict[str, Any]:
+    """The finished system on held-out clips: every clip against every voiceprint, calibrated."""
+    ratios = calibration.log_likelihood_ratio(cosines)
+    found = rates(truth, calibration.probability(ratios), threshold)
+    target, impostor = trials(truth, ratios)
+    return {
+        "roc_auc": found["roc_auc"],
+        "rank_one": found["rank_one"],
+        "false_reject_rate": 1 - found["genuine_over_threshold"],
+        "false_accept_rate": found["impostor_over_threshold"],
+        "eer": float(metrics.equal_error_rate(target, impostor)),
+        "cllr": float(metrics.cllr(target, impostor)),
+        "target_trials": len(target),
+        "impostor_trials": len(impostor),
+        "threshold": threshold,
+        "calibration_prior": calibration.prior,
+    }
+
+
+def trials(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """scores (n, classes) -> those of the own class (n,), and all others (n · (classes − 1),)."""
+    own = truth[:, None] == np.arange(scores.shape[1])[None, :]
+    return scores[own], scores[~own]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from mltraining.speech.evaluation import hearing
+from mltraining.speech.evaluation.comparison import compare
+from mltraining.speech.evaluation.hearing import EvaluationError, Heard, TrialSet
+
+SPEAKERS, TAKES = 40, 4
+
+
+def trials(groups: dict[str, np.ndarray] | None = None) -> TrialSet:
+    owner = np.repeat(np.arange(SPEAKERS), TAKES)
+    clip, claimed = (place.ravel() for place in np.indices((len(owner), SPEAKERS)))
+    return TrialSet([f"s{number}" for number in range(SPEAKERS)], [], [], owner, clip, claimed, groups or {})
+
+
+def model(data: TrialSet, *, separation: float | np.ndarray, seed: int = 0, condition=hearing.G711) -> Heard:
+    """Scores of unit variance; ``separation`` of each clip's own score from the strangers'."""
+    scores = np.random.default_rng(seed).normal(size=(len(data.owner), SPEAKERS))
+    scores[np.arange(len(data.owner)), data.owner] += separation
+    trials, seconds = np.arange(len(data.clip)), np.ones(SPEAKERS)
+    return Heard(condition, np.arange(len(data.owner)), scores, [], trials, data.clip, seconds)
+
+
+def test_a_model_that_separates_better_is_better() -> None:
+    data = trials()
+    verdict = compare(data, [model(data, separation=2.5)], [model(data, separation=4.5, seed=1)])
+    assert verdict.better
+    assert {each.figure for each in verdict.differences} == {"eer", "false_reject_rate_at_1"}
+    assert all(each.change.value < 0 and each.challenger < each.champion for each in verdict.differences)
+    assert all(reason.startswith("better, g711: ") for reason in verdict.reasons)
+
+
+def test_the_same_model_is_not_better() -> None:
+    data = trials()
+    champion = model(data, separation=2.5)
+    verdict = compare(data, [champion], [champion])
+    assert not verdict.better
+    assert [each.change.value for each in verdict.differences] == [0, 0]
+    assert all("not better beyond the interval" in reason for reason in verdict.reasons)
+
+
+def test_a_model_within_the_interval_is_not_better() -> None:
+    data = trials()
+    verdict = compare(data, [model(data, separation=2.5)], [model(data, separation=2.5, seed=1)])
+    assert not verdict.better
+
+
+def test_a_model_that_is_worse_for_one_group_is_refused_though_it_is_better_for_all() -> None:
+    female = np.arange(SPEAKERS) < SPEAKERS // 4
+    data = trials({"female": female})
+    theirs = np.where(female[data.owner], 1.5, 6.0)
+    verdict = compare(data, [model(data, separation=3)], [model(data, separation=theirs, seed=1)])
+    assert not verdict.better
+    assert any(reason.startswith("worse, g711-female: ") for reason in verdict.reasons)
+
+
+def test_a_model_that_is_worse_in_another_channel_is_refused() -> None:
+    data = trials()
+    gsm = next(condition for condition in hearing.CONDITIONS if condition.name == "gsm")
+    champion = [model(data, separation=2.5), model(data, separation=4, condition=gsm)]
+    challenger = [model(data, separation=4.5, seed=1), model(data, separation=2, seed=1, condition=gsm)]
+    verdict = compare(data, champion, challenger)
+    assert not verdict.better
+    assert {reason.split(":")[0] for reason in verdict.reasons} == {"worse, gsm", "better, g711"}
+
+
+def test_a_paired_comparison_sees_what_two_intervals_would_hide() -> None:
+    data = trials()
+    random = np.random.default_rng(3)
+    hard = np.repeat(random.normal(0, 1.5, SPEAKERS), TAKES)  # speakers differ more than the models do
+    champion = model(data, separation=2.5 + hard)
+    challenger = model(data, separation=3.1 + hard)
+    eer = compare(data, [champion], [challenger]).differences[0]
+    assert eer.change.high < 0
+    assert eer.change.high - eer.change.low < 2 * abs(eer.champion - eer.challenger)
+
+
+def test_the_verdict_is_the_same_again() -> None:
+    data = trials()
+    models = [model(data, separation=2.5)], [model(data, separation=2.8, seed=1)]
+    assert compare(data, *models) == compare(data, *models)
+
+
+def test_without_trials_there_is_no_verdict() -> None:
+    with pytest.raises(EvaluationError, match="no condition"):
+        compare(trials(), [], [])

@@ -1,0 +1,219 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mltraining import registry
+from mltraining.speech import network as networks
+from mltraining.speech.audio.decoding import Waveform
+from mltraining.speech.benchmarks import scoring as benchmark
+from mltraining.speech.scoring import export as exporting
+from mltraining.speech.scoring import inference, onnx_runtime, pipeline
+from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
+from mltraining.speech.scoring.scores import Calibration
+from mltraining.speech.training import trainer
+from tests.mltraining.speech.synthetic import voice, wav
+from tests.mltraining.speech.training_data import VOICES, small_config, write_clips
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Path:
+    """A pipeline without exports, that has a linear head."""
+    folder = tmp_path_factory.mktemp("run") / "pipeline"
+    config = small_config(folder, training={"loss_function": "BCE"}, prediction={"inference_chunk_seconds": 2.0})
+    torch.manual_seed(1)
+    network = networks.build(config, 3).eval()
+    rows = np.random.default_rng(3).normal(size=(3, network.dimensions)).astype(np.float32)
+    pipeline.export(
+        folder,
+        network=network,
+        config=config,
+        classes=["ada", "ben", "eve"],
+        class_rows=rows / np.linalg.norm(rows, axis=1, keepdims=True),
+        calibration=Calibration.of(16, -8, 0.3),
+        threshold=0.5,
+        metrics={},
+        data_hash="d",
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(bare, tmp_path_factory) -> Path:
+    folder = Path(shutil.copytree(bare, tmp_path_factory.mktemp("exported") / "pipeline"))
+    clips = [voice(speaker, seconds=2, sample_rate=8000, take=take) for speaker in VOICES for take in range(4)]
+    exporting.build(folder, clips, lambda under: 0.02)
+    return folder
+
+
+@pytest.fixture
+def copy(exported, tmp_path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "copy"))
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "pipeline.json").read_text())["exports"]
+
+
+def spoken(seconds: float = 1.5, take: int = 7, speaker: int = 3) -> Waveform:
+    return Waveform(voice(speaker, seconds=seconds, take=take), 16_000)
+
+
+@pytest.mark.parametrize(("runtime", "cosine"), [("fp32", 0.9999), ("int8", 0.99)])
+def test_an_export_embeds_as_torch_does(exported, runtime, cosine):
+    reference, export = (ScoringPipeline.load(exported, runtime=name) for name in ("torch", runtime))
+    assert (reference.network is None, export.network is None) == (False, True)
+    assert export.dimensions == reference.dimensions
+    for seconds in (0.2, 1.0, 3.5, 7.1):  # the last two in chunks
+        embedding = export.embed(spoken(seconds))
+        assert embedding.shape == (export.dimensions,) and embedding.dtype == np.float32
+        assert embedding @ reference.embed(spoken(seconds)) > cosine
+    found, expected = export.classify(spoken()), reference.classify(spoken())
+    assert found == pytest.approx(expected, abs=1e-4 if runtime == "fp32" else 0.05)
+
+
+def test_batch_and_frames_are_free(exported):
+    encoder = onnx_runtime.Encoder((exported / "encoder.onnx").read_bytes())
+    network = ScoringPipeline.load(exported, runtime="torch").network
+    for batch, frames in ((1, 17), (3, 100), (2, 901)):
+        features = torch.from_numpy(np.random.default_rng(0).normal(size=(batch, 1, 32, frames)).astype(np.float32))
+        with torch.inference_mode():
+            expected = network.pooled(features)
+        torch.testing.assert_close(encoder.pooled(features), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_clips_of_mixed_lengths_average_as_one_by_one(exported):
+    export = ScoringPipeline.load(exported, runtime="fp32")
+    clips = [export.samples(spoken(seconds)) for seconds in (1.0, 5.0, 1.0)]
+    embeddings, _ = inference.average(export.pooled, export.features, clips, export.config)
+    for row, seconds in enumerate((1.0, 5.0, 1.0)):
+        np.testing.assert_allclose(embeddings[row], export.embed(spoken(seconds)), atol=1e-5)
+
+
+def test_the_network_keeps_its_mode_through_an_export(bare, tmp_path):
+    network = ScoringPipeline.load(bare).network
+    onnx_runtime.export(network, ScoringPipeline.load(bare).config, tmp_path)
+    assert not any(module.training for module in network.modules())
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
+
+
+def test_the_record_tells_each_export(exported):
+    exports = record(exported)
+    assert set(exports) == {"fp32", "int8", "default"}
+    for name in ("fp32", "int8"):
+        content = (exported / exports[name]["file"]).read_bytes()
+        assert exports[name]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert exports[name]["eer"] == 0.02
+        assert exports[name]["milliseconds_3s"] > 0
+    assert exports["fp32"]["cosine"] > 0.9999
+    assert 0.99 < exports["int8"]["cosine"] < 1
+    assert not [path for path in exported.iterdir() if path.name.startswith(".")]
+
+
+def test_a_second_build_replaces_the_first(copy, exported):
+    exporting.build(copy, [])
+    exports = record(copy)
+    assert set(exports) == {"fp32", "default"}
+    assert (exports["default"], exports["fp32"]["eer"]) == ("fp32", None)
+    assert exports["fp32"]["sha256"] == record(exported)["fp32"]["sha256"]
+    assert not (copy / "encoder-int8.onnx").exists()
+
+
+def test_auto_is_the_default_export_on_a_cpu(bare, copy):
+    assert ScoringPipeline.load(copy).network is None
+    pipeline.amend(copy, exports=record(copy) | {"default": None})
+    assert ScoringPipeline.load(copy).network is not None
+    assert ScoringPipeline.load(bare).network is not None
+
+
+@pytest.mark.parametrize(
+    ("fp32", "int8", "expected"),
+    [(0.02, 0.0209, "int8"), (0.02, 0.0211, "fp32"), (0.02, 0.01, "int8"), (None, None, "fp32"), (0.02, None, "fp32")],
+)
+def test_int8_is_the_default_where_it_costs_under_a_tenth_of_a_point(fp32, int8, expected):
+    assert onnx_runtime.choose({"fp32": {"eer": fp32}, "int8": {"eer": int8}}) == expected
+    assert onnx_runtime.choose({"fp32": {"eer": fp32}}) == "fp32"
+
+
+def flip(folder: Path) -> None:
+    content = bytearray((folder / "encoder-int8.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "encoder-int8.onnx").write_bytes(content)
+
+
+def garbage(folder: Path) -> None:
+    (folder / "encoder-int8.onnx").write_bytes(b"nothing")
+    described = record(folder)
+    described["int8"]["sha256"] = hashlib.sha256(b"nothing").hexdigest()
+    pipeline.amend(folder, exports=described)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        garbage,
+        lambda folder: (folder / "encoder-int8.onnx").unlink(),
+        lambda folder: pipeline.amend(folder, exports={"default": "int8"}),
+        lambda folder: pipeline.amend(folder, exports={"default": "int8", "int8": {}}),
+        lambda folder: pipeline.amend(folder, exports=["int8"]),
+    ],
+)
+def test_a_damaged_export_is_refused(copy, damage):
+    assert record(copy)["default"] == "int8"
+    damage(copy)
+    with pytest.raises(PipelineError):
+        ScoringPipeline.load(copy)
+
+
+def test_an_export_unlike_torch_is_refused_and_the_folder_scores_under_torch(copy, monkeypatch):
+    monkeypatch.setattr(exporting, "_cosine", lambda *_: 0.999)
+    with pytest.raises(exporting.ExportError, match="0.99900"):
+        exporting.build(copy, [])
+    assert ScoringPipeline.load(copy).network is not None
+
+
+def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path, settings):
+    write_clips(tmp_path / "data", clips=5)
+    trainer.train(small_config(tmp_path / "data", training={"build_onnx": True, "epochs": 1}), tmp_path / "out")
+    exports = record(tmp_path / "out" / "pipeline")
+    assert 0 <= exports["fp32"]["eer"] <= 1 and 0 <= exports["int8"]["eer"] <= 1
+    assert exports["default"] == onnx_runtime.choose(exports)
+    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    version = registry.install(pipeline=tmp_path / "out" / "pipeline", charts=tmp_path / "out" / "charts")
+    assert ScoringPipeline.load(registry.folder_of(version)).network is None
+
+
+def test_the_command_line_builds_measures_and_prints(bare, tmp_path, capsys):
+    folder = Path(shutil.copytree(bare, tmp_path / "pipeline"))
+    rows = [(f"s{speaker}", f"{speaker}-{take}.wav", take) for speaker in VOICES for take in range(3)]
+    for speaker in VOICES:
+        for take in range(3):
+            (tmp_path / f"{speaker}-{take}.wav").write_bytes(wav(voice(speaker, seconds=2, take=take)))
+    pd.DataFrame([row[:2] for row in rows if row[2] == 0], columns=["speaker", "audio"]).to_csv(tmp_path / "e.csv")
+    trials = [
+        (f"s{other}", audio, int(speaker == f"s{other}")) for speaker, audio, take in rows if take for other in VOICES
+    ]
+    pd.DataFrame(trials, columns=["speaker", "audio", "target"]).to_csv(tmp_path / "t.csv")
+    table = pd.DataFrame({"audio": [row[1] for row in rows] + ["absent.wav"], "split": ["train"] * len(rows) + ["dev"]})
+    table.to_parquet(tmp_path / "clips.parquet")
+    arguments = [str(folder), "--enrollment", str(tmp_path / "e.csv"), "--trials", str(tmp_path / "t.csv")]
+    arguments += ["--audio-root", str(tmp_path), "--calibration-audio", str(tmp_path / "clips.parquet"), str(tmp_path)]
+    assert exporting.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out) == record(folder)
+    assert record(folder)["int8"]["eer"] is not None
+    assert exporting.main([str(tmp_path)]) == 2
+    with pytest.raises(SystemExit):
+        exporting.main([str(folder), "--trials", str(tmp_path / "t.csv")])
+
+
+def test_the_stages_of_scoring_are_timed_under_each_runtime(exported):
+    with benchmark.one_thread():
+        found = benchmark.stages(benchmark.runtimes(exported), seconds=1, repeats=1)
+    assert list(found) == ["decode", "VAD", "features", "torch", "fp32", "int8"]
+    assert all(value > 0 for value in found.values())

@@ -1,0 +1,167 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mltraining.speech import cli
+from tests.mltraining.speech.training_data import small_config, write_clips
+
+ROOT = Path(__file__).resolve().parents[3]
+RECIPE = ROOT / "mltraining" / "recipes" / "speaker_recognition.yaml"
+DEADLINE = 120  # seconds
+
+
+@pytest.fixture
+def run_files(tmp_path: Path) -> Path:
+    """A folder with clips, and a config.yaml of five epochs on them."""
+    write_clips(tmp_path / "data", clips=5)
+    config = small_config(tmp_path / "data", training={"epochs": 6})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    return tmp_path
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "mltraining.speech", "train", "--config", str(folder / "config.yaml"),
+        "--output", str(folder / "out"), "--progress", "json", *more,
+    ]  # fmt: skip
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(folder, *more), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def events_until(process: subprocess.Popen, wanted: str) -> dict:
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == wanted:
+            return event
+    raise AssertionError(f"the process ended without an event {wanted!r}")
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(run_files):
+    process = start(run_files)
+    events_until(process, "epoch")
+    process.kill()
+    process.wait(DEADLINE)
+    process = start(run_files)
+    first = events_until(process, "epoch")
+    assert first["epoch"] > 1
+    done = events_until(process, "done")
+    assert process.wait(DEADLINE) == cli.DONE
+    assert done["percent"] == 100
+    epochs = json.loads((run_files / "out" / "metrics.json").read_text())["epochs"]
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4, 5, 6]
+
+
+def test_sigterm_stops_with_its_own_exit_code_and_resumes(run_files):
+    process = start(run_files)
+    events_until(process, "epoch")
+    process.send_signal(signal.SIGTERM)
+    assert events_until(process, "error")["code"] == "stopped"
+    assert process.wait(DEADLINE) == cli.STOPPED
+    process = start(run_files)
+    events_until(process, "done")
+    assert process.wait(DEADLINE) == cli.DONE
+
+
+def test_a_run_ends_when_its_parent_is_gone(run_files):
+    parent = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import subprocess, sys\n"
+            "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
+            "print(child.pid, child.stdout.readline().decode(), flush=True)\n"
+            "child.wait()",
+            *command(run_files, "--set", "training.epochs=100000"),
+        ],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline().split()[0])
+    parent.kill()
+    parent.wait(DEADLINE)
+    until = time.monotonic() + DEADLINE
+    while running(child) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not running(child)
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_dry_run_prints_the_resolved_configuration_and_leaves_nothing(run_files, capsys):
+    arguments = ["train", "--config", str(RECIPE), "--dry-run", "--output", str(run_files / "out")]
+    arguments += ["--data-folder", "some folder: here", "--set", "audio.training_chunk_seconds=3"]
+    assert cli.main(arguments) == cli.DONE
+    resolved = yaml.safe_load(capsys.readouterr().out)
+    assert resolved["audio"]["training_chunk_seconds"] == 3
+    assert resolved["dataset"]["data_folder"] == "some folder: here"
+    assert resolved["training"]["optimizer"] == "AdamW"
+    assert not (run_files / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "named"),
+    [
+        (["--set", "training.epoch=3"], "invalid_configuration", "training.epoch"),
+        (["--set", "training.epochs=many"], "invalid_configuration", "training.epochs"),
+        (["--set", "logging.logger=Neptune"], "invalid_configuration", "logging.logger"),
+        (["--set", "architecture.backbone=mine"], "invalid_configuration", "architecture.backbone"),
+        (["--train-dataframe", "absent.pq"], "dataframe_not_found", "absent.pq"),
+        (["--set", "dataset.folds=[9]"], "unknown_fold", "9"),
+    ],
+)
+def test_what_cannot_be_run_ends_with_its_code_on_the_last_line(run_files, capsys, more, code, named):
+    arguments = command(run_files, *more)[3:]
+    assert cli.main(arguments) == cli.REFUSED
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["event"] == "error"
+    assert last["code"] == code
+    assert named in last["message"]
+
+
+def test_on_the_terminal_a_refusal_is_one_line(run_files, capsys):
+    arguments = command(run_files, "--set", "training.epoch=3", "--progress", "terminal")[3:]
+    assert cli.main(arguments) == cli.REFUSED
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1].startswith("error: invalid_configuration: training.epoch")
+
+
+def test_step_events_come_at_most_once_a_second(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
+    reporter = cli._JsonReporter()
+    for now[0] in (100.0, 100.5, 101.0, 101.9, 102.5):
+        reporter({"event": "step", "percent": now[0]})
+    reporter({"event": "epoch", "percent": 0})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["percent"] for line in lines] == [100.0, 101.0, 102.5, 0]
+
+
+def test_two_processes_train_together(run_files):
+    arguments = command(run_files, "--set", "training.epochs=1")[2:]
+    launched = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", *arguments],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=DEADLINE,
+    )  # fmt: skip
+    assert launched.returncode == 0, launched.stderr[-2000:]
+    lines = [json.loads(line) for line in launched.stdout.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines].count("done") == 1
+    assert (run_files / "out" / "pipeline" / "pipeline.json").is_file()

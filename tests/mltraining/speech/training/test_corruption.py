@@ -1,0 +1,94 @@
+"""Noise, rooms and the chain of both with the telephone, as training hears them."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mltraining.speech.audio import noise, rooms
+from mltraining.speech.config import Augmentation, ConfigError
+from mltraining.speech.training.corruption import Corruption
+
+RATE = 8000
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    for number in range(6):
+        samples = np.random.default_rng(number).integers(-9000, 9000, RATE, dtype=np.int16)
+        with wave.open(str(tmp_path / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, RATE, 0, "NONE", ""))
+            file.writeframes(samples.tobytes())
+    return tmp_path
+
+
+def test_evaluation_hears_no_noise_that_training_heard(sounds: Path) -> None:
+    trained, evaluated = noise.load(sounds, "train"), noise.load(sounds, "evaluation")
+
+    assert (len(trained), len(evaluated)) == (4, 2)
+    assert not any(np.array_equal(one, other) for one in trained for other in evaluated)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0, 20.0])
+def test_noise_is_added_at_the_ratio_asked_for(snr_db: float) -> None:
+    random = np.random.default_rng(0)
+    samples = (0.1 * random.standard_normal(RATE)).astype(np.float32)
+
+    added = noise.add(samples, noise.coloured(RATE, random), snr_db, random) - samples
+
+    assert 10 * np.log10(np.mean(samples**2) / np.mean(added**2)) == pytest.approx(snr_db, abs=0.01)
+
+
+def test_babble_gives_every_voice_the_same_level() -> None:
+    random = np.random.default_rng(0)
+    loud, quiet = random.standard_normal(RATE), 0.01 * random.standard_normal(RATE)
+
+    mixed = noise.babble([loud.astype(np.float32), quiet.astype(np.float32)], RATE)
+
+    for voice in (loud, quiet):
+        assert np.corrcoef(mixed, voice)[0, 1] == pytest.approx(2**-0.5, abs=0.03)
+
+
+def test_rooms_reverberate_as_rooms_do() -> None:
+    random = np.random.default_rng(0)
+    times = []
+    for _ in range(40):
+        response = rooms.impulse_response(random)
+        assert response[0] == 1
+        energy = np.cumsum(response[::-1] ** 2)[::-1]
+        decay = 10 * np.log10(energy / energy[0] + 1e-12)
+        times.append((np.argmax(decay < -25) - np.argmax(decay < -5)) * 3 / RATE)  # T20, as ISO 3382 reads it
+    assert 0.05 < np.quantile(times, 0.1) < np.quantile(times, 0.9) < 0.8
+
+
+def test_a_room_keeps_the_level() -> None:
+    samples = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)
+
+    heard = rooms.reverberate(samples, rooms.impulse_response(np.random.default_rng(1)))
+
+    assert np.std(heard) == pytest.approx(np.std(samples), rel=0.01)
+    assert not np.allclose(heard, samples, atol=0.01)
+
+
+def test_the_same_generator_gives_the_same_corruption_and_none_is_none(sounds: Path) -> None:
+    settings = Augmentation(
+        channel_probability=0.7, noise_probability=0.7, room_probability=0.7, noise_folder=str(sounds)
+    )
+    voices = [np.random.default_rng(number).integers(-9000, 9000, RATE, dtype=np.int16) for number in range(5)]
+    samples = (0.1 * np.random.default_rng(9).standard_normal(RATE)).astype(np.float32)
+    corruption = Corruption(settings, voices, seed=1)
+
+    first = [corruption(samples, np.random.default_rng(seed)) for seed in range(8)]
+    again = [Corruption(settings, voices, seed=1)(samples, np.random.default_rng(seed)) for seed in range(8)]
+
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    assert all(one.shape == samples.shape and np.isfinite(one).all() for one in first)
+    assert len({one.tobytes() for one in first}) > 5
+    untouched = Corruption(Augmentation(), voices, seed=1)(samples, np.random.default_rng(0))
+    assert np.array_equal(untouched, samples)
+
+
+def test_a_missing_folder_of_noise_is_refused_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"augmentation\.noise_folder"):
+        Corruption(Augmentation(noise_folder=str(tmp_path / "none"), noise_probability=1), [], seed=1)

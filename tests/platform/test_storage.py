@@ -1,0 +1,127 @@
+"""Recordings in the storage: written with their row, gone with their row, and nothing left over."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import storages
+from django.db import transaction
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from enrollment import selectors, services
+from enrollment.models import AudioSample, SealedAudio
+from tests.customers import TELLER
+from tests.enrollment.voices import enrolled
+from voiceauth.platform import checks, env, tasks
+from voiceauth.platform import storage as audio_store
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The storage of this test alone."""
+    storage = audio_store.AudioFolder(location=tmp_path / "audio", directory_permissions_mode=0o700)
+    monkeypatch.setattr(SealedAudio._meta.get_field("content"), "storage", storage)
+    monkeypatch.setattr(audio_store, "storage", lambda: storage)
+    return tmp_path / "audio"
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def grow_old(folder: Path) -> None:
+    """Two hours pass."""
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+
+
+def test_the_row_holds_a_random_name_and_the_file_says_nothing_of_whose_it_is(own_folder: Path) -> None:
+    customer = enrolled(1, clips=2)
+    names = set(SealedAudio.objects.values_list("content", flat=True))
+    assert names == files(own_folder) and len(names) == 2
+    told = [customer.customer_id, str(customer.pk), *(str(each.pk) for each in customer.samples.all())]
+    assert not any(word in name for word in told for name in names)
+    assert own_folder.stat().st_mode & 0o077 == 0
+
+
+def test_an_erasure_deletes_the_files_once_it_is_committed(
+    own_folder: Path, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    enrolled(1, clips=2), enrolled(2, clips=1)
+    with django_capture_on_commit_callbacks() as deletions:
+        services.erase_customer(customer_id="BANK-1", actor=TELLER)
+    assert len(files(own_folder)) == 3  # nothing is lost where the commit fails
+    for deletion in deletions:
+        deletion()
+    assert (
+        files(own_folder) == set(SealedAudio.objects.values_list("content", flat=True)) and len(files(own_folder)) == 1
+    )
+
+
+def test_what_a_rollback_leaves_is_swept_after_an_hour_and_nothing_else(own_folder: Path) -> None:
+    enrolled(1, clips=2)
+    kept = files(own_folder)
+    with transaction.atomic():
+        enrolled(2, clips=1)
+        transaction.set_rollback(True)
+    assert len(files(own_folder)) == 3
+    assert audio_store.sweep() == 0  # a transaction may still be at it
+    grow_old(own_folder)
+    tasks.sweep_audio()
+    assert files(own_folder) == kept
+    assert all(selectors.sample_audio(sample) for sample in AudioSample.objects.all())
+
+
+def test_a_deletion_that_failed_is_repeated_by_the_sweep(
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    enrolled(1, clips=2)
+
+    def unreachable(self: Any, name: str) -> None:
+        raise OSError("the storage is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(audio_store.AudioFolder, "delete", unreachable)
+        with django_capture_on_commit_callbacks(execute=True):
+            services.erase_customer(customer_id="BANK-1", actor=TELLER)  # the answer does not wait for the storage
+        grow_old(own_folder)
+        assert audio_store.sweep() == 0 and len(files(own_folder)) == 2
+    assert audio_store.sweep() == 2 and files(own_folder) == set()
+
+
+def test_a_recording_that_the_storage_has_lost_is_told_as_such(own_folder: Path) -> None:
+    sample = enrolled(1, clips=1).samples.get()
+    (own_folder / sample.audio.content.name).unlink()
+    with pytest.raises(audio_store.RecordingGone):
+        selectors.sample_audio(sample)
+
+
+def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE", "s3://voices/production")
+    monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE_ENDPOINT", "https://s3.bank.example")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-central-1")
+    configured = env.audio_storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
+    settings.STORAGES = {**settings.STORAGES, "audio": configured}
+    built = storages["audio"]
+    assert type(built).__module__ == "storages.backends.s3"
+    assert (built.bucket_name, built.location) == ("voices", "production")
+    address = built.bucket.meta.client.generate_presigned_url(
+        "get_object", Params={"Bucket": "voices", "Key": built._normalize_name("ab/abcd")}
+    )
+    assert address.startswith("https://s3.bank.example/voices/production/ab/abcd?")
+    assert checks.master_keys_and_storage(None) == []
+
+
+@pytest.mark.parametrize("value", ["ftp://voices", "s3://"])
+def test_a_storage_that_is_neither_a_folder_nor_s3_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE", value)
+    with pytest.raises(ImproperlyConfigured):
+        env.audio_storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))

@@ -1,0 +1,3 @@
+from tests.customers import admin, ivr, reviewer, teller, worker
+
+__all__ = ["admin", "ivr", "reviewer", "teller", "worker"]

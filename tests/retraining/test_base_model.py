@@ -1,0 +1,72 @@
+"""The model that ships: in service on a fresh install, a candidate where there is something already."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mltraining import registry, scorer
+from mltraining.models import ModelVersion
+from mltraining.speech.scoring.pipeline import ScoringPipeline
+from tests.enrollment.voices import enrolled, small_recogniser
+from tests.mltraining.tiny import export_untrained, register_untrained
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.retraining import promotion
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
+__all__ = ["small_recogniser"]
+
+State = ModelVersion.State
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A pipeline as the repository holds one: no exports, no charts, and small."""
+    folder = export_untrained(tmp_path / "shipped", seed=7)
+    monkeypatch.setattr(promotion, "BASE_MODEL", folder)
+    return folder
+
+
+def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped: Path) -> None:
+    model = promotion.install_base_model()
+
+    assert model is not None
+    assert model.state == State.ACTIVE
+    assert model.activated_at is not None
+    active = scorer.active_model()
+    assert active is not None
+    assert active.version == model.version
+    assert active.pipeline.network is None  # the export embeds, torch's network is not even built
+    assert not (shipped / "encoder.onnx").exists()  # the repository's folder is left as it is
+    assert AuditEvent.objects.filter(action="model.promoted", target=f"model:{model.version}").count() == 1
+    assert promotion.install_base_model() is None  # once
+    assert ModelVersion.objects.count() == 1
+
+
+@pytest.mark.parametrize("there", ["a model", "a voice"])
+def test_beside_another_model_or_a_voice_it_is_a_candidate(shipped: Path, tmp_path: Path, there: str) -> None:
+    if there == "a model":
+        register_untrained(tmp_path, seed=1)
+    else:
+        enrolled(1)
+
+    model = promotion.install_base_model()
+
+    assert model is not None
+    assert model.state == State.CANDIDATE
+
+
+def test_the_repository_ships_one_that_loads() -> None:
+    from mltraining.speech.config import load
+
+    pipeline = ScoringPipeline.load(promotion.BASE_MODEL, runtime="torch")
+
+    recipe = load(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
+    heard = replace(pipeline.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
+    assert heard == recipe.audio  # scoring knows no training crops
+    assert pipeline.config.architecture.backbone == "resnet50"
+    assert pipeline.cohort is not None
+    assert len(pipeline.cohort.means) == 1445
+    assert pipeline.class_rows is None
+    assert (promotion.BASE_MODEL / "encoder.safetensors").stat().st_size <= 50_000_000
+    assert any(pipeline.calibration.weights)

@@ -1,0 +1,55 @@
+"""A promotion takes the fraudsters along: nobody is forgotten with a model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mltraining import scorer, scoring_client
+from mltraining.models import ModelVersion
+from tests.enrollment.voices import small_recogniser
+from tests.mltraining.speech.synthetic import voice, wav
+from tests.mltraining.tiny import register_untrained
+from tests.screening.voices import RITA, default
+from voiceauth.platform.audit import Actor
+from voiceauth.retraining import promotion
+from voiceauth.retraining import training as retraining
+from voiceauth.screening import watch, watchlists
+from voiceauth.screening.models import Fraudster, FraudsterVoiceprint
+
+__all__ = ["small_recogniser"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
+
+
+@pytest.fixture(autouse=True)
+def _this_process_is_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(name: str, payload: dict[str, Any], *, deadline_seconds: float) -> dict[str, Any]:
+        assert name == "screening.analyse_fraudster"
+        return watch.analyse_fraudster(**payload)
+
+    monkeypatch.setattr(scoring_client, "call", call)
+
+
+def promote(model: ModelVersion) -> None:
+    retraining.request_promotion(version=model.version, actor=Actor(name="ops", role="admin"))
+    promotion.execute_promotion(model.version)
+
+
+def watched(number: int) -> Fraudster:
+    audio = wav(voice(number, seconds=3, sample_rate=8000), 8000)
+    return watchlists.add_fraudster(watchlist_id=default().pk, audio=audio, another_person=True, actor=RITA)
+
+
+def test_every_fraudster_has_a_voiceprint_under_the_promoted_model_and_none_under_older_ones(tmp_path: Path) -> None:
+    before = watched(1)  # no model is in service yet
+    models = [register_untrained(tmp_path, seed=seed) for seed in range(3)]
+    promote(models[0])
+    after = watched(2)
+    for model in models[1:]:
+        promote(model)
+    found = set(FraudsterVoiceprint.objects.values_list("fraudster", "model_fingerprint"))
+    kept = [model.fingerprint for model in models[1:]]
+    assert found == {(each.pk, fingerprint) for each in (before, after) for fingerprint in kept}
+    loaded = scorer.load(models[2].version)
+    heard = scorer.analyse(wav(voice(1, seconds=3, sample_rate=8000), 8000), loaded)
+    assert watch.known(loaded, heard)[0]["fraudster_id"] == str(before.pk)

@@ -1,0 +1,211 @@
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.utils import timezone
+
+from enrollment import voiceprints
+from enrollment.models import Customer
+from mltraining import registry
+from mltraining.models import ModelVersion
+from mltraining.speech.scoring.pipeline import ScoringPipeline
+from tests.enrollment.voices import enrolled, run_folder, small_recogniser
+from tests.mltraining.workers import running_worker, until
+from voiceauth.platform.audit import SYSTEM, Actor
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.retraining import runs, training_data
+from voiceauth.retraining import training as retraining
+from voiceauth.retraining.errors import InvalidSetting
+from voiceauth.retraining.models import TrainingRun
+
+pytestmark = pytest.mark.usefixtures("small_recogniser")
+__all__ = ["small_recogniser"]
+
+State = TrainingRun.State
+ADMIN = Actor(name="ops", role="admin")
+
+
+def request(**config: Any) -> TrainingRun:
+    return retraining.request_training(
+        config={key.replace("__", "."): value for key, value in config.items()}, actor=ADMIN
+    )
+
+
+def executed(run: TrainingRun) -> TrainingRun:
+    retraining.execute_training(run.id)
+    run.refresh_from_db()
+    return run
+
+
+def actions(run: TrainingRun) -> list[str]:
+    rows = AuditEvent.objects.filter(target=f"training_run:{run.id}").order_by("sequence")
+    return [action.removeprefix("training_run.") for action in rows.values_list("action", flat=True)]
+
+
+def voices_left(folder: Path) -> list[str]:
+    """What a run has kept of anybody's voice."""
+    return [str(path) for path in folder.glob("*/**") if path.parts[-1] != "training.log"]
+
+
+@pytest.mark.django_db
+def test_a_retrain_registers_a_candidate_that_holds_no_customer(tmp_path: Path) -> None:
+    customers = [enrolled(number, clips=3) for number in (1, 2, 3)]
+    run = executed(request(training__epochs=2))
+    assert run.state == State.SUCCEEDED, run.error_message
+    assert (run.speakers, run.clips, run.epochs, run.progress_percent) == (3, 9, 2, 100)
+    assert [row["epoch"] for row in run.metrics] == [1, 2]
+    assert run.resolved_config["training"]["epochs"] == 2
+    assert actions(run) == ["queued", "started", "succeeded"]
+
+    model = run.model
+    assert model is not None
+    assert model.state == ModelVersion.State.CANDIDATE
+    pipeline = ScoringPipeline.load(registry.folder_of(model.version))
+    assert pipeline.fingerprint == model.fingerprint
+    assert pipeline.class_rows is None
+    kept = b"".join(path.read_bytes() for path in registry.folder_of(model.version).rglob("*") if path.is_file())
+    for customer in customers:
+        assert str(customer.pk).encode() not in kept
+        assert customer.customer_id.encode() not in kept
+    assert {path.name for path in registry.charts_of(model.version)} == set(registry.CHARTS)
+    assert voices_left(run_folder(tmp_path, run.id)) == []
+
+
+@pytest.mark.django_db
+def test_a_retrain_of_one_speaker_fails_with_its_code(tmp_path: Path) -> None:
+    enrolled(1)
+    run = executed(request())
+    assert (run.state, run.error_code) == (State.FAILED, "too_few_speakers")
+    assert actions(run) == ["queued", "started", "failed"]
+    assert voices_left(run_folder(tmp_path, run.id)) == []
+
+
+@pytest.mark.django_db
+def test_a_retrain_with_nothing_to_hold_out_fails_with_its_code() -> None:
+    enrolled(1, clips=1), enrolled(2, clips=1)
+    run = executed(request())
+    assert (run.state, run.error_code) == (State.FAILED, "too_few_clips")
+
+
+@pytest.mark.django_db
+def test_what_the_training_program_refuses_becomes_the_runs_error(tmp_path: Path) -> None:
+    enrolled(1), enrolled(2)
+    run = executed(request(architecture__backbone="resnet_of_nobody"))
+    assert (run.state, run.error_code) == (State.FAILED, "invalid_configuration")
+    assert "resnet_of_nobody" in run.error_message
+    assert voices_left(run_folder(tmp_path, run.id)) == []
+
+
+@pytest.mark.django_db
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_queued() -> None:
+    with pytest.raises(InvalidSetting):
+        request(training__epochs=0)
+    assert not TrainingRun.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_bug_ends_the_run_as_errored_and_leaves_no_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enrolled(1), enrolled(2)
+    monkeypatch.setattr(training_data, "_write_manifest", lambda folder, rows: 1 / 0)
+    run = executed(request())
+    assert (run.state, run.error_code, run.error_message) == (State.ERRORED, "internal_error", "ZeroDivisionError")
+    assert voices_left(run_folder(tmp_path, run.id)) == []
+
+
+@pytest.mark.django_db
+def test_recordings_erased_under_a_run_send_it_back_to_start_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    customers = [enrolled(number, clips=3) for number in (1, 2, 3)]
+    run = request(training__epochs=1)
+    export = training_data.export_manifest
+
+    def erase_after_export(*args: Any, **kwargs: Any) -> training_data.TrainingData:
+        exported = export(*args, **kwargs)
+        customer = Customer.objects.filter(pk=customers[0].pk).first()
+        if customer is not None:
+            pk = customer.pk
+            customer.delete()
+            training_data.forget_customer(pk)
+        return exported
+
+    monkeypatch.setattr(training_data, "export_manifest", erase_after_export)
+    assert executed(run).state == State.QUEUED
+    assert executed(run).state == State.SUCCEEDED
+    assert run.speakers == 2
+    assert actions(run) == ["queued", "started", "requeued", "resumed", "succeeded"]
+
+
+@pytest.mark.django_db
+def test_the_schedule_starts_a_run_only_where_two_are_enrolled_and_none_is_under_way() -> None:
+    assert retraining.request_scheduled_training() is None
+    enrolled(1, clips=1), enrolled(2, clips=1)
+    run = retraining.request_scheduled_training()
+    assert run is not None
+    assert run.requested_by == SYSTEM.name
+    assert retraining.request_scheduled_training() is None
+
+
+def trained_epochs(run: TrainingRun, number: int) -> bool:
+    """True once so many epochs are trained, and with that kept in a checkpoint."""
+    run.refresh_from_db()
+    assert run.state not in (State.FAILED, State.ERRORED), (run.error_code, run.error_message)
+    return len(run.metrics) >= number
+
+
+def in_state(run: TrainingRun, state: str) -> bool:
+    run.refresh_from_db()
+    assert run.state == state or run.state not in TrainingRun.TERMINAL, (run.state, run.error_message)
+    return run.state == state
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_survives_a_restart_and_a_kill_of_its_worker_and_its_model_is_promoted(tmp_path: Path) -> None:
+    customers = [enrolled(number, clips=4) for number in (1, 2, 3)]
+    epochs = 80
+    with running_worker(tmp_path / "first.log", "training") as worker:
+        run = request(training__epochs=epochs)
+        until(lambda: trained_epochs(run, 2))
+        worker.stop()
+        assert in_state(run, State.QUEUED)
+        seen = len(run.metrics)
+    with running_worker(tmp_path / "second.log", "training") as worker:
+        runs.send(run.id)
+        until(lambda: trained_epochs(run, seen + 1))
+        processes = worker.kill()
+        _, alive = psutil.wait_procs(processes, timeout=30)
+        assert alive == []
+        assert in_state(run, State.RUNNING)
+    TrainingRun.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=2 * runs.LOST_SECONDS))
+    with running_worker(tmp_path / "third.log", "training"):
+        retraining.recover()
+        until(lambda: in_state(run, State.SUCCEEDED), seconds=300)
+        assert (run.attempts, run.lost_workers) == (3, 1)
+        assert [row["epoch"] for row in run.metrics] == list(range(1, epochs + 1))
+        assert actions(run) == ["queued", "started", "requeued", "resumed", "requeued", "resumed", "succeeded"]
+        log = (run_folder(tmp_path, run.id) / "training.log").read_text()
+        assert log.count("resuming after epoch") == 2
+        until(lambda: voices_left(run_folder(tmp_path, run.id)) == [])
+
+        model = run.model
+        assert model is not None
+        retraining.request_promotion(version=model.version, actor=ADMIN)
+        until(lambda: ModelVersion.objects.get(pk=model.pk).state == ModelVersion.State.ACTIVE)
+        for customer in customers:
+            assert voiceprints.voiceprint_of(customer, model.fingerprint) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_is_cancelled_in_the_middle_and_its_program_ends(tmp_path: Path) -> None:
+    enrolled(1), enrolled(2)
+    with running_worker(tmp_path / "worker.log", "training") as worker:
+        run = request(training__epochs=100_000)
+        until(lambda: trained_epochs(run, 1))
+        programs = worker.pool_process().children(recursive=True)
+        assert programs
+        runs.request_cancel(run_id=run.id, actor=ADMIN)
+        until(lambda: in_state(run, State.CANCELLED))
+        _, alive = psutil.wait_procs(programs, timeout=30)
+        assert alive == []
+        until(lambda: voices_left(run_folder(tmp_path, run.id)) == [])
+    assert actions(run) == ["queued", "started", "cancel_requested", "cancelled"]

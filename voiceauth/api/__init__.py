@@ -1,3 +1,0 @@
-from .actor import actor_of
-
-__all__ = ["actor_of"]

@@ -1,8 +1,0 @@
-from celery import shared_task
-
-from . import services
-
-
-@shared_task(name="approvals.expire")
-def expire() -> None:
-    services.expire()

@@ -1,3 +1,0 @@
-from .actor import SYSTEM, Actor
-
-__all__ = ["SYSTEM", "Actor"]

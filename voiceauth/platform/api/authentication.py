@@ -1,0 +1,58 @@
+"""Bearer tokens. Only their SHA-256 is stored: with 256 random bits, a slow hash would add nothing."""
+
+import hashlib
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+
+from voiceauth.platform.api import throttling
+from voiceauth.platform.api.models import ApiClient
+
+TOKEN = re.compile(r"va_[a-z]+_[A-Za-z0-9_-]{43}")
+USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+def token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class TokenAuthentication(BaseAuthentication):
+    """``Authorization: Bearer va_<role>_<secret>``; ``request.user`` becomes the ``ApiClient``.
+
+    One answer for an unknown, a revoked and an expired token. Who has none that is valid is counted by address, and
+    raises ``Throttled`` in the end; a valid token is taken from there all the same.
+    """
+
+    def authenticate(self, request: Any) -> tuple[ApiClient, None] | None:
+        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            throttling.admit_anonymous(request)
+            return None
+        token = token.strip()
+        if TOKEN.fullmatch(token):
+            hashed = token_hash(token)
+            client = ApiClient.objects.filter(Q(token_hash=hashed) | Q(previous_token_hash=hashed)).first()
+            if client is not None and client.takes(hashed):
+                _note_use(client)
+                return client, None
+        throttling.admit_anonymous(request)
+        raise AuthenticationFailed("The token is not valid.")
+
+    def authenticate_header(self, request: Any) -> str:
+        return 'Bearer realm="voiceauth"'
+
+
+def _note_use(client: ApiClient) -> None:
+    """At most once a minute, and never waiting: a call in progress may hold the row."""
+    now = timezone.now()
+    if client.last_used_at is not None and client.last_used_at > now - USE_IS_NOTED_EVERY:
+        return
+    free = ApiClient.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=client.pk)
+    with transaction.atomic():
+        ApiClient.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)

@@ -1,0 +1,149 @@
+"""One error shape for whatever goes wrong: ``{"error": {"code", "message", "data", "request_id"}}``."""
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError, connection
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.views import defaults
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from voiceauth.platform.api.uploads import UploadTooLarge
+from voiceauth.platform.errors import DatabaseUnavailable, DomainError
+
+logger = logging.getLogger(__name__)
+
+API_PATHS = ("/api/", "/healthz", "/readyz")
+DATABASE_RETRY_SECONDS = 2
+
+
+class InternalError(DomainError):
+    code = "internal_error"
+    status = 500
+    message = "Something went wrong on our side. Quote the request_id to support."
+
+
+class MalformedRequest(DomainError):
+    code = "malformed_request"
+    message = "The request cannot be read."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the caller is told."""
+
+    code: str
+    status: int
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body(self, request: Any) -> dict[str, Any]:
+        request_id = getattr(request, "request_id", "")
+        content = {"code": self.code, "message": self.message, "data": self.data, "request_id": request_id}
+        return {"error": content}
+
+
+# DRF's own exceptions, and the code of each.
+DRF_CODES: dict[type[drf.APIException], str] = {
+    drf.NotAuthenticated: "not_authenticated",
+    drf.AuthenticationFailed: "invalid_token",
+    drf.PermissionDenied: "permission_denied",
+    drf.NotFound: "not_found",
+    drf.MethodNotAllowed: "method_not_allowed",
+    drf.NotAcceptable: "not_acceptable",
+    drf.UnsupportedMediaType: "unsupported_media_type",
+    drf.ParseError: MalformedRequest.code,
+    drf.Throttled: "throttled",
+}
+
+
+def describe(error: BaseException) -> Failure:
+    """The failure that ``error`` means to the caller. Whatever is not expected reveals nothing."""
+    match error:
+        case DomainError():
+            pass
+        case drf.ValidationError():
+            fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+            return Failure("validation_error", 400, "The request is not valid.", {"fields": fields})
+        case drf.APIException() if type(error) in DRF_CODES:
+            headers = {"WWW-Authenticate": error.auth_header} if getattr(error, "auth_header", None) else {}
+            data = {} if (wait := getattr(error, "wait", None)) is None else {"retry_after_seconds": wait}
+            return Failure(DRF_CODES[type(error)], error.status_code, str(error.detail), data, headers)
+        case PermissionDenied():
+            return Failure("permission_denied", 403, "This is not allowed.")
+        case Http404():
+            return Failure("not_found", 404, "There is no such object.")
+        case OperationalError() | InterfaceError():
+            error = DatabaseUnavailable(retry_after_seconds=DATABASE_RETRY_SECONDS)
+        case RequestDataTooBig():
+            error = UploadTooLarge()
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
+            error = MalformedRequest()
+        case _:
+            error = InternalError()
+    headers = {}
+    if (seconds := error.data.get("retry_after_seconds")) is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return Failure(error.code, error.status, error.detail, error.data, headers)
+
+
+def note(error: BaseException, request: Any, *, customer_id: str = "") -> Failure:
+    """Describe ``error``, log what is our fault, and leave the refusal for the middleware to record.
+
+    The middleware records it once every transaction of the request is rolled back.
+    """
+    failure = describe(error)
+    if failure.code == InternalError.code:
+        logger.error("unexpected failure", exc_info=error)
+    elif failure.code == DatabaseUnavailable.code:
+        logger.error("the database does not answer: %s", type(error).__name__)
+        connection.close()
+    if getattr(error, "audited", True):
+        request.refusal = (failure, customer_id)
+    return failure
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's exception handler."""
+    customer_id = context.get("kwargs", {}).get("customer_id", "")
+    if not customer_id and isinstance(error, DomainError):
+        customer_id = str(error.data.get("customer_id", ""))
+    request = context["request"]._request
+    failure = note(error, request, customer_id=customer_id)
+    return Response(failure.body(request), status=failure.status, headers=failure.headers)
+
+
+def answer(error: BaseException, request: HttpRequest) -> JsonResponse:
+    """The same outside of DRF."""
+    failure = note(error, request)
+    return JsonResponse(failure.body(request), status=failure.status, headers=failure.headers)
+
+
+# Django's own handlers (``voiceauth.urls``): JSON for programs, Django's pages for people.
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return answer(exception, request) if _is_api(request) else defaults.bad_request(request, exception)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return answer(exception, request) if _is_api(request) else defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return answer(exception, request) if _is_api(request) else defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    return answer(InternalError(), request) if _is_api(request) else defaults.server_error(request)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith(API_PATHS)

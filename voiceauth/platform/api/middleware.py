@@ -1,0 +1,152 @@
+"""What every request gets: an id, the caller's address, limits, security headers, a trace of its refusal."""
+
+import contextlib
+import ipaddress
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+
+from voiceauth.platform.api import request_id
+from voiceauth.platform.api.actor import actor_of
+from voiceauth.platform.api.exceptions import API_PATHS, MalformedRequest, answer
+from voiceauth.platform.api.uploads import UploadTooLarge
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.errors import DatabaseUnavailable, DomainError
+
+logger = logging.getLogger(__name__)
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,36}")
+
+# Everything comes from this server: the admin, its charts and audio players, the API's documentation.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+PERMISSIONS_POLICY = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
+DOCS_PATH = "/api/docs"  # Swagger UI writes style elements; scripts stay forbidden there too
+DRAIN_CHUNK = 64 * 1024
+
+
+class RequestContextMiddleware:
+    """Sets ``request.request_id`` and ``request.client_ip``; never logs bodies or tokens."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> HttpResponseBase:
+        request.request_id = _request_id_of(request)
+        request.client_ip = _client_ip_of(request)
+        marker = request_id.current.set(request.request_id)
+        try:
+            try:
+                _refuse_early(request)
+                response = self.get_response(request)
+            except DomainError as error:
+                response = answer(error, request)
+            _record_refusal(request)
+            _drain(request)
+        finally:
+            request_id.current.reset(marker)
+        _add_headers(request, response)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """What escapes a view of the API, for example a commit that fails, gets the error shape too."""
+        return answer(exception, request) if request.path.startswith(API_PATHS) else None
+
+
+def client_ip_of(request: Any) -> str:
+    """For ``axes``: the address that this middleware has found."""
+    return str(getattr(request, "client_ip", ""))
+
+
+def _request_id_of(request: HttpRequest) -> str:
+    given = request.headers.get("X-Request-ID", "")
+    return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+def _client_ip_of(request: HttpRequest) -> str:
+    """The address that the outermost of our own proxies saw; what comes before it is the caller's claim."""
+    candidates = [request.META.get("REMOTE_ADDR", "")]
+    if proxies := settings.VOICEAUTH_TRUSTED_PROXIES:
+        forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        candidates.insert(0, forwarded[-proxies] if len(forwarded) >= proxies else forwarded[0])
+    for candidate in candidates:
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(candidate.partition("%")[0]))
+    return ""
+
+
+def _content_length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _refuse_early(request: HttpRequest) -> None:
+    """Bodies that are not worth reading, and NUL, which PostgreSQL cannot store."""
+    if not request.path.startswith(API_PATHS):
+        return
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if request.content_type == "multipart/form-data":
+        limit += settings.VOICEAUTH_MAX_UPLOAD_BYTES
+    if _content_length(request) > limit:
+        raise UploadTooLarge(limit_bytes=limit)
+    if "\x00" in request.path or any("\x00" in part for pair in request.GET.lists() for part in (pair[0], *pair[1])):
+        raise MalformedRequest("NUL characters are not allowed.")
+
+
+def _drain(request: Any) -> None:
+    """Read what is left of a refused upload: closing on unread bytes could cost the caller our answer."""
+    if not request.path.startswith(API_PATHS):
+        return
+    left = min(_content_length(request), 4 * settings.VOICEAUTH_MAX_UPLOAD_BYTES)
+    with contextlib.suppress(Exception):  # the caller may be gone
+        while left > 0 and (chunk := request._stream.read(DRAIN_CHUNK)):
+            left -= len(chunk)
+
+
+def _record_refusal(request: Any) -> None:
+    """Refused attempts are part of the trail, in a transaction of their own. Recording never hides the answer."""
+    failure, customer_id = getattr(request, "refusal", (None, ""))
+    if failure is None or failure.code == DatabaseUnavailable.code:
+        return
+    failed = failure.status >= 500
+    try:
+        with transaction.atomic():
+            record(
+                action="request.failed" if failed else "request.refused",
+                outcome=AuditEvent.Outcome.FAILED if failed else AuditEvent.Outcome.REFUSED,
+                actor=actor_of(request),
+                customer_id=customer_id[:64],
+                data={
+                    "code": failure.code,
+                    "status": failure.status,
+                    "method": (request.method or "")[:16],
+                    "path": request.path[:256],
+                    # Why a recording was refused, measured.
+                    **{key: failure.data[key] for key in ("report",) if key in failure.data},
+                },
+            )
+    except Exception:
+        logger.exception("a refused attempt could not be recorded")
+
+
+def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
+    policy = CONTENT_SECURITY_POLICY
+    if request.path == DOCS_PATH:
+        policy += "; style-src 'self' 'unsafe-inline'"
+    response.headers.setdefault("Content-Security-Policy", policy)
+    response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    if request.path.startswith(API_PATHS):
+        response.headers.setdefault("Cache-Control", "no-store")

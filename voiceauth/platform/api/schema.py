@@ -1,0 +1,85 @@
+"""OpenAPI: what all views share is said once, here."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+
+from voiceauth.platform.api.idempotency import KEY_PATTERN, IdempotentCreate
+from voiceauth.platform.api.permissions import scope_of
+from voiceauth.platform.api.scopes import roles_with
+from voiceauth.platform.api.serializers import ErrorEnvelope
+
+DESCRIPTIONS = {
+    400: "The request cannot be read or is not valid.",
+    401: "No valid token.",
+    403: "The client's role or the token's scopes do not allow this.",
+    404: "There is no such object.",
+    405: "The path has no such method.",
+    406: "Only application/json is answered.",
+    409: "The object is not in a state that allows this.",
+    413: "The upload or the audio is too large.",
+    415: "The body or the audio has a type that is not read.",
+    422: "Understood and refused; the code says why.",
+    429: "Too many calls; see Retry-After.",
+    503: "The database, the queue or a scoring worker does not answer; see Retry-After.",
+}
+ALWAYS = (400, 404, 405, 406, 503)
+AUTHENTICATED = (401, 403, 429)
+WITH_BODY = (409, 413, 415, 422)
+
+
+class BearerScheme(OpenApiAuthenticationExtension):
+    target_class = "voiceauth.platform.api.authentication.TokenAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A client's token: va_<role>_<secret>"}
+
+
+class ApiSchema(AutoSchema):
+    """Adds the error responses, ``Idempotency-Key`` and ``X-Request-ID``."""
+
+    def get_override_parameters(self) -> list[Any]:
+        if self.method != "POST" or not isinstance(self.view, IdempotentCreate):
+            return []
+        key = OpenApiParameter(
+            "Idempotency-Key",
+            {"type": "string", "pattern": KEY_PATTERN, "minLength": 1, "maxLength": 255},
+            OpenApiParameter.HEADER,
+            description="A repeat with the same key and content gets the first answer again, for 24 hours.",
+        )
+        return [key]
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation = super().get_operation(*args, **kwargs)
+        if operation is None:
+            return None
+        envelope = self.resolve_serializer(ErrorEnvelope, "response").ref
+        statuses = [*ALWAYS]
+        if self.view.get_authenticators():
+            statuses += AUTHENTICATED
+        if self.method in {"POST", "PUT", "PATCH", "DELETE"}:
+            statuses += WITH_BODY
+        if scope := scope_of(self.view, self.method):
+            roles = roles_with(scope)
+            operation |= {"x-scope": scope, "x-roles": roles}
+            needed = f"Needs the scope `{scope}` ({', '.join(roles)})."
+            operation["description"] = "\n\n".join(filter(None, [operation.get("description", ""), needed]))
+        responses = operation["responses"]
+        for status in sorted(statuses):
+            error = {"description": DESCRIPTIONS[status], "content": {"application/json": {"schema": envelope}}}
+            responses.setdefault(str(status), error)
+        responses["414"] = {
+            "description": "The address is too long.",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
+        for status, response in responses.items():
+            if status == "414":
+                continue  # the web server's own answer: it never reaches us
+            headers = response.setdefault("headers", {})
+            headers["X-Request-ID"] = {"schema": {"type": "string"}, "description": "In the log and in the trail."}
+            if status in {"429", "503"}:
+                headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
+        return operation

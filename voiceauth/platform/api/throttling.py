@@ -1,0 +1,117 @@
+"""How many calls a minute: counted in Redis, so that all web processes count together.
+
+A token bucket as the generic cell rate algorithm (ATM Forum, I.371): one number a key, the time at which the bucket
+will be full again, moved on by one script, that is, atomically. A client may call ``limit`` times at once, and gets
+one more call every ``60 / limit`` seconds.
+
+Where Redis does not answer, everybody is admitted: what needs no Redis (consent, erasure, reads) must go on without
+it, and what does (calls, enrollment) says so itself with ``scoring_unavailable``.
+"""
+
+import logging
+import math
+from functools import cache
+from typing import Any
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rest_framework.throttling import BaseThrottle
+
+from voiceauth.platform.api import scopes
+from voiceauth.platform.api.models import ApiClient
+from voiceauth.platform.api.permissions import scope_of
+from voiceauth.platform.errors import DomainError
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60
+SOCKET_SECONDS = 0.25  # what a hanging Redis may cost each request
+
+# KEYS: the bucket, the mark of a refusal that the trail knows. ARGV: microseconds a call, calls at once.
+# Answers the microseconds to wait, 0 where the call is admitted, and whether this refusal is a window's first.
+_ADMIT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + interval
+local wait = full_at - burst * interval - now
+if wait > 0 then
+  return {wait, redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) and 1 or 0}
+end
+redis.call('SET', KEYS[1], full_at, 'PX', math.ceil((full_at - now) / 1000))
+return {0, 0}
+"""
+_GIVE_BACK = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECRBY', KEYS[1], ARGV[1]) end
+"""
+
+
+class Throttled(DomainError):
+    """Carries ``retry_after_seconds`` and ``limit_per_minute``. The trail hears of the first in a window only."""
+
+    code = "throttled"
+    status = 429
+    message = "Too many calls. Slow down."
+
+    def __init__(self, *, retry_after_seconds: float, limit_per_minute: int, audited: bool) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds, limit_per_minute=limit_per_minute)
+        self.audited = audited
+
+
+class ClientThrottle(BaseThrottle):
+    """Counts a client's call against the rate of its class (``scopes.rate_class``). Raises ``Throttled``."""
+
+    def allow_request(self, request: Any, view: Any) -> bool:
+        client = request.user
+        if isinstance(client, ApiClient):
+            kind = scopes.rate_class(scope_of(view, request.method), request.method)
+            limit = client.rate_limits.get(kind, settings.VOICEAUTH_RATE_LIMITS[kind])
+            request.counted = f"{client.pk}:{kind}", limit
+            admit(*request.counted)
+        return True
+
+
+def admit_anonymous(request: Any) -> None:
+    """Count a request without a valid token, or a sign-in, by the caller's address. Raises ``Throttled``."""
+    admit(f"anonymous:{getattr(request, 'client_ip', '')}", settings.VOICEAUTH_RATE_LIMITS["anonymous"])
+
+
+def admit(who: str, limit: int) -> None:
+    """Take one of the ``limit`` calls a minute of ``who``. Raises ``Throttled`` where there is none left."""
+    keys = [f"rate:{who}", f"rate-refused:{who}"]
+    try:
+        script = connection().register_script(_ADMIT)
+        wait, is_first = script(keys=keys, args=[_interval(limit), limit, WINDOW_SECONDS])
+    except redis.RedisError as error:
+        logger.warning("rates are not limited: Redis does not answer (%s)", type(error).__name__)
+        return
+    if wait:
+        seconds = math.ceil(wait / 10_000) / 100
+        raise Throttled(retry_after_seconds=seconds, limit_per_minute=limit, audited=bool(is_first))
+
+
+def give_back(request: Any) -> None:
+    """The call was a repeat that is answered from what is stored: it does not count."""
+    who, limit = request.counted
+    try:
+        connection().register_script(_GIVE_BACK)(keys=[f"rate:{who}"], args=[_interval(limit)])
+    except redis.RedisError as error:
+        logger.warning("a repeat was counted: Redis does not answer (%s)", type(error).__name__)
+
+
+@cache
+def connection() -> redis.Redis:
+    """One pool of connections for the process; safe between threads."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_connect_timeout=SOCKET_SECONDS,
+        socket_timeout=SOCKET_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # a pooled connection from before a restart of Redis; the default waits seconds
+    )
+
+
+def _interval(limit: int) -> int:
+    """Microseconds for each of ``limit`` calls a minute."""
+    return WINDOW_SECONDS * 1_000_000 // limit

@@ -1,0 +1,95 @@
+"""Uploads stay in memory: a caller's voice must not touch the disk unencrypted."""
+
+import io
+import json
+import math
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import InMemoryUploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, StopUpload
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from voiceauth.platform.errors import DomainError
+
+
+class UploadTooLarge(DomainError):
+    code = "upload_too_large"
+    status = 413
+    message = "The upload is too large."
+
+
+class CappedMemoryUploadHandler(FileUploadHandler):
+    """Keeps the files of a request in memory, together up to ``VOICEAUTH_MAX_UPLOAD_BYTES``.
+
+    Too large a file is an error of the API; a page's form finds that it was given none.
+    """
+
+    received = 0
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.file = io.BytesIO()
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        from voiceauth.platform.api.exceptions import API_PATHS  # which imports this module
+
+        self.received += len(raw_data)
+        if self.received > settings.VOICEAUTH_MAX_UPLOAD_BYTES:
+            if self.request is None or self.request.path.startswith(API_PATHS):
+                raise UploadTooLarge(limit_bytes=settings.VOICEAUTH_MAX_UPLOAD_BYTES)
+            raise StopUpload(connection_reset=False)
+        self.file.write(raw_data)
+
+    def file_complete(self, file_size: int) -> InMemoryUploadedFile:
+        self.file.seek(0)
+        return InMemoryUploadedFile(
+            file=self.file,
+            field_name=self.field_name,
+            name=self.file_name,
+            content_type=self.content_type,
+            size=file_size,
+            charset=self.charset,
+            content_type_extra=self.content_type_extra,
+        )
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class AudioField(serializers.FileField):
+    """An uploaded recording as ``bytes``. An empty one passes: the decoder refuses it, with its own code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_empty_file=True, **kwargs)
+
+    def to_internal_value(self, data: Any) -> bytes:
+        return super().to_internal_value(data).read()
+
+
+MAX_INTERVALS = 20
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class IntervalList(serializers.Field):
+    """Stretches of a recording in seconds, ``[[start, end], …]``, as JSON: a form's field holds text."""
+
+    default_error_messages = {
+        "invalid": "Give JSON like [[12.0, 17.5]]: start and end in seconds, start before end, at most 20 of them."
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("help_text", "JSON [[start, end], …] in seconds: neither stored nor scored (a card number).")
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> list[list[float]]:
+        try:
+            found = [[float(start), float(end)] for start, end in json.loads(data)]
+        except (TypeError, ValueError, RecursionError):
+            self.fail("invalid")
+        if len(found) > MAX_INTERVALS or not all(0 <= start < end < math.inf for start, end in found):
+            self.fail("invalid")
+        return found
+
+    def to_representation(self, value: Any) -> Any:
+        return value

@@ -1,0 +1,26 @@
+"""Failures of dual control that callers may see."""
+
+from voiceauth.platform.errors import Conflict, DomainError, NotFound
+
+
+class ApprovalNotFound(NotFound):
+    code = "approval_not_found"
+    message = "There is no such approval."
+
+
+class ApprovalNotOpen(Conflict):
+    """Carries ``state``."""
+
+    code = "approval_not_open"
+    message = "The approval is decided, used or expired."
+
+
+class SecondPersonRequired(Conflict):
+    code = "second_person_required"
+    message = "Who asked for it, or has seen the token that asked, may not approve it: a second person must."
+
+
+class NotAnApprover(DomainError):
+    code = "not_an_approver"
+    status = 403
+    message = "Your role may not decide this."

@@ -1,0 +1,25 @@
+"""Reads of approvals."""
+
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from voiceauth.platform.approvals import registry
+from voiceauth.platform.approvals.errors import ApprovalNotFound
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import Actor
+
+
+def approvals(actor: Actor) -> QuerySet[Approval]:
+    """What the actor may decide or has asked for, the latest first; everything for an auditor."""
+    if actor.role == "auditor":
+        return Approval.objects.all()
+    return Approval.objects.filter(Q(action__in=registry.names_for(actor.role)) | Q(requested_by=actor.name))
+
+
+def approval(approval_id: UUID, actor: Actor) -> Approval:
+    """Raises ``ApprovalNotFound``, also for what the actor may not see."""
+    found = approvals(actor).filter(pk=approval_id).first()
+    if found is None:
+        raise ApprovalNotFound()
+    return found

@@ -1,0 +1,8 @@
+from celery import shared_task
+
+from voiceauth.platform.approvals import services
+
+
+@shared_task(name="approvals.expire")
+def expire() -> None:
+    services.expire()

@@ -1,0 +1,3 @@
+from voiceauth.platform.audit.actor import SYSTEM, Actor
+
+__all__ = ["SYSTEM", "Actor"]

@@ -1,0 +1,58 @@
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+
+from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
+from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.audit import selectors
+from voiceauth.platform.audit.models import AuditEvent
+
+
+class AuditEventFilter(StrictFilterSet):
+    occurred_after = MomentFilter("occurred_at", "gte")
+    occurred_before = MomentFilter("occurred_at", "lt")
+
+    class Meta:
+        model = AuditEvent
+        fields = ("customer_id", "action", "outcome", "actor")
+
+
+class AuditEventSerializer(serializers.ModelSerializer):
+    # Spelt out, so that the schema says what the trail holds.
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
+    data = serializers.DictField()
+
+    class Meta:
+        model = AuditEvent
+        fields = (
+            "sequence",
+            "occurred_at",
+            "action",
+            "outcome",
+            "actor",
+            "role",
+            "ip_address",
+            "request_id",
+            "customer_id",
+            "target",
+            "model_version",
+            "threshold",
+            "before",
+            "after",
+            "data",
+            "hash",
+        )
+
+
+@extend_schema(tags=["audit"])
+class AuditEventList(generics.ListAPIView):
+    """The audit trail, the latest event first."""
+
+    permission_classes = (needs("audit:read"),)
+    serializer_class = AuditEventSerializer
+    filterset_class = AuditEventFilter
+
+    def get_queryset(self) -> Any:
+        return selectors.events()

@@ -1,0 +1,76 @@
+"""Writing to the audit trail. Call ``record`` in the transaction that makes the change it tells of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from voiceauth.platform.audit import chain
+from voiceauth.platform.audit.actor import Actor
+from voiceauth.platform.audit.models import AuditEvent, ChainHead
+
+
+class TrailBroken(Exception):
+    """The head of the trail was forged or removed. Nothing is appended: that would hide it."""
+
+
+def record(
+    *,
+    action: str,
+    actor: Actor,
+    outcome: str = AuditEvent.Outcome.SUCCESS,
+    customer_id: str = "",
+    target: str = "",
+    model_version: str = "",
+    threshold: float | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> AuditEvent:
+    """Append one event. Where it fails, the surrounding change fails with it.
+
+    Holds the lock on the trail's head until the transaction ends, so record late and commit soon.
+    Raises ``TransactionManagementError`` outside a transaction, ``ValueError`` for NaN and infinity,
+    ``TypeError`` for what JSON cannot hold, ``TrailBroken`` where the head was tampered with.
+    """
+    event = AuditEvent(
+        occurred_at=timezone.now(),
+        action=action,
+        outcome=outcome,
+        actor=actor.name,
+        role=actor.role,
+        ip_address=actor.ip_address,
+        request_id=actor.request_id,
+        customer_id=chain.clean(customer_id),
+        target=chain.clean(target),
+        model_version=model_version,
+        threshold=chain.normalise(threshold),
+        before=chain.normalise(before),
+        after=chain.normalise(after),
+        data=chain.normalise(data or {}),
+    )
+    head = _locked_head()
+    event.sequence, event.previous_hash = head.sequence + 1, head.hash
+    event.hash = chain.event_hash(event)
+    event.save(force_insert=True)
+    head.sequence, head.hash = event.sequence, event.hash
+    head.seal = chain.head_seal(head.sequence, head.hash)
+    head.save()
+    return event
+
+
+def _locked_head() -> ChainHead:
+    head = ChainHead.objects.select_for_update().filter(id=chain.HEAD_ID).first()
+    if head is None:  # the first event ever; of two first writers, one waits here for the other
+        genesis = ChainHead(
+            id=chain.HEAD_ID, sequence=0, hash=chain.GENESIS_HASH, seal=chain.head_seal(0, chain.GENESIS_HASH)
+        )
+        ChainHead.objects.bulk_create([genesis], ignore_conflicts=True)
+        head = ChainHead.objects.select_for_update().get(id=chain.HEAD_ID)
+        if head.sequence == 0 and AuditEvent.objects.exists():
+            transaction.set_rollback(True)
+            raise TrailBroken("the head of the audit trail is missing")
+    if not chain.seal_is_valid(head):
+        raise TrailBroken("the head of the audit trail was forged")
+    return head

@@ -1,0 +1,70 @@
+"""Start-up checks: a misconfigured service must not take calls (``manage.py check`` runs them)."""
+
+import stat
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InvalidStorageError, storages
+
+from voiceauth.platform.vault import keyring
+
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", "testserver"}
+
+
+@register()
+def configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.DEBUG and settings.VOICEAUTH_TLS:
+        found.append(
+            Error("VOICEAUTH_DEBUG shows internals to callers; never with VOICEAUTH_TLS.", id="voiceauth.E001")
+        )
+    if "*" in settings.ALLOWED_HOSTS and not settings.DEBUG:
+        found.append(Error("VOICEAUTH_ALLOWED_HOSTS must name the hosts, not *.", id="voiceauth.E002"))
+    if settings.SECRET_KEY == settings.VOICEAUTH_MASTER_KEY:
+        found.append(Error("VOICEAUTH_SECRET_KEY and VOICEAUTH_MASTER_KEY must be two secrets.", id="voiceauth.E003"))
+    if not settings.VOICEAUTH_TLS and not settings.DEBUG and set(settings.ALLOWED_HOSTS) - LOOPBACK:
+        message = "Other hosts are allowed without VOICEAUTH_TLS: tokens and voices may travel unencrypted."
+        found.append(Warning(message, id="voiceauth.W001"))
+    if settings.VOICEAUTH_TLS and not settings.VOICEAUTH_TRUSTED_PROXIES:
+        message = "VOICEAUTH_TLS means a proxy in front, but VOICEAUTH_TRUSTED_PROXIES is 0."
+        hint = "The audit trail would name the proxy's address as every caller's."
+        found.append(Warning(message, hint=hint, id="voiceauth.W002"))
+    return found
+
+
+@register()
+def secrets_are_private(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if not settings.SECRETS_DIR.is_dir():
+        return []
+    return [
+        Error(f"{path} is open to other users; chmod go-rwx it.", id="voiceauth.E004")
+        for path in (settings.SECRETS_DIR, *sorted(settings.SECRETS_DIR.iterdir()))
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    ]
+
+
+@register()
+def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    try:
+        keyring.providers()
+    except ImproperlyConfigured as error:
+        found.append(Error(str(error), id="voiceauth.E006"))
+    try:
+        _ = storages["audio"]
+    except (InvalidStorageError, ImproperlyConfigured) as error:
+        hint = "Recordings in S3 need requirements-s3.txt."
+        found.append(Error(f"VOICEAUTH_AUDIO_STORAGE: {error}", hint=hint, id="voiceauth.E007"))
+    if settings.VOICEAUTH_TRANSIT_URL and not settings.VOICEAUTH_TRANSIT_TOKEN:
+        found.append(Error("VOICEAUTH_TRANSIT_URL needs VOICEAUTH_TRANSIT_TOKEN.", id="voiceauth.E008"))
+    return found
+
+
+@register()
+def policy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS > settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS:
+        message = "One sample must hold more speech than the whole enrollment."
+        return [Error(message, hint="VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS", id="voiceauth.E005")]
+    return []

@@ -1,0 +1,143 @@
+"""Typed readers of the environment. Junk stops the process at start, by name.
+
+Every setting may also come from a file: ``NAME_FILE=/run/secrets/name`` (the Docker convention).
+"""
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+
+def text(name: str, default: str = "") -> str:
+    """The value of ``name``, or the stripped content of the file that ``name_FILE`` points to."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        if name in os.environ:
+            raise ImproperlyConfigured(f"{name} and {name}_FILE are both set; set one of them.")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error}") from error
+    return os.environ.get(name, default)
+
+
+def boolean(name: str, default: bool) -> bool:
+    """``true`` or ``false`` (also ``1``/``0``, ``yes``/``no``, ``on``/``off``)."""
+    value = text(name, str(default)).strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+
+
+def number(name: str, default: float, *, minimum: float, maximum: float) -> float:
+    """A finite number within bounds."""
+    value = text(name, str(default))
+    try:
+        parsed = float(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a number, not {value!r}.") from error
+    if not minimum <= parsed <= maximum:
+        raise ImproperlyConfigured(f"{name} must lie between {minimum:g} and {maximum:g}, not {value}.")
+    return parsed
+
+
+def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    """A whole number within bounds."""
+    value = number(name, default, minimum=minimum, maximum=maximum)
+    if value != int(value):
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value:g}.")
+    return int(value)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list without empty entries. A comma within brackets separates nothing: ``a=[1, 2],b=3``."""
+    return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text(name, default)) if word.strip()]
+
+
+def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
+    """Whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
+    values = dict(defaults)
+    for word in words(name):
+        key, _, value = word.partition("=")
+        if key not in defaults or not value.isascii() or not value.isdigit() or not 0 < int(value) < 1_000_000_000:
+            raise ImproperlyConfigured(f"{name} must be like calls=600, of {', '.join(defaults)}; not {word!r}.")
+        values[key] = int(value)
+    return values
+
+
+def secret(name: str, folder: Path) -> str:
+    """A secret from the environment, or one generated on first use and kept in ``folder`` (mode 0600)."""
+    value = text(name)
+    if value:
+        if len(value) < 32:
+            raise ImproperlyConfigured(f"{name} must have at least 32 characters.")
+        return value
+    path = folder / name.lower()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    return path.read_text(encoding="ascii").strip()
+
+
+def database(name: str) -> dict[str, Any]:
+    """Django's database settings from a ``postgresql://`` URL. PostgreSQL is the only engine."""
+    url = text(name)
+    if not url:  # manage.py and the tests attach the embedded server before the first connection
+        url = "postgresql://voiceauth@127.0.0.1:5432/voiceauth"
+    try:
+        config = dict(environ.Env.db_url_config(url))
+    except (ValueError, KeyError) as error:
+        raise ImproperlyConfigured(f"{name} is not a database URL.") from error
+    if config["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(f"{name} must be a postgresql:// URL.")
+    options = dict(config.get("OPTIONS") or {})
+    if "host" in options:  # postgresql://user:@/name?host=/socket/folder
+        config["HOST"] = options.pop("host")
+    return config | {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 3, **options},
+    }
+
+
+def audio_storage(name: str, default: Path) -> dict[str, Any]:
+    """Django's settings of the storage for recordings: a folder, or ``s3://bucket/prefix`` (``requirements-s3.txt``).
+
+    S3's credentials and region are boto3's own (``AWS_ACCESS_KEY_ID``, a role, …); ``name_ENDPOINT`` names another
+    service that speaks S3.
+    """
+    value = text(name, str(default))
+    if "://" not in value:
+        options: dict[str, Any] = {"location": str(Path(value).resolve()), "base_url": None}
+        options |= {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
+        return {"BACKEND": "voiceauth.platform.storage.AudioFolder", "OPTIONS": options}
+    scheme, _, place = value.partition("://")
+    bucket, _, prefix = place.partition("/")
+    if scheme != "s3" or not bucket:
+        raise ImproperlyConfigured(f"{name} must be a folder or s3://bucket/prefix, not {value!r}.")
+    options = {"bucket_name": bucket, "location": prefix.strip("/"), "default_acl": None}
+    if endpoint := text(f"{name}_ENDPOINT"):
+        options["endpoint_url"] = endpoint
+    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+
+
+def crontab(name: str, value: str) -> Any:
+    """A Celery crontab from five cron fields."""
+    from celery.schedules import ParseException
+    from celery.schedules import crontab as celery_crontab
+
+    try:
+        return celery_crontab.from_string(value)
+    except (ValueError, ParseException) as error:
+        raise ImproperlyConfigured(f"{name} must have five cron fields, not {value!r}.") from error

@@ -1,0 +1,47 @@
+"""Failures that callers may see: one class a failure, its stable code and HTTP status on it.
+
+The edge (``voiceauth.platform.api``) turns them into one error shape:
+``{"error": {"code", "message", "data", "request_id"}}``.
+"""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """An expected failure. ``code`` is stable, ``message`` is for people, ``data`` for programs."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+    message: ClassVar[str] = "The request cannot be carried out."
+    audited: bool = True  # whether the refusal goes to the trail
+
+    def __init__(self, message: str | None = None, **data: Any) -> None:
+        self.detail = message or self.message
+        self.data = data
+        super().__init__(self.detail)
+
+
+class NotFound(DomainError):
+    code = "not_found"
+    status = 404
+    message = "There is no such object."
+
+
+class Conflict(DomainError):
+    code = "conflict"
+    status = 409
+    message = "The object is not in a state that allows this."
+
+
+class ScoringUnavailable(DomainError):
+    """No scoring worker answered within the deadline. Carries ``retry_after_seconds``."""
+
+    code = "scoring_unavailable"
+    status = 503
+    message = "No scoring worker answered in time. Try again, or use another factor."
+
+
+class DatabaseUnavailable(DomainError):
+    code = "database_unavailable"
+    status = 503
+    message = "The database does not answer. Try again shortly."

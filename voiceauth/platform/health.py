@@ -1,0 +1,89 @@
+"""Liveness and readiness: open to anyone, and they say nothing but which part answers."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import connection
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 1.0
+
+
+def _database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _queue() -> None:
+    with redis.Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS
+    ) as client:
+        client.ping()
+
+
+_scoring: Callable[[], None]
+
+
+def register_scoring(ping: Callable[[], None]) -> None:
+    """Have ``ping`` called to find out whether a scoring worker answers; it raises where none does."""
+    global _scoring
+    _scoring = ping
+
+
+def _answers(name: str, part: Callable[[], None]) -> bool:
+    try:
+        part()
+    except Exception as error:
+        logger.warning("not ready: %s: %s", name, type(error).__name__)
+        if name == "database":
+            connection.close()
+        return False
+    return True
+
+
+class LiveSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(choices=["ok"])
+
+
+class ReadySerializer(serializers.Serializer):
+    ready = serializers.BooleanField()
+    database = serializers.ChoiceField(choices=["ok", "unavailable"])
+    queue = serializers.ChoiceField(choices=["ok", "unavailable"])
+    scoring = serializers.ChoiceField(choices=["ok", "unavailable"])
+
+
+class OpenView(APIView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+@extend_schema(tags=["health"], responses=LiveSerializer)
+class Live(OpenView):
+    """The process answers."""
+
+    def get(self, request: Any) -> Response:
+        return Response({"status": "ok"})
+
+
+@extend_schema(
+    tags=["health"],
+    responses={200: ReadySerializer, 503: OpenApiResponse(ReadySerializer, description="Some part does not answer.")},
+)
+class Ready(OpenView):
+    """Database, queue and a scoring worker answer."""
+
+    def get(self, request: Any) -> Response:
+        up = {"database": _answers("database", _database), "queue": _answers("queue", _queue)}
+        up["scoring"] = up["queue"] and _answers("scoring", _scoring)
+        ready = all(up.values())
+        parts = {name: "ok" if answers else "unavailable" for name, answers in up.items()}
+        return Response({"ready": ready, **parts}, status=200 if ready else 503)

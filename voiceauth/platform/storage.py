@@ -1,0 +1,139 @@
+"""Sealed recordings, in the storage ``STORAGES["audio"]``: a folder, or S3. Names are random and say nothing.
+
+A recording is written before the transaction that names it commits, and deleted once the transaction that deletes its
+row has. What a crash or a rollback leaves behind, and what could not be deleted, goes with the next ``sweep``.
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.db import models, transaction
+from django.db.models.fields.files import FieldFile, FileDescriptor
+from django.utils import timezone
+
+from voiceauth.platform.errors import NotFound
+
+logger = logging.getLogger(__name__)
+
+ORPHAN_AGE = timedelta(hours=1)  # far longer than a transaction may take
+BATCH = 1000
+
+
+class RecordingGone(NotFound):
+    code = "recording_gone"
+    message = "The recording was deleted this moment, or the storage has lost it."
+
+
+class _Descriptor(FileDescriptor):
+    def __set__(self, instance: Any, value: Any) -> None:
+        super().__set__(instance, ContentFile(value, name="sealed") if isinstance(value, bytes) else value)
+
+
+class AudioField(models.FileField):
+    """A sealed recording: ``bytes`` when the row is made, its name in the storage afterwards. It goes with its row."""
+
+    descriptor_class = _Descriptor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"upload_to": opaque_name, "storage": storage, "max_length": 64})
+
+    def deconstruct(self) -> Any:
+        name, path, args, options = super().deconstruct()
+        return name, path, args, {key: options[key] for key in options.keys() - {"upload_to", "storage", "max_length"}}
+
+    def contribute_to_class(self, cls: Any, name: str, **options: Any) -> None:  # type: ignore[override]
+        super().contribute_to_class(cls, name, **options)
+        if cls.__module__ != "__fake__":  # a migration's
+            models.signals.post_delete.connect(self._delete_on_commit, sender=cls)
+
+    def _delete_on_commit(self, instance: Any, using: str, **_: Any) -> None:
+        name = getattr(instance, self.attname).name
+        transaction.on_commit(partial(_delete, name), using=using)
+
+
+class AudioFolder(FileSystemStorage):
+    """A folder that only we may enter. A recording is on the disk before the row that names it commits."""
+
+    def _save(self, name: str, content: Any) -> str:
+        name = super()._save(name, content)  # type: ignore[misc]  # the stubs lack it
+        path = self.path(name)
+        for each in (path, os.path.dirname(path)):
+            descriptor = os.open(each, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return name
+
+
+def storage() -> Storage:
+    return storages["audio"]
+
+
+def opaque_name(instance: Any = None, filename: str = "") -> str:
+    """A random name, in one of 256 folders."""
+    token = secrets.token_hex(16)
+    return f"{token[:2]}/{token}"
+
+
+def read(recording: FieldFile) -> bytes:
+    """The ciphertext. Raises ``RecordingGone``."""
+    try:
+        with recording.open("rb") as file:
+            return bytes(file.read())
+    except FileNotFoundError as error:
+        raise RecordingGone from error
+
+
+def sweep() -> int:
+    """Deletes the recordings that no row has named for ``ORPHAN_AGE``; how many. What fails, the next sweep repeats."""
+    swept = 0
+    for names in _stored():
+        for name in names - _named(names):
+            try:
+                if storage().get_modified_time(name) < timezone.now() - ORPHAN_AGE:
+                    storage().delete(name)
+                    swept += 1
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            except Exception as error:  # whatever the storage's library raises
+                logger.warning("a recording without a row could not be deleted: %s", type(error).__name__)
+    return swept
+
+
+def _stored() -> Iterator[set[str]]:
+    """The names of all recordings, some at a time."""
+    try:
+        folders, _ = storage().listdir("")
+    except FileNotFoundError:
+        return  # nothing was stored yet
+    for folder in sorted(folders):
+        names = sorted(f"{folder}/{name}" for name in storage().listdir(folder)[1])
+        for start in range(0, len(names), BATCH):
+            yield set(names[start : start + BATCH])
+
+
+def _named(names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that a row names."""
+    found: set[str] = set()
+    for model in apps.get_models():
+        for field in model._meta.concrete_fields:
+            if isinstance(field, AudioField):
+                rows = model._base_manager.filter(**{f"{field.name}__in": list(names)})
+                found.update(rows.values_list(field.name, flat=True))
+    return found
+
+
+def _delete(name: str) -> None:
+    try:
+        storage().delete(name)
+    except Exception as error:  # whatever the storage's library raises
+        logger.warning("a recording could not be deleted, the sweep will try again: %s", type(error).__name__)

@@ -1,0 +1,10 @@
+"""Thin: one call each."""
+
+from celery import shared_task
+
+from voiceauth.platform import storage as audio_store
+
+
+@shared_task(name="platform.sweep_audio")
+def sweep_audio() -> None:
+    audio_store.sweep()

@@ -1,0 +1,164 @@
+"""Where master keys come from: secrets in the environment, files, or a key-management service (``transit``).
+
+A master key has an id, which is stored with whatever it wraps. Several are known while a rotation is under way;
+one of them is current and wraps what is new.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from voiceauth.platform.errors import DomainError
+from voiceauth.platform.vault.sealing import seal, unseal
+
+MIN_SECRET_LENGTH = 32
+KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+FIRST_FILE = "voiceauth_master_key"  # and what follows on it: voiceauth_master_key.20270101T000000000000Z
+
+
+class UnknownMasterKey(Exception):
+    """A data key is wrapped under a master key that is not, or no longer, configured."""
+
+
+class KeysUnavailable(DomainError):
+    """The key-management service did not answer, or refused."""
+
+    code = "keys_unavailable"
+    status = 503
+    message = "The key-management service does not answer. Try again shortly."
+
+
+class KeyProvider(ABC):
+    """Master keys by id. ``context`` binds what is wrapped to the row that holds it."""
+
+    @abstractmethod
+    def known_ids(self) -> list[str]:
+        """The ids of all master keys that can unwrap, the current one last. Raises ``KeysUnavailable``."""
+
+    @abstractmethod
+    def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
+        """The id of the current master key, and ``key`` wrapped under it. Raises ``KeysUnavailable``."""
+
+    @abstractmethod
+    def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
+        """Raises ``Unsealable``, ``UnknownMasterKey`` and ``KeysUnavailable``."""
+
+    @abstractmethod
+    def renew(self) -> str:
+        """Makes a new master key, which is current from now on; its id. Raises ``NotRenewable``."""
+
+
+class NotRenewable(Exception):
+    """New keys of this provider are made by whoever configures it."""
+
+
+class Secrets(KeyProvider):
+    """Master keys that are derived from secrets of at least 32 characters, which this process can read."""
+
+    @abstractmethod
+    def secrets(self) -> Mapping[str, str]:
+        """Secrets by key id, the current one last."""
+
+    def known_ids(self) -> list[str]:
+        return list(self.secrets())
+
+    def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
+        key_id, secret = list(self.secrets().items())[-1]
+        return key_id, seal(_wrapping_key(secret), key, context)
+
+    def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
+        secret = self.secrets().get(key_id)
+        if secret is None:
+            raise UnknownMasterKey(key_id)
+        return unseal(_wrapping_key(secret), wrapped, context)
+
+
+class EnvironmentKeys(Secrets):
+    """``single`` (``VOICEAUTH_MASTER_KEY``), whose id is derived from it, and the ``listed`` ones, ``id:secret``.
+
+    The first of the listed ones is current; without any, the single one. Raises ``ImproperlyConfigured``.
+    """
+
+    def __init__(self, single: str, listed: list[str]) -> None:
+        pairs = [(each.partition(":")[0].strip(), each.partition(":")[2].strip()) for each in listed]
+        if single:
+            pairs.append((f"key-{hashlib.sha256(single.encode()).hexdigest()[:8]}", single))
+        for key_id, secret in pairs:
+            if not KEY_ID.fullmatch(key_id) or len(secret) < MIN_SECRET_LENGTH:
+                raise ImproperlyConfigured(
+                    "VOICEAUTH_MASTER_KEYS is id:secret,id:secret; a master key has at least "
+                    f"{MIN_SECRET_LENGTH} characters."
+                )
+        self._secrets = dict(reversed(pairs))
+        if len(self._secrets) < len(pairs):
+            raise ImproperlyConfigured("VOICEAUTH_MASTER_KEYS names a key twice.")
+
+    def secrets(self) -> Mapping[str, str]:
+        return self._secrets
+
+    def renew(self) -> str:
+        raise NotRenewable(
+            "Put the new key first into VOICEAUTH_MASTER_KEYS, id:secret, and keep the old one after it."
+        )
+
+
+class FileKeys(Secrets):
+    """The files ``voiceauth_master_key*`` of a folder, each a secret; the last one by name is current.
+
+    Read anew each time: a key that is added or removed is so in all processes at once. The first one is made on first
+    use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def secrets(self) -> Mapping[str, str]:
+        names = self._names()
+        if not names:
+            self._write(FIRST_FILE)
+            names = self._names()
+        return {name: (self.folder / name).read_text(encoding="ascii").strip() for name in names}
+
+    def exists(self) -> bool:
+        return bool(self._names())
+
+    def renew(self) -> str:
+        return self._write(f"{FIRST_FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob(f"{FIRST_FILE}*"))
+
+    def _write(self, name: str) -> str:
+        """A new key's file, whole or not at all; the one that is there, if any."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, encoding="ascii") as file:  # mode 0600
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(file.name, self.folder / name)
+        return name
+
+
+def _wrapping_key(secret: str) -> bytes:
+    return expand(root_of(secret), "data-keys")
+
+
+def root_of(secret: str) -> bytes:
+    """The 32 bytes that keys are derived from."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def expand(root: bytes, purpose: str) -> bytes:
+    """A 32-byte key for one purpose (HMAC-SHA-256, RFC 5869 expand)."""
+    return hmac.new(root, f"voiceauth:{purpose}".encode() + b"\x01", hashlib.sha256).digest()

@@ -1,0 +1,55 @@
+"""The service's own decisions as trials: what a bank found out afterwards about who was calling."""
+
+from uuid import UUID
+
+import pandas as pd
+
+from mltraining.speech.evaluation.calibrating import Trials
+from mltraining.speech.scoring.scores import Conditions
+from voiceauth.screening import selectors
+from voiceauth.verification.models import Decision
+
+
+def by_cases() -> pd.DataFrame:
+    """What reviewers found out about decisions when they closed cases, as ``trials_of`` takes it."""
+    labels = selectors.labelled_trials()
+    return pd.DataFrame(
+        {"decision_id": list(map(str, labels)), "target": [str(int(is_target)) for is_target in labels.values()]}
+    )
+
+
+def trials_of(labels: pd.DataFrame, fingerprint: str) -> Trials:
+    """``labels``: columns decision_id, target (1 where the caller was the claimed customer, 0 where not).
+
+    Only verifications that were scored under the model ``fingerprint`` are trials: the best of an identification is
+    picked for its score. Who an impostor was is not known; they count as the claimed customer's own. Raises
+    ``ValueError`` for a label that is neither, an id that is none or unknown, and a decision labelled twice.
+    """
+    target = labels["target"].astype(str).str.strip()
+    if unknown := set(target) - {"0", "1"}:
+        raise ValueError(f"target is 1 or 0, not {sorted(unknown)[0]!r}")
+    ids = [UUID(str(each).strip()) for each in labels["decision_id"]]
+    if len(set(ids)) < len(ids):
+        raise ValueError("a decision is labelled twice")
+    known = Decision.objects.in_bulk(ids)
+    if missing := len(ids) - len(known):
+        raise ValueError(f"{missing} of {len(ids)} decisions do not exist")
+    truth = dict(zip(ids, (target == "1").tolist(), strict=True))
+    rows = [
+        (truth[each.pk], each.score, each.speech_seconds, each.enrollment_speech_seconds, each.snr_db, each.customer_id)
+        for each in map(known.__getitem__, ids)
+        if each.kind == Decision.Kind.VERIFY
+        and each.model_fingerprint == fingerprint
+        and None not in (each.score, each.speech_seconds, each.enrollment_speech_seconds, each.snr_db)
+    ]
+    table = pd.DataFrame(rows, columns=["target", "score", "test", "enrollment", "snr_db", "speaker"])
+    numbers = {name: table[name].to_numpy(dtype=float) for name in ("score", "test", "enrollment", "snr_db")}
+    speakers = table["speaker"].to_numpy()
+    return Trials(
+        scores=numbers["score"],
+        is_target=table["target"].to_numpy(dtype=bool),
+        conditions=Conditions(numbers["test"], numbers["enrollment"], numbers["snr_db"]),
+        speakers=speakers,
+        test_speakers=speakers,
+        left_out=len(ids) - len(rows),
+    )

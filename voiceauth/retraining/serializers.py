@@ -1,0 +1,94 @@
+"""What the API shows and takes of training runs and models."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from mltraining.models import ModelVersion
+from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.training_settings import resolve
+
+
+class TrainingRunRequest(StrictSerializer):
+    config = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text="Overrides of the training configuration by dotted name, "
+        'for example `{"training.epochs": 15, "training.loss_function": "CosineBCE"}`.',
+    )
+
+    def validate_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        resolve(config)  # an unknown or forbidden setting is refused now, not in an hour
+        return config
+
+
+class PromotionRequest(StrictSerializer):
+    force = serializers.BooleanField(
+        required=False, default=False, help_text="Whatever the frozen set says: a second person must approve it."
+    )
+    reason = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=200, help_text="Why; needed with `force`."
+    )
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["force"] and not given["reason"]:
+            raise serializers.ValidationError({"reason": ["Say why it is forced."]})
+        return given
+
+
+class TrainingRunSerializer(serializers.ModelSerializer):
+    model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
+    metrics = serializers.ListField(child=serializers.DictField(), read_only=True, help_text="One object an epoch.")
+    config = serializers.DictField(read_only=True, help_text="The overrides that were asked for.")
+    resolved_config = serializers.DictField(read_only=True, help_text="What the run trains with.")
+
+    class Meta:
+        model = TrainingRun
+        fields = (
+            "id",
+            "state",
+            "phase",
+            "progress_percent",
+            "epoch",
+            "epochs",
+            "speakers",
+            "clips",
+            "metrics",
+            "config",
+            "resolved_config",
+            "model",
+            "error_code",
+            "error_message",
+            "cancel_requested",
+            "attempts",
+            "requested_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        )
+        read_only_fields = fields
+
+
+class ModelVersionSerializer(serializers.ModelSerializer):
+    metrics = serializers.DictField(read_only=True, help_text="On the clips that training held out.")
+    config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
+
+    class Meta:
+        model = ModelVersion
+        fields = (
+            "version",
+            "fingerprint",
+            "state",
+            "threshold",
+            "calibration_version",
+            "metrics",
+            "config",
+            "data_hash",
+            "promotion_percent",
+            "promotion_error",
+            "promotion_requested_by",
+            "created_at",
+            "activated_at",
+        )
+        read_only_fields = fields
