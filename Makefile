@@ -1,16 +1,25 @@
-# make run     the whole service; Ctrl-C stops it
-# make test    lint, types, import rules, tests
-# make demo    the story through the REST API   (make demo SPEECH=../shared/speech: on real speech)
-# make lint    lint, types, import rules only
-# make clean   remove the virtual environment (not the state in var/)
+# make run         the whole service on http://127.0.0.1:8000; Ctrl-C stops it
+# make quick       lint, types and unit tests, in under a minute
+# make test        everything that a merge must pass
+# make demo        the story through the REST API (SPEECH=DIR tells it with real speech, see docs/speech-format.md)
+# make bench       the benchmark commands, each as a ratio within one run (PIPELINE=DIR, SPEECH=DIR)
+# make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
+# make hooks       install the git hooks, which run the checks of CI before each commit
+# make clean       remove the virtual environment (the state in var/ stays)
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON := $(shell command -v python3.11 || command -v python3)
+# The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
+PYTEST_RUN := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+# Tests without a worker process, a browser, a launcher or a training program.
+SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/test_openapi_contract.py \
+        tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_scoring_client.py \
+        tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py
 
-.PHONY: run test demo lint clean
+.PHONY: run quick test demo bench mutations hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -22,12 +31,24 @@ demo: $(VENV)/installed
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	$(BIN)/mypy .
+	$(BIN)/python manage.py makemigrations --check --dry-run
 
-# The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
+quick: lint
+	$(PYTEST_RUN) -q -n 2 --dist loadfile $(addprefix --ignore=,$(SLOW)) $(PYTEST)
+
 test: lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+	$(PYTEST_RUN) -n 2 --dist loadfile $(PYTEST)
+
+bench: $(VENV)/installed
+	$(BIN)/python manage.py benchmark $(BENCH)
+
+mutations: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutations $(MODULE)
+
+hooks: $(VENV)/installed-dev
+	$(BIN)/pre-commit install
 
 clean:
 	rm -rf $(VENV)
@@ -37,9 +58,9 @@ $(VENV)/bin/python:
 	  { echo "voiceauth needs Python 3.11 (looked for python3.11 and python3; found: $$("$(PYTHON)" --version 2>&1))." >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
-# The stamps are older than their list where it changed: then the list is installed again.
+# A list that has changed since it was installed is newer than its stamp, and is installed again.
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
-	@echo "Installing requirements.txt (about 2 GB; a minute or a few, once)"
+	@echo "Installing requirements.txt (about 2 GB, once; this takes a few minutes)"
 	$(PIP) -r requirements.txt
 	@touch $@
 
