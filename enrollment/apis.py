@@ -98,7 +98,7 @@ class ConsentDetail(IdempotentCreate, APIView):
         parameters=[
             OpenApiParameter("purpose", str, enum=Consent.Purpose.values),
             OpenApiParameter("text_version", {"type": "string", "minLength": 1, "maxLength": 64}),
-            OpenApiParameter("channel", {"type": "string", "minLength": 1, "maxLength": 32}),
+            OpenApiParameter("origin", {"type": "string", "minLength": 1, "maxLength": 32}),
         ],
         responses={200: ReceiptAnswer},
     )

@@ -80,7 +80,7 @@ class Clipped(SampleRefused):
 
 class RecordingTooLong(SampleRefused):
     code = "recording_too_long"
-    message = "The recording is longer than this channel's limit."
+    message = "The recording is longer than the policy allows for its origin."
 
 
 class MoreThanOneSpeaker(SampleRefused):

@@ -57,7 +57,7 @@ class Consent(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="consents")
     purpose = models.CharField(max_length=32, choices=Purpose)
     text_version = models.CharField(max_length=64)
-    channel = models.CharField(max_length=32)  # branch, phone, app, web, …
+    origin = models.CharField(max_length=32)  # branch, phone, app, web, …
     granted_at = models.DateTimeField(auto_now_add=True)
     granted_by = models.CharField(max_length=128)
     withdrawn_at = models.DateTimeField(null=True)
@@ -93,7 +93,7 @@ class AudioSample(models.Model):
     speech_seconds = models.FloatField()
     snr_db = models.FloatField()
     clipping_ratio = models.FloatField()
-    channel = models.CharField(max_length=32, default="default")  # whose limits it met
+    origin = models.CharField(max_length=32, default="default")  # whose limits it met
     policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored
     held_for = models.JSONField(default=list)  # why it waits: APPROVAL, DUPLICATE_VOICE, …; empty: it counts

@@ -33,7 +33,7 @@ from voiceauth.platform.approvals.services import require_second_person
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.policies import selectors as policies
-from voiceauth.policies.document import DEFAULT_CHANNEL
+from voiceauth.policies.document import DEFAULT_ORIGIN
 from voiceauth.screening import services as screening
 
 State = Customer.State
@@ -44,13 +44,13 @@ def enroll_sample(
     *,
     customer_id: str,
     audio: bytes,
-    channel: str = DEFAULT_CHANNEL,
+    origin: str = DEFAULT_ORIGIN,
     redact: Intervals = (),
     actor: Actor,
 ) -> AudioSample:
     """Adds one recording to the customer's enrollment: sealed audio, embedding, voiceprint, state.
 
-    Under the policy's limits for ``channel``. What ``redact`` names is neither stored nor scored. Refusals, in this
+    Under the policy's limits for ``origin``. What ``redact`` names is neither stored nor scored. Refusals, in this
     order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; ``DuplicateSample``; what is
     wrong with the recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused`` by the gate. Nothing of a
     refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not count.
@@ -61,13 +61,13 @@ def enroll_sample(
     policy = policies.in_force()
     for _ in range(2):  # the second time where a promotion came between the analysis and its storage
         analysis = _analyse(audio, customer, redact)
-        held_for = gate.check(analysis.quality, analysis.voice, policy.enrollment(channel))
+        held_for = gate.check(analysis.quality, analysis.voice, policy.enrollment(origin))
         with transaction.atomic():
             voiceprints.lock_gallery(shared=True)
             active = models_in_service.active_model()
             if analysis.fingerprint == (active.fingerprint if active else None):
-                marks = {"channel": channel, "policy": policy.number, "held_for": held_for, "redacted": list(redact)}
-                suspicions = gate.suspicions(analysis.voice, policy.enrollment(channel))
+                marks = {"origin": origin, "policy": policy.number, "held_for": held_for, "redacted": list(redact)}
+                suspicions = gate.suspicions(analysis.voice, policy.enrollment(origin))
                 return _store_sample(customer_id, analysis, marks, suspicions, actor)
     raise ModelSwitched(retry_after_seconds=1)
 

@@ -9,7 +9,7 @@ from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
 from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, IntervalList
-from voiceauth.policies.document import DEFAULT_CHANNEL, NAME_OR_NOTHING
+from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
 
 
 class NewCustomer(StrictSerializer):
@@ -26,7 +26,7 @@ class NewConsent(StrictSerializer):
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices)
     text_version = serializers.CharField(max_length=64, help_text="Which text the customer agreed to.")
-    channel = serializers.CharField(max_length=32, help_text="Where: branch, phone, app, web, …")
+    origin = serializers.CharField(max_length=32, help_text="Where the customer agreed: branch, phone, app, web, …")
 
 
 class ConsentWithdrawal(StrictSerializer):
@@ -34,24 +34,24 @@ class ConsentWithdrawal(StrictSerializer):
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices, default=Consent.Purpose.VOICE_AUTHENTICATION)
     text_version = serializers.CharField(max_length=64, required=False)
-    channel = serializers.CharField(max_length=32, default="")
+    origin = serializers.CharField(max_length=32, default="")
 
 
 class NewSample(StrictSerializer):
     """A recording to enroll."""
 
     audio = AudioField(help_text="At most 10 MB and 120 s, in any format of a telephone system or a browser.")
-    channel = serializers.RegexField(
+    origin = serializers.RegexField(
         NAME_OR_NOTHING,
         required=False,
-        default=DEFAULT_CHANNEL,
+        default=DEFAULT_ORIGIN,
         allow_blank=True,
-        help_text="Whose limits count: phone, branch, app, …",
+        help_text="Where the recording was made: phone, branch, app, … The policy has limits for each.",
     )
     redact = IntervalList(required=False, default=())
 
-    def validate_channel(self, channel: str) -> str:
-        return channel or DEFAULT_CHANNEL
+    def validate_origin(self, origin: str) -> str:
+        return origin or DEFAULT_ORIGIN
 
 
 class Reason(StrictSerializer):
@@ -61,7 +61,7 @@ class Reason(StrictSerializer):
 class ConsentAnswer(serializers.ModelSerializer):
     class Meta:
         model = Consent
-        fields = ("purpose", "text_version", "channel", "granted_at", "withdrawn_at")
+        fields = ("purpose", "text_version", "origin", "granted_at", "withdrawn_at")
         read_only_fields = fields
 
 
@@ -106,7 +106,7 @@ class SampleAnswer(serializers.ModelSerializer):
             "speech_seconds",
             "snr_db",
             "clipping_ratio",
-            "channel",
+            "origin",
             "policy",
             "redacted",
             "held_for",

@@ -66,7 +66,7 @@ def erase_customer(*, customer_id: str, actor: Actor) -> ErasureReceipt:
 
 
 @transaction.atomic
-def give_consent(*, customer_id: str, purpose: str, text_version: str, channel: str, actor: Actor) -> Consent:
+def give_consent(*, customer_id: str, purpose: str, text_version: str, origin: str, actor: Actor) -> Consent:
     """Records what the customer agreed to; a new version of the text replaces the old one.
 
     OPTED_OUT -> PENDING. Raises ``CustomerNotFound``, and ``ConsentExists`` for the same version again.
@@ -80,7 +80,7 @@ def give_consent(*, customer_id: str, purpose: str, text_version: str, channel: 
         current.withdrawn_at = timezone.now()
         current.save(update_fields=["withdrawn_at"])
     consent = Consent.objects.create(
-        customer=customer, purpose=purpose, text_version=text_version, channel=channel, granted_by=actor.name
+        customer=customer, purpose=purpose, text_version=text_version, origin=origin, granted_by=actor.name
     )
     if customer.state == State.OPTED_OUT:
         lifecycle.move(customer, State.PENDING)
@@ -90,13 +90,13 @@ def give_consent(*, customer_id: str, purpose: str, text_version: str, channel: 
         customer_id=customer_id,
         before=before,
         after={"state": customer.state, "text_version": text_version},
-        data={"purpose": purpose, "channel": channel},
+        data={"purpose": purpose, "origin": origin},
     )
     return consent
 
 
 @transaction.atomic
-def withdraw_consent(*, customer_id: str, purpose: str, channel: str = "", actor: Actor) -> ErasureReceipt:
+def withdraw_consent(*, customer_id: str, purpose: str, origin: str = "", actor: Actor) -> ErasureReceipt:
     """Any state -> OPTED_OUT: all audio, embeddings and voiceprints are erased; the consent's record stays.
 
     Works without a consent too, and before there is a customer: then a tombstone remembers the opt-out.
@@ -113,7 +113,7 @@ def withdraw_consent(*, customer_id: str, purpose: str, channel: str = "", actor
     receipt = _erase_voice(customer)
     # What a backup still holds under the old key cannot be read.
     lifecycle.move(customer, State.OPTED_OUT, data_key=keys.new_data_key(customer.pk), **NO_VOICE)
-    data = {"purpose": purpose, "channel": channel}
+    data = {"purpose": purpose, "origin": origin}
     _record_erasure("consent.withdrawn", receipt, actor, before=before, after={"state": customer.state}, data=data)
     return receipt
 

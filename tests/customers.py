@@ -62,7 +62,7 @@ def consenting_customer(customer_id: str) -> Customer:
         customer_id=customer_id,
         purpose=Consent.Purpose.VOICE_AUTHENTICATION,
         text_version="2026-09",
-        channel="branch",
+        origin="branch",
         actor=TELLER,
     )
     return Customer.objects.get(customer_id=customer_id)

@@ -55,7 +55,7 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
         """Enroll the customers of a manifest, as a job.
 
         A line of the manifest is a JSON object, or a row of a parquet file, with `customer_id`, `display_name`
-        (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `channel`) and `channel`
+        (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `origin`) and `origin`
         (optional: whose limits the recordings must meet). Locations are relative to the storage of batches.
         """
         uploads = (request.content_type or "").startswith("multipart/")

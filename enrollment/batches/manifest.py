@@ -1,7 +1,7 @@
 """Manifests: JSON lines or parquet, one customer a line, read as a stream.
 
-A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "channel"},
-"channel"?}``.
+A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "origin"},
+"origin"?}``.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from rest_framework import serializers
 
 from enrollment.batches.errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 from enrollment.serializers import NewConsent, NewCustomer
-from voiceauth.policies.document import DEFAULT_CHANNEL, NAME
+from voiceauth.policies.document import DEFAULT_ORIGIN, NAME
 
 MOST_LINE_BYTES = 64 * 1024
 MOST_RECORDINGS = 100
@@ -28,7 +28,7 @@ class ManifestLine(NewCustomer):
         child=serializers.CharField(max_length=1024, trim_whitespace=False), min_length=1, max_length=MOST_RECORDINGS
     )
     consent = NewConsent()
-    channel = serializers.RegexField(NAME, required=False, default=DEFAULT_CHANNEL)
+    origin = serializers.RegexField(NAME, required=False, default=DEFAULT_ORIGIN)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment
 from tests.customers import TELLER, recording
 
-CONSENT = {"purpose": "voice_authentication", "text_version": "2026-09", "channel": "branch"}
+CONSENT = {"purpose": "voice_authentication", "text_version": "2026-09", "origin": "branch"}
 
 
 @pytest.fixture

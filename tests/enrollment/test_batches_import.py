@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def imported(folder: Path, *options: str) -> tuple[str, str]:
     out, err = StringIO(), StringIO()
-    options = ("--text-version", "2026-09", "--channel", "branch", *options)
+    options = ("--text-version", "2026-09", "--origin", "branch", *options)
     call_command("import_customers", str(folder), *options, stdout=out, stderr=err)
     return out.getvalue(), err.getvalue()
 
@@ -33,7 +33,7 @@ def test_a_folder_of_recordings_becomes_enrolled_customers(worker: StandInWorker
     assert "2/2" in err
     assert set(Customer.objects.values_list("customer_id", "state")) == {("ann", "ENROLLED"), ("bob", "ENROLLED")}
     assert AudioSample.objects.count() == 4
-    assert set(Consent.objects.values_list("text_version", "channel")) == {("2026-09", "branch")}
+    assert set(Consent.objects.values_list("text_version", "origin")) == {("2026-09", "branch")}
     assert set(AuditEvent.objects.filter(customer_id="ann").values_list("actor", flat=True)) == {"import_customers"}
 
 
@@ -41,7 +41,7 @@ def test_where_customers_fail_it_names_them_and_exits_with_an_error(worker: Stan
     said(tmp_path, "ann"), said(tmp_path, "bob", snr_db=-10.0)
     err = StringIO()
     with pytest.raises(CommandError, match="1 enrolled, 0 enrolling, 0 skipped, 1 failed"):
-        call_command("import_customers", str(tmp_path), text_version="1", channel="x", stderr=err, stdout=StringIO())
+        call_command("import_customers", str(tmp_path), text_version="1", origin="x", stderr=err, stdout=StringIO())
     assert "bob: too_noisy" in err.getvalue()
 
 

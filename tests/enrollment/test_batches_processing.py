@@ -100,7 +100,7 @@ def test_a_customer_is_enrolled_as_by_a_teller_and_the_trail_names_requester_and
     ann = Customer.objects.get()
     assert (ann.state, ann.speech_seconds) == ("ENROLLED", 60)
     consent = ann.consents.get()
-    assert (consent.text_version, consent.channel, consent.granted_by) == ("2026-09", "branch", TELLER.name)
+    assert (consent.text_version, consent.origin, consent.granted_by) == ("2026-09", "branch", TELLER.name)
     assert Voiceprint.objects.get().model_fingerprint == model.fingerprint
     events = AuditEvent.objects.filter(customer_id="ann").order_by("sequence")
     told = [(event.action, event.actor, event.role, event.request_id) for event in events]
@@ -211,7 +211,7 @@ def test_a_second_line_of_a_customer_is_refused(worker: StandInWorker, storage: 
 def test_who_asked_for_a_batch_cannot_approve_its_recordings(worker: StandInWorker, storage: Path) -> None:
     content = {"enrollment": {"phone": {"needs_approval": True}}}
     change(content=content, reason="phones", based_on=0, actor=ADMIN)
-    batch = carried_out(submitted(line("ann", said(storage, "ann"), channel="phone")))
+    batch = carried_out(submitted(line("ann", said(storage, "ann"), origin="phone")))
     assert results(batch) == [("ann", "ENROLLING", "sample_held")]
     sample = AudioSample.objects.get()
     with pytest.raises(SecondPersonRequired):

@@ -25,7 +25,7 @@ from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio
 
 pytestmark = pytest.mark.django_db
-AGREED = {"purpose": "voice_authentication", "text_version": "2026-09", "channel": "branch"}
+AGREED = {"purpose": "voice_authentication", "text_version": "2026-09", "origin": "branch"}
 
 
 def consent_of(customer_id: str) -> str:
@@ -36,7 +36,7 @@ def new_customer(customer_id: str) -> None:
     services.create_customer(customer_id=customer_id, actor=TELLER)
 
 
-def test_a_consent_is_recorded_with_purpose_text_channel_time_and_teller(teller: APIClient) -> None:
+def test_a_consent_is_recorded_with_purpose_text_origin_time_and_teller(teller: APIClient) -> None:
     new_customer("ann")
     answer = teller.post(consent_of("ann"), AGREED, format="json")
     assert answer.status_code == 201
@@ -69,7 +69,7 @@ def test_a_new_version_of_the_text_replaces_the_old_one_and_keeps_its_record(tel
         {},
         AGREED | {"purpose": "marketing"},
         AGREED | {"text_version": ""},
-        AGREED | {"channel": "x" * 33},
+        AGREED | {"origin": "x" * 33},
         AGREED | {"granted_at": "2020-01-01"},
     ],
 )
@@ -121,7 +121,7 @@ def test_a_withdrawal_erases_every_recording_and_voiceprint_and_keeps_the_consen
     ann = enrolled_customer("ann")
     verification.verify(customer_id="ann", audio=recording("ann", take=5), actor=IVR)
 
-    answer = teller.delete(consent_of("ann"), {"purpose": "voice_authentication", "channel": "phone"}, format="json")
+    answer = teller.delete(consent_of("ann"), {"purpose": "voice_authentication", "origin": "phone"}, format="json")
 
     assert answer.status_code == 200
     counts = {name: answer.json()[name] for name in ("samples", "voiceprints", "call_recordings")}
@@ -133,7 +133,7 @@ def test_a_withdrawal_erases_every_recording_and_voiceprint_and_keeps_the_consen
     assert bytes(now.data_key) != bytes(ann.data_key)
     assert Consent.objects.get().withdrawn_at is not None
     event = AuditEvent.objects.get(action="consent.withdrawn")
-    assert event.data["channel"] == "phone" and event.before == {"state": "ENROLLED", "speech_seconds": 30}
+    assert event.data["origin"] == "phone" and event.before == {"state": "ENROLLED", "speech_seconds": 30}
 
 
 def test_a_withdrawal_needs_no_body(teller: APIClient) -> None:
@@ -145,8 +145,8 @@ def test_a_withdrawal_needs_no_body(teller: APIClient) -> None:
 def test_the_fields_of_a_withdrawal_may_come_in_the_query(teller: APIClient) -> None:
     consenting_customer("ann")
     assert error_code(teller.delete(consent_of("ann") + "?purpose=marketing")) == "validation_error"
-    assert teller.delete(consent_of("ann") + "?purpose=voice_authentication&channel=app").status_code == 200
-    assert AuditEvent.objects.get(action="consent.withdrawn").data["channel"] == "app"
+    assert teller.delete(consent_of("ann") + "?purpose=voice_authentication&origin=app").status_code == 200
+    assert AuditEvent.objects.get(action="consent.withdrawn").data["origin"] == "app"
 
 
 def test_an_opt_out_works_before_any_consent(teller: APIClient) -> None:

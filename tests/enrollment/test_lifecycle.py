@@ -122,7 +122,7 @@ def test_what_needs_approval_counts_only_once_a_second_person_gave_it(teller: AP
     policies.change(content=content, reason="phones", based_on=0, actor=TELLER)
     model = activate_model()
     consenting_customer("ann")
-    audio = {"audio": upload(recording("ann", speech_seconds=30.0)), "channel": "phone"}
+    audio = {"audio": upload(recording("ann", speech_seconds=30.0)), "origin": "phone"}
     answer = teller.post(f"{CUSTOMERS}/ann/enrollments", audio).json()
     assert (answer["held_for"], answer["state"], answer["speech_seconds"]) == (["APPROVAL"], "PENDING", 0)
     assert not Voiceprint.objects.exists()

@@ -17,7 +17,7 @@ from tests.customers import TELLER, StandInWorker, activate_model, client_of, re
 from voiceauth.platform.audit import chain
 from voiceauth.policies import services as policies
 
-AGREED = {"purpose": "voice_authentication", "text_version": "1", "channel": "branch"}
+AGREED = {"purpose": "voice_authentication", "text_version": "1", "origin": "branch"}
 CALLS = {
     "create": ("POST", "customers"),
     "consent": ("POST", "customers/{name}/consent"),

@@ -23,7 +23,7 @@ def enrolled(number: int, *, clips: int = 4, seconds: float = 1.5, **fields: Any
         customer=customer,
         purpose=Consent.Purpose.VOICE_AUTHENTICATION,
         text_version="1",
-        channel="branch",
+        origin="branch",
         granted_by="teller",
     )
     for take in range(clips):

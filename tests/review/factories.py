@@ -26,7 +26,7 @@ def make_customer(customer_id: str = "C-1001", **fields: Any) -> Customer:
         customer=customer,
         purpose=Consent.Purpose.VOICE_AUTHENTICATION,
         text_version="2026-09",
-        channel="branch",
+        origin="branch",
         granted_by="teller-app",
     )
     return customer

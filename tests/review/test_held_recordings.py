@@ -29,7 +29,7 @@ def _model() -> None:
 
 
 def held(created_by: Actor = TELLER) -> AudioSample:
-    """A recording that counts for nothing yet: its channel needs a second person."""
+    """A recording that counts for nothing yet: its origin needs a second person."""
     content = {"enrollment": {"default": {"needs_approval": True}}}
     policies.change(content=content, reason="four eyes", based_on=0, actor=TELLER)
     consenting_customer("ann")

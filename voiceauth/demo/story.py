@@ -18,7 +18,7 @@ from voiceauth.demo.client import Clients, RefusedError
 PREFIX = "demo-"
 UPLOADS_AT_ONCE = 2
 POLL_SECONDS = 1.0
-CONSENT = {"purpose": "voice_authentication", "text_version": "demo-1", "channel": "branch"}
+CONSENT = {"purpose": "voice_authentication", "text_version": "demo-1", "origin": "branch"}
 
 Item = TypeVar("Item")
 

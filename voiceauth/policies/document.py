@@ -1,10 +1,10 @@
 """What a policy says. The stored document holds only what departs from the defaults::
 
-    {"enrollment":   {"default": {"min_snr_db": 8}, "phone": {"needs_approval": true}},   a channel's limits
+    {"enrollment":   {"default": {"min_snr_db": 8}, "phone": {"needs_approval": true}},   an origin's limits
      "verification": {"lock_after": 20},
      "tiers":        {"transfer": {"target_far": 0.001}}}                                 risk tiers of transactions
 
-A channel takes what it does not name from "default", which takes it from the settings.
+An origin takes what it does not name from "default", which takes it from the settings.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from rest_framework import serializers
 from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.policies.errors import UnknownTier
 
-DEFAULT_CHANNEL = "default"
-NAME = r"^[a-z][a-z0-9_-]{0,31}\Z"  # of a channel or a tier
+DEFAULT_ORIGIN = "default"
+NAME = r"^[a-z][a-z0-9_-]{0,31}\Z"  # of an origin or a tier
 NAME_OR_NOTHING = r"^([a-z][a-z0-9_-]{0,31})?\Z"  # as a form's empty field has it
 
 
@@ -68,12 +68,12 @@ class Policy:
 
     number: int
     verification: VerificationLimits
-    channels: Mapping[str, EnrollmentLimits]
+    origins: Mapping[str, EnrollmentLimits]
     tiers: Mapping[str, Tier] = field(default_factory=_default_tiers)
 
-    def enrollment(self, channel: str = DEFAULT_CHANNEL) -> EnrollmentLimits:
-        """The limits of a channel; one that the policy does not name has the default's."""
-        return self.channels.get(channel, self.channels[DEFAULT_CHANNEL])
+    def enrollment(self, origin: str = DEFAULT_ORIGIN) -> EnrollmentLimits:
+        """The limits of an origin; one that the policy does not name has the default's."""
+        return self.origins.get(origin, self.origins[DEFAULT_ORIGIN])
 
     def tier(self, name: str) -> Tier | None:
         """None for no name: the model's own threshold. Raises ``UnknownTier``."""
@@ -87,7 +87,7 @@ class Policy:
         """Everything spelt out, JSON values."""
         return {
             "number": self.number,
-            "enrollment": {name: asdict(limits) for name, limits in self.channels.items()},
+            "enrollment": {name: asdict(limits) for name, limits in self.origins.items()},
             "verification": asdict(self.verification),
             "tiers": {name: asdict(tier) for name, tier in self.tiers.items()},
         }
@@ -95,15 +95,15 @@ class Policy:
 
 def read(content: Mapping[str, Any], number: int) -> Policy:
     """The policy that a stored, valid document gives."""
-    channels: dict[str, Any] = dict(content.get("enrollment", {}))
-    default = replace(_default_enrollment(), **channels.pop(DEFAULT_CHANNEL, {}))
+    origins: dict[str, Any] = dict(content.get("enrollment", {}))
+    default = replace(_default_enrollment(), **origins.pop(DEFAULT_ORIGIN, {}))
     tiers = _default_tiers()
     for name, departs in content.get("tiers", {}).items():
         tiers[name] = replace(tiers[name], **departs) if name in tiers else Tier(**departs)
     return Policy(
         number=number,
         verification=replace(_default_verification(), **content.get("verification", {})),
-        channels={DEFAULT_CHANNEL: default} | {name: replace(default, **each) for name, each in channels.items()},
+        origins={DEFAULT_ORIGIN: default} | {name: replace(default, **each) for name, each in origins.items()},
         tiers=tiers,
     )
 
@@ -207,7 +207,7 @@ class TierDocument(StrictSerializer):
 
 
 class _Named(serializers.DictField):
-    """A JSON object whose keys are names of channels or tiers."""
+    """A JSON object whose keys are names of origins or tiers."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         content = super().to_internal_value(data)
@@ -220,7 +220,7 @@ class _Named(serializers.DictField):
 class PolicyDocument(StrictSerializer):
     """What departs from the defaults."""
 
-    enrollment = _Named(child=EnrollmentDocument(), required=False, help_text="By channel, and 'default'.")
+    enrollment = _Named(child=EnrollmentDocument(), required=False, help_text="By origin, and 'default'.")
     verification = VerificationDocument(required=False)
     tiers = _Named(child=TierDocument(), required=False, help_text="By risk tier of the transaction.")
 

@@ -28,7 +28,7 @@ TONES = {"ENROLLED": "good", "ENROLLING": "busy", "LOCKED": "bad", "OPTED_OUT": 
 
 class ConsentInline(ReadOnlyInline):
     model = Consent
-    fields = readonly_fields = ("purpose", "text_version", "channel", "granted_at", "granted_by", "withdrawn_at")
+    fields = readonly_fields = ("purpose", "text_version", "origin", "granted_at", "granted_by", "withdrawn_at")
 
 
 class AudioSampleInline(SampleColumns, ReadOnlyInline):

@@ -63,11 +63,11 @@ def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(AudioSample)
 class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
-    list_display = ["created_at", "of", "waits", "channel", "speech", "snr", "created_by"]
-    list_filter = ["channel"]
+    list_display = ["created_at", "of", "waits", "origin", "speech", "snr", "created_by"]
+    list_filter = ["origin"]
     search_fields = ["customer__customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
-    fields = ["of", "waits", "channel", "speech", "duration", "snr", "clipping", "format", "created_at", "created_by"]
+    fields = ["of", "waits", "origin", "speech", "duration", "snr", "clipping", "format", "created_at", "created_by"]
     operations = [
         Action(
             name="approve",

@@ -29,7 +29,7 @@ def _name() -> forms.Field:
 class PolicyForm(forms.Form):
     """One field a limit; an empty one departs from nothing. Shows what holds where it is empty.
 
-    A channel takes what it leaves empty from every channel's limits, and these from the settings.
+    An origin takes what it leaves empty from every origin's limits, and these from the settings.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,16 +41,16 @@ class PolicyForm(forms.Form):
         self._part("Why", {"reason": forms.CharField(max_length=500, help_text="For the trail.")})
         self.fields["based_on"] = forms.IntegerField(widget=forms.HiddenInput, initial=policy.number)
 
-        every = policy.channels[document.DEFAULT_CHANNEL]
-        channels = content.get(ENROLLMENT, {})
-        for name in [document.DEFAULT_CHANNEL, *sorted(channels.keys() - {document.DEFAULT_CHANNEL})]:
-            is_default = name == document.DEFAULT_CHANNEL
-            title = "Enrollment, every channel" if is_default else f"Enrollment, {name}"
-            holds = defaults.channels[name] if is_default else every
-            limits = _limits(document.EnrollmentDocument(), holds, channels.get(name, {}))
+        every = policy.origins[document.DEFAULT_ORIGIN]
+        origins = content.get(ENROLLMENT, {})
+        for name in [document.DEFAULT_ORIGIN, *sorted(origins.keys() - {document.DEFAULT_ORIGIN})]:
+            is_default = name == document.DEFAULT_ORIGIN
+            title = "Enrollment, every origin" if is_default else f"Enrollment, {name}"
+            holds = defaults.origins[name] if is_default else every
+            limits = _limits(document.EnrollmentDocument(), holds, origins.get(name, {}))
             self._part(title, limits, ENROLLMENT, name)
         limits = _limits(document.EnrollmentDocument(), every, {})
-        self._part("Enrollment, another channel", {"name": _name(), **limits}, ENROLLMENT, ANOTHER)
+        self._part("Enrollment, another origin", {"name": _name(), **limits}, ENROLLMENT, ANOTHER)
 
         limits = _limits(document.VerificationDocument(), defaults.verification, content.get(VERIFICATION, {}))
         self._part("Verification", limits, VERIFICATION)

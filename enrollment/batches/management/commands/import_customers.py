@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path, metavar="FOLDER")
         parser.add_argument("--text-version", required=True, help="which text the customers agreed to")
-        parser.add_argument("--channel", required=True, help="where they agreed: branch, phone, app, web, …")
+        parser.add_argument("--origin", required=True, help="where they agreed: branch, phone, app, web, …")
         parser.add_argument("--purpose", choices=Consent.Purpose.values, default=Consent.Purpose.VOICE_AUTHENTICATION)
         parser.add_argument(
             "--existing", choices=BatchEnrollment.Existing.values, default=BatchEnrollment.Existing.SKIP
@@ -36,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, folder: Path, existing: str, **options: Any) -> None:
         if not folder.is_dir():
             raise CommandError(f"{folder} is no folder.")
-        consent = {name: options[name] for name in ("purpose", "text_version", "channel")}
+        consent = {name: options[name] for name in ("purpose", "text_version", "origin")}
         manifest = _manifest(folder, consent)
         if not manifest:
             raise CommandError(f"{folder} has no subfolder with recordings.")
