@@ -16,7 +16,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 PYTEST_RUN := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 # Tests without a worker process, a browser, a launcher or a training program.
 SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/test_openapi_contract.py \
-        tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_scoring_client.py \
+        tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py
 
 .PHONY: run quick test demo bench mutations hooks lint clean

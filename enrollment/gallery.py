@@ -1,42 +1,27 @@
 """The gallery of all enrolled customers' voiceprints under one model, in a scoring worker's memory."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from uuid import UUID
+from django.db.models import QuerySet
 
-from enrollment import voiceprints
+from enrollment import keys
+from enrollment.models import Customer, Voiceprint
 from mltraining import gallery
-from mltraining.gallery import Compare, Entry, GalleryState
-
-
-@dataclass(frozen=True)
-class Match:
-    """One customer and how the call compares with their voiceprint; the ratio is in natural logarithm."""
-
-    customer_id: str
-    score: float
-    log_likelihood_ratio: float
-    probability: float
+from mltraining.gallery import Entry
 
 
 class Gallery(gallery.Gallery):
-    def search(self, compare: Compare, *, candidates: Collection[str] | None, limit: int) -> list[Match]:
-        """The ``limit`` likeliest, the best first; equals by identifier.
+    """The voiceprints of everybody who is enrolled, named by the bank's identifier."""
 
-        ``candidates`` narrows the search; who is not enrolled is left out.
-        """
-        found = self.nearest(compare, names=candidates, limit=limit)
-        return [Match(each.name, each.score, each.log_likelihood_ratio, each.probability) for each in found]
+    OWNER = "customer_id"
 
-    def read_state(self) -> GalleryState:
-        return voiceprints.gallery_state(self.fingerprint)
+    def rows(self) -> "QuerySet[Voiceprint]":
+        """Select the enrolled customers' voiceprints."""
+        enrolled = Voiceprint.objects.filter(customer__state=Customer.State.ENROLLED)
+        return enrolled.filter(model_fingerprint=self.model_fingerprint).select_related("customer")
 
-    def read_revisions(self) -> dict[UUID, int]:
-        return voiceprints.gallery_revisions(self.fingerprint)
-
-    def read_entries(self, *, after: int | None = None, owners: Collection[UUID] | None = None) -> Iterable[Entry]:
-        for customer, revision, voice in voiceprints.gallery_rows(self.fingerprint, after=after, customers=owners):
-            yield Entry(customer.pk, customer.customer_id, revision, voice.vector, voice.speech_seconds)
+    def entry(self, row: Voiceprint) -> Entry:
+        """Unseal one customer's voiceprint."""
+        vector = keys.unseal_voiceprint(row.customer, self.model_fingerprint, row.content)
+        return Entry(row.customer_id, row.customer.customer_id, row.revision, vector, row.speech_seconds)
 
 
 of_model = gallery.Current(Gallery).of_model

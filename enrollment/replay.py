@@ -4,18 +4,15 @@ A replay claims whom it was recorded of, so a recording is compared with those o
 sealed under the customer's key, and erased with it.
 """
 
-from typing import Any
-from uuid import UUID
-
 from enrollment import keys
 from enrollment.models import Customer, HeardRecording
-from mltraining.scorer import Analysis
+from mltraining.recordings import Analysis
+from voiceauth.screening.risk import REPLAY, Hit
 
 LATEST = 500  # recordings of one customer that are compared
-REPLAY = "REPLAY"
 
 
-def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
+def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
     """At most one, as screening has them: the recording that this one is. Worker-side only."""
     from mltraining.speech.audio import replay
 
@@ -29,19 +26,11 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[dict[str, Any]]:
     if found is None:
         return []
     return [
-        {
-            "reason": REPLAY,
-            "score": found.score,
-            "aligned": found.aligned,
-            "offset_seconds": found.offset_seconds,
-            "heard_as": sources[found.key],
-        }
+        Hit(
+            reason=REPLAY,
+            score=found.score,
+            aligned=found.aligned,
+            offset_seconds=found.offset_seconds,
+            heard_as=sources[found.key],
+        )
     ]
-
-
-def remember(customer: Customer, *, kind: str, pk: UUID, fingerprint: bytes) -> None:
-    """Keeps what an enrollment's or an accepted call's recording leaves, in the transaction that accepts it."""
-    source = f"{kind}:{pk}"
-    HeardRecording.objects.create(
-        customer=customer, source=source, content=keys.seal_heard(customer, source, fingerprint)
-    )

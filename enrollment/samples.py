@@ -4,18 +4,15 @@ As everywhere the customer's row is locked first and the trail comes last; befor
 takes the gallery's lock, shared.
 """
 
-import base64
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from enrollment import erasure, gate, keys, lifecycle, replay, selectors, voiceprints
+from enrollment import erasure, gate, heard, keys, lifecycle, selectors, voiceprints
 from enrollment.errors import (
     ConsentRequired,
     CustomerLocked,
@@ -25,16 +22,21 @@ from enrollment.errors import (
     SampleNotFound,
     SampleNotHeld,
 )
+from enrollment.messages import ANALYSE_SAMPLE, AnalyseSample, SampleAnalysis
 from enrollment.models import AudioSample, Customer, HeardRecording, SealedAudio
 from enrollment.services import locked, state_of_speech
-from mltraining import scoring_client
 from mltraining import selectors as models_in_service
+from mltraining import worker_client
+from mltraining.locks import lock_gallery
+from mltraining.messages import Recording
 from voiceauth.platform.approvals.services import require_second_person
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.policies import selectors as policies
 from voiceauth.policies.document import DEFAULT_ORIGIN
 from voiceauth.screening import services as screening
+from voiceauth.screening.messages import Screening
+from voiceauth.screening.risk import Hit
 
 State = Customer.State
 Intervals = Sequence[Sequence[float]]  # [start, end] in seconds of the upload
@@ -63,12 +65,13 @@ def enroll_sample(
         analysis = _analyse(audio, customer, redact)
         held_for = gate.check(analysis.quality, analysis.voice, policy.enrollment(origin))
         with transaction.atomic():
-            voiceprints.lock_gallery(shared=True)
+            lock_gallery(shared=True)
             active = models_in_service.active_model()
-            if analysis.fingerprint == (active.fingerprint if active else None):
+            heard_by = analysis.embedding.model_fingerprint if analysis.embedding else None
+            if heard_by == (active.fingerprint if active else None):
                 marks = {"origin": origin, "policy": policy.number, "held_for": held_for, "redacted": list(redact)}
                 suspicions = gate.suspicions(analysis.voice, policy.enrollment(origin))
-                return _store_sample(customer_id, analysis, marks, suspicions, actor)
+                return _store_sample(customer_id, audio, analysis, marks, suspicions, actor)
     raise ModelSwitched(retry_after_seconds=1)
 
 
@@ -79,7 +82,7 @@ def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> A
     Raises ``CustomerNotFound``, ``SampleNotFound``, ``SampleNotHeld``, ``SecondPersonRequired`` for who brought it
     in, and what keeps a customer from being enrolled.
     """
-    voiceprints.lock_gallery(shared=True)
+    lock_gallery(shared=True)
     customer = locked(customer_id)
     _require_enrollable(customer)
     sample = _sample(customer, sample_id)
@@ -107,7 +110,7 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
 
     Raises ``CustomerNotFound`` and ``SampleNotFound``; with ``only_held`` ``SampleNotHeld`` for one that counts.
     """
-    voiceprints.lock_gallery(shared=True)
+    lock_gallery(shared=True)
     customer = locked(customer_id)
     sample = _sample(customer, sample_id)
     if only_held and not sample.held_for:
@@ -128,75 +131,56 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
     return customer
 
 
-@dataclass(frozen=True)
-class _Analysis:
-    recording: bytes  # what may be stored
-    quality: gate.QualityReport
-    voice: gate.VoiceReport
-    embedding: np.ndarray | None  # (d,) float32; None where no model is in service
-    fingerprint: str | None  # of the model that made the embedding
-    model_version: str
-    heard: bytes  # what tells the recording again
-
-
-def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> _Analysis:
-    answer = scoring_client.call(
-        "enrollment.analyse_sample",
-        {
-            "audio": base64.b64encode(audio).decode(),
-            "customer": str(customer.pk),
-            "redact": [list(each) for each in redact],
-        },
+def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> SampleAnalysis:
+    recording = Recording(audio=audio, redact=tuple((start, end) for start, end in redact))
+    return worker_client.call(
+        ANALYSE_SAMPLE,
+        AnalyseSample(customer=customer.pk, recording=recording),
         deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
     )
-    model = answer["model"]
-    return _Analysis(
-        recording=base64.b64decode(answer["recording"]) if answer["recording"] is not None else audio,
-        quality=gate.QualityReport(**answer["quality"]),
-        voice=gate.VoiceReport(**{name: _frozen(value) for name, value in answer["voice"].items()}),
-        embedding=None if model is None else np.frombuffer(base64.b64decode(answer["embedding"]), dtype="<f4"),
-        fingerprint=model and model["fingerprint"],
-        model_version=model["version"] if model else "",
-        heard=base64.b64decode(answer["fingerprint"]),
-    )
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _store_sample(
-    customer_id: str, analysis: _Analysis, marks: dict[str, Any], suspicions: list[dict[str, Any]], actor: Actor
+    customer_id: str,
+    audio: bytes,
+    analysis: SampleAnalysis,
+    marks: dict[str, Any],
+    suspicions: list[Hit],
+    actor: Actor,
 ) -> AudioSample:
     customer = locked(customer_id)
     _require_enrollable(customer)
-    digest = _require_new(customer, analysis.recording)
+    digest = _require_new(customer, audio)
+    recording = audio if analysis.remainder is None else analysis.remainder
     before = _figures(customer)
     sample = AudioSample.objects.create(
         customer=customer,
         created_by=actor.name,
         sha256=digest,
-        byte_count=len(analysis.recording),
+        byte_count=len(recording),
         **analysis.quality.as_dict(),
         **marks,
     )
-    SealedAudio.objects.create(sample=sample, content=keys.seal_audio(customer, sample.pk, analysis.recording))
-    replay.remember(customer, kind="sample", pk=sample.pk, fingerprint=analysis.heard)
-    fingerprints = []
-    if analysis.embedding is not None and analysis.fingerprint is not None:
-        voiceprints.store_embedding(sample, analysis.fingerprint, analysis.embedding)
-        fingerprints = [analysis.fingerprint]
+    SealedAudio.objects.create(sample=sample, content=keys.seal_audio(customer, sample.pk, recording))
+    heard.remember(customer, kind="sample", pk=sample.pk, acoustic_fingerprint=analysis.acoustic_fingerprint)
+    embedding = analysis.embedding
+    if embedding is not None:
+        voiceprints.store_embedding(sample, embedding.model_fingerprint, embedding.vector)
     if not sample.held_for:
-        _refresh(customer, fingerprints, renew=True)
+        _refresh(customer, [] if embedding is None else [embedding.model_fingerprint], renew=True)
     screening.act_on(
-        suspicions, customer_id=customer_id, evidence={"sample_id": str(sample.pk)}, enrolling=True, actor=actor
+        Screening(hits=tuple(suspicions)),
+        customer_id=customer_id,
+        evidence={"sample_id": str(sample.pk)},
+        enrolling=True,
+        actor=actor,
     )
     record(
         action="enrollment.held" if sample.held_for else "enrollment.accepted",
         actor=actor,
         customer_id=customer_id,
         target=f"sample:{sample.pk}",
-        model_version=analysis.model_version,
+        model_version="" if embedding is None else embedding.model_version,
         before=before,
         after=_figures(customer),
         data={"report": analysis.quality.as_dict(), **marks},

@@ -1,21 +1,13 @@
-"""Thin tasks: an id in, one service called."""
-
-from typing import Any
+"""Periodic tasks. Thin: one service called."""
 
 from celery import shared_task
 
-from enrollment import analysis, services
+from enrollment import services
 from enrollment.batches import services as batches
-from mltraining.worker_calls import scoring_task
-
-
-@scoring_task("enrollment.analyse_sample")
-def analyse_sample(payload: dict[str, Any]) -> dict[str, Any]:
-    """See ``analysis.analyse_sample``."""
-    return analysis.analyse_sample(**payload)
 
 
 @shared_task(name="enrollment.expire_unused")
 def expire_unused() -> None:
+    """Erase voices that were not used for too long, and batch results past their time."""
     services.expire_unused()
     batches.purge_results()

@@ -5,18 +5,14 @@ write here run in a transaction; they write voiceprints *before* their audit eve
 last, everywhere), and hold the customer's row lock.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
-from uuid import UUID
 
 import numpy as np
 from django.db import connection
 
 from enrollment import keys
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
-from mltraining.gallery import GalleryState
-from mltraining.gallery import lock_gallery as lock_gallery
-from mltraining.speech.scoring import scores as scoring
+from mltraining.vectors import mean_voiceprint
 
 
 class KnownVoice(NamedTuple):
@@ -26,39 +22,38 @@ class KnownVoice(NamedTuple):
     speech_seconds: float
 
 
-GalleryRows = Iterable[tuple[Customer, int, KnownVoice]]  # with the revision
-
-
-def store_embedding(sample: AudioSample, fingerprint: str, vector: np.ndarray) -> None:
-    """Keeps the embedding ``(d,)`` of ``sample`` under one model; one that exists is replaced."""
-    content = keys.seal_embedding(sample.customer, sample.pk, fingerprint, vector)
+def store_embedding(sample: AudioSample, model_fingerprint: str, vector: np.ndarray) -> None:
+    """Store the embedding ``(d,)`` of ``sample`` under one model, in place of an earlier one."""
+    content = keys.seal_embedding(sample.customer, sample.pk, model_fingerprint, vector)
     SampleEmbedding.objects.update_or_create(
-        sample=sample, model_fingerprint=fingerprint, defaults={"content": content}
+        sample=sample, model_fingerprint=model_fingerprint, defaults={"content": content}
     )
 
 
-def refresh_voiceprint(customer: Customer, fingerprint: str) -> Voiceprint | None:
-    """Writes the mean of the customer's sample embeddings under one model, weighed by their net speech.
+def refresh_voiceprint(customer: Customer, model_fingerprint: str) -> Voiceprint | None:
+    """Store the mean of the customer's sample embeddings under one model, weighed by their net speech.
 
-    Recordings that wait for a person do not count. Without any embedding the voiceprint is deleted, and the answer is
-    ``None``.
+    Recordings that wait for a person do not count. Without any embedding the voiceprint is deleted, and ``None`` is
+    returned.
     """
     embeddings = list(
-        SampleEmbedding.objects.filter(sample__customer=customer, sample__held_for=[], model_fingerprint=fingerprint)
+        SampleEmbedding.objects.filter(
+            sample__customer=customer, sample__held_for=[], model_fingerprint=model_fingerprint
+        )
         .select_related("sample")
         .order_by("sample__created_at", "sample_id")
     )
     if not embeddings:
-        Voiceprint.objects.filter(customer=customer, model_fingerprint=fingerprint).delete()
+        Voiceprint.objects.filter(customer=customer, model_fingerprint=model_fingerprint).delete()
         return None
-    vectors = [keys.unseal_embedding(customer, row.sample_id, fingerprint, row.content) for row in embeddings]
+    vectors = [keys.unseal_embedding(customer, row.sample_id, model_fingerprint, row.content) for row in embeddings]
     weights = np.array([row.sample.speech_seconds for row in embeddings], dtype=np.float32)
-    mean = scoring.mean_voiceprint(np.stack(vectors), weights)
+    mean = mean_voiceprint(np.stack(vectors), weights)
     voiceprint, _ = Voiceprint.objects.update_or_create(
         customer=customer,
-        model_fingerprint=fingerprint,
+        model_fingerprint=model_fingerprint,
         defaults={
-            "content": keys.seal_voiceprint(customer, fingerprint, mean),
+            "content": keys.seal_voiceprint(customer, model_fingerprint, mean),
             "sample_count": len(embeddings),
             "speech_seconds": float(weights.sum()),
             "revision": _next_revision(),
@@ -67,39 +62,14 @@ def refresh_voiceprint(customer: Customer, fingerprint: str) -> Voiceprint | Non
     return voiceprint
 
 
-def voiceprint_of(customer: Customer, fingerprint: str) -> KnownVoice | None:
-    """The customer's voiceprint under one model, or ``None``."""
-    row = Voiceprint.objects.filter(customer=customer, model_fingerprint=fingerprint).first()
-    return KnownVoice(keys.unseal_voiceprint(customer, fingerprint, row.content), row.speech_seconds) if row else None
-
-
-def gallery_state(fingerprint: str) -> GalleryState:
-    """The state of the enrolled customers' voiceprints under one model."""
-    return GalleryState.of(_gallery(fingerprint))
-
-
-def gallery_revisions(fingerprint: str) -> dict[UUID, int]:
-    """The revision of every enrolled customer's voiceprint under one model."""
-    return dict(_gallery(fingerprint).values_list("customer_id", "revision"))
-
-
-def gallery_rows(fingerprint: str, *, after: int | None = None, customers: Iterable[UUID] | None = None) -> GalleryRows:
-    """Enrolled customers with the revision of their voiceprint under one model, and the voiceprint.
-
-    Only those newer than the revision ``after``, or of the ``customers`` named.
-    """
-    rows = _gallery(fingerprint).select_related("customer")
-    if after is not None:
-        rows = rows.filter(revision__gt=after)
-    if customers is not None:
-        rows = rows.filter(customer__in=list(customers))
-    for row in rows.iterator(chunk_size=1000):
-        vector = keys.unseal_voiceprint(row.customer, fingerprint, row.content)
-        yield row.customer, row.revision, KnownVoice(vector, row.speech_seconds)
-
-
-def _gallery(fingerprint: str):  # a QuerySet, whose generics mypy infers
-    return Voiceprint.objects.filter(model_fingerprint=fingerprint, customer__state=Customer.State.ENROLLED)
+def voiceprint_of(customer: Customer, model_fingerprint: str) -> KnownVoice | None:
+    """Return the customer's voiceprint under one model, or ``None``."""
+    row = Voiceprint.objects.filter(customer=customer, model_fingerprint=model_fingerprint).first()
+    return (
+        KnownVoice(keys.unseal_voiceprint(customer, model_fingerprint, row.content), row.speech_seconds)
+        if row
+        else None
+    )
 
 
 def _next_revision() -> int:

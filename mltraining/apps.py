@@ -6,7 +6,7 @@ class MltrainingConfig(AppConfig):
     verbose_name = "models and training"
 
     def ready(self) -> None:
-        from mltraining import scoring_client
+        from mltraining import worker_client
         from voiceauth.platform import health
 
-        health.register_scoring(scoring_client.ping)
+        health.register_scoring(worker_client.ping)

@@ -1,44 +1,33 @@
-"""A gallery: voices under one model as a matrix in a scoring worker's memory, which follows the database.
+"""A gallery: voices under one model, as a matrix in a scoring worker's memory that follows the database.
 
 Each search first asks the database whether anything has changed (one aggregate), and then reads only what
 is newer; where that does not account for the change (a voice erased, a customer locked, a transaction
-that committed late) it compares all revisions. So what is erased is gone with the next search.
+that committed late) it compares all revisions. So an erased voice is gone with the next search. Worker-side only.
 """
 
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import numpy as np
-from django.db import connection
 from django.db.models import Count, Max, QuerySet, Sum
 
-from mltraining.speech.scoring.scores import Cohort, Statistics
+from mltraining.messages import Nearest
+from mltraining.scorer import LoadedModel
 
 if TYPE_CHECKING:
     from mltraining.speech.scoring.pipeline import Comparison
+    from mltraining.speech.scoring.scores import Cohort, Statistics
 
 # Voiceprints (n, d), their net speech (n,) in seconds, their cohort statistics -> one call against each of them.
-Compare = Callable[[np.ndarray, np.ndarray, Statistics | None], "Comparison"]
-
-LOCK = 0x564F4943  # any constant of ours: one advisory lock for everything that is made anew by a promotion
-
-
-def lock_gallery(*, shared: bool) -> None:
-    """Holds the galleries until the transaction ends: shared by enrollments, alone by a promotion's switch.
-
-    Whoever holds it shared and has read which model is active can rely on it until commit.
-    """
-    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s)", [LOCK])
+Compare = Callable[[np.ndarray, np.ndarray, "Statistics | None"], "Comparison"]
 
 
 class Entry(NamedTuple):
-    """A voice: whose it is, how a match names them, the revision, a unit vector (d,) and its net speech in seconds."""
+    """A voice: whose it is, the name in an answer, the revision, a unit vector (d,), and net speech in seconds."""
 
     owner: UUID
     name: str
@@ -49,9 +38,9 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class GalleryState:
-    """What tells one state of a gallery from another: every write of a voice takes a new revision.
+    """Identifies one state of a gallery: every write of a voice takes a new revision.
 
-    The largest revision alone does not: a transaction with a smaller one may commit later.
+    The largest revision alone is not enough, because a transaction with a smaller one may commit later.
     """
 
     count: int
@@ -59,20 +48,10 @@ class GalleryState:
     revisions: int  # their sum
 
     @classmethod
-    def of(cls, rows: QuerySet) -> "GalleryState":
-        """The state of rows with a ``revision``."""
+    def of(cls, rows: "QuerySet[Any]") -> "GalleryState":
+        """Compute the state of rows with a ``revision``."""
         found = rows.aggregate(count=Count("*"), newest=Max("revision"), revisions=Sum("revision"))
         return cls(found["count"], found["newest"] or 0, int(found["revisions"] or 0))
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """One voice and how the call compares with it; the ratio is in natural logarithm."""
-
-    name: str
-    score: float
-    log_likelihood_ratio: float
-    probability: float
 
 
 class Gallery(ABC):
@@ -81,8 +60,10 @@ class Gallery(ABC):
     What the model's ``cohort`` says of a voice is worked out once, when it is taken in.
     """
 
-    def __init__(self, fingerprint: str, dimensions: int, cohort: Cohort | None = None) -> None:
-        self.fingerprint = fingerprint
+    OWNER: ClassVar[str]  # the column of ``rows`` that says whose voice it is
+
+    def __init__(self, model_fingerprint: str, dimensions: int, cohort: "Cohort | None" = None) -> None:
+        self.model_fingerprint = model_fingerprint
         self.cohort = cohort
         # Row i is one owner's. The arrays grow by doubling; the lists are as long as there are owners.
         self._vectors = np.zeros((16, dimensions), dtype=np.float32)
@@ -95,22 +76,35 @@ class Gallery(ABC):
         self._lock = threading.Lock()
 
     @abstractmethod
+    def rows(self) -> "QuerySet[Any]":
+        """Select all voices under the model. Each row has a ``revision``."""
+
+    @abstractmethod
+    def entry(self, row: Any) -> Entry:
+        """Unseal the voice of one of the ``rows``."""
+
     def read_state(self) -> GalleryState:
-        """The state of the database."""
+        """Read the state of the database."""
+        return GalleryState.of(self.rows())
 
-    @abstractmethod
     def read_revisions(self) -> dict[UUID, int]:
-        """The revision of every owner's voice."""
+        """Read the revision of every owner's voice."""
+        return dict(self.rows().values_list(self.OWNER, "revision"))
 
-    @abstractmethod
     def read_entries(self, *, after: int | None = None, owners: Collection[UUID] | None = None) -> Iterable[Entry]:
-        """Those newer than the revision ``after``, or of ``owners``."""
+        """Read the voices newer than the revision ``after``, or those of ``owners``."""
+        rows = self.rows()
+        if after is not None:
+            rows = rows.filter(revision__gt=after)
+        if owners is not None:
+            rows = rows.filter(**{f"{self.OWNER}__in": list(owners)})
+        return map(self.entry, rows.iterator(chunk_size=1000))
 
     def __len__(self) -> int:
         return len(self._owners)
 
     def nearest(self, compare: Compare, *, limit: int, names: Collection[str] | None = None) -> list[Nearest]:
-        """The ``limit`` likeliest, the best first; equals by name. ``names`` narrows the search."""
+        """Find the ``limit`` likeliest voices, the best first and equals by name. ``names`` narrows the search."""
         with self._lock:
             self._refresh()
             if names is None:
@@ -126,7 +120,10 @@ class Gallery(ABC):
             if limit < len(rows):
                 best = np.argpartition(-found.log_likelihood_ratio, limit - 1)[:limit]
                 rows, numbers = rows[best], numbers[best]
-            matches = [Nearest(self._names[row], *each) for row, each in zip(rows, numbers.tolist(), strict=True)]
+            matches = [
+                Nearest(name=self._names[row], score=score, log_likelihood_ratio=ratio, probability=probability)
+                for row, (score, ratio, probability) in zip(rows, numbers.tolist(), strict=True)
+            ]
         return sorted(matches, key=lambda each: (-each.log_likelihood_ratio, each.name))
 
     def _refresh(self) -> None:
@@ -166,9 +163,9 @@ class Gallery(ABC):
             self._measures[taken, 1], self._measures[taken, 2] = self.cohort.statistics(self._vectors[taken])
 
     def _drop(self, owner: UUID) -> None:
-        """The last row takes the place of the one that goes, whose vector is overwritten."""
+        """Move the last row to the place of the one that goes, and overwrite the last one's vector."""
         row, last = self._rows.pop(owner), len(self) - 1
-        if self._rows_by_name.get(self._names[row]) == row:  # else somebody else has been given the name
+        if self._rows_by_name.get(self._names[row]) == row:  # or else another owner has been given the name
             del self._rows_by_name[self._names[row]]
         if row != last:
             if self._rows_by_name.get(self._names[last]) == last:
@@ -186,15 +183,16 @@ G = TypeVar("G", bound=Gallery)
 
 
 class Current(Generic[G]):
-    """This process's gallery of one model; that of another model is let go."""
+    """The gallery of one model in this process; that of an earlier model is dropped."""
 
     def __init__(self, kind: type[G]) -> None:
         self._kind = kind
         self._gallery: G | None = None
         self._lock = threading.Lock()
 
-    def of_model(self, fingerprint: str, dimensions: int, cohort: Cohort | None) -> G:
+    def of_model(self, model: LoadedModel) -> G:
+        """Return the gallery of ``model``. It is empty at first, and fills with the next search."""
         with self._lock:
-            if self._gallery is None or self._gallery.fingerprint != fingerprint:
-                self._gallery = self._kind(fingerprint, dimensions, cohort)
+            if self._gallery is None or self._gallery.model_fingerprint != model.fingerprint:
+                self._gallery = self._kind(model.fingerprint, model.pipeline.dimensions, model.pipeline.cohort)
             return self._gallery

@@ -20,7 +20,8 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
-from mltraining import scoring_client
+from mltraining import worker_client
+from mltraining.messages import PING, Ping
 from tests.factories import api_client
 from tests.mltraining.workers import Worker, running_worker, until
 from voiceauth.platform import vault
@@ -102,7 +103,7 @@ def celery_worker_process(
 
 def _a_worker_answers() -> bool:
     try:
-        scoring_client.call("mltraining.ping", {}, deadline_seconds=2)
+        worker_client.call(PING, Ping(), deadline_seconds=2)
     except ScoringUnavailable:
         return False
     return True

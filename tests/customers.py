@@ -4,11 +4,11 @@ The stand-in runs the worker's own code on a stand-in model. A "recording" is a 
 voice it is and what the worker would measure: ``recording("ann", take=2, speech_seconds=12.0)``.
 """
 
-import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,19 +16,21 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from enrollment import analysis, samples, services
+from enrollment import samples, services
 from enrollment.models import Consent, Customer
-from mltraining import scorer, scoring_client
+from mltraining import recordings, scorer, worker_client, worker_server
 from mltraining.errors import NotAudio
+from mltraining.messages import Answer, Call, Question, Recording, decode, encode
 from mltraining.models import ModelVersion
+from mltraining.recordings import Analysis, Voice
 from mltraining.speech.audio import replay
+from mltraining.speech.audio.decoding import Waveform
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.scores import Calibration, Cohort
+from voiceauth.celery import app
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import Actor
-from voiceauth.screening import watch
-from voiceauth.verification import scoring
 
 TELLER = Actor(name="branch-7", role="teller")
 IVR = Actor(name="ivr-1", role="ivr")
@@ -91,99 +93,72 @@ class StandInPipeline:
     compare: ClassVar[Any] = ScoringPipeline.compare
 
 
-@dataclass
-class _Analysis:
-    embedding: np.ndarray | None
-    measured: dict[str, Any]
-    said: dict[str, Any]
+@dataclass(frozen=True)
+class _Analysis(Analysis):
+    said: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def quality(self) -> Quality:
-        names = ("duration_seconds", "speech_seconds", "snr_db", "clipping_ratio")
-        return Quality(**{name: self.measured[name] for name in names})
-
-    def report(self) -> dict[str, Any]:
-        return self.measured
-
-    def fingerprint(self) -> bytes:
-        return replay.kept(self.views)
-
-    @property
+    @cached_property
     def views(self) -> list[np.ndarray]:
         """Those of a recording: the same for the same voice and take, whatever was measured."""
         seed = hashlib.sha256(repr((self.said["voice"], self.said["take"])).encode()).digest()
         hashes = np.random.default_rng(list(seed)).integers(0, 2**22, replay.KEPT)
         return [np.array([(value, frame) for frame, value in enumerate(hashes)], dtype=replay.PAIR)]
 
-    def redacted_recording(self) -> bytes:
-        return json.dumps({"redacted": self.measured}).encode()
+    def remainder(self) -> bytes | None:
+        return None if self.is_whole else json.dumps({"redacted": self.said}).encode()
+
+
+@dataclass(frozen=True)
+class _Voice(Voice):
+    def windows(self) -> np.ndarray:
+        """Those of "voices", where the recording has more than one."""
+        assert isinstance(self.analysis, _Analysis)
+        said = self.analysis.said
+        voices = said.get("voices", [said["voice"]] * 3)
+        return np.stack([embedding_of(voice, number, self.model.fingerprint) for number, voice in enumerate(voices)])
 
 
 @dataclass
 class StandInWorker:
-    """What ``scoring_client.call`` reaches. ``before_answer`` runs between the analysis and its answer."""
+    """What ``worker_client.call`` reaches. ``before_answer`` runs between the analysis and its answer.
+
+    Questions and answers are encoded and decoded as between two processes.
+    """
 
     calls: list[str] = field(default_factory=list)
-    before_answer: Any = None
+    before_answer: Callable[[], object] | None = None
 
-    def call(self, task_name: str, payload: dict[str, Any], *, deadline_seconds: float) -> dict[str, Any]:
-        self.calls.append(task_name)
-        sent = json.loads(json.dumps(payload))
-        tasks: dict[str, Callable[..., dict[str, Any]]] = {
-            "mltraining.analyse_audio": _analyse_audio,
-            "enrollment.analyse_sample": analysis.analyse_sample,
-            "screening.analyse_fraudster": watch.analyse_fraudster,
-            "verification.score_call": scoring.score_call,
-        }
-        answer = tasks[task_name](**sent)
+    def call(self, kind: Call[Question, Answer], question: Question, *, deadline_seconds: float) -> Answer:
+        self.calls.append(kind.task)
+        answer = encode(worker_server.handlers[kind.task](decode(encode(question), kind.question)))
         if self.before_answer is not None:
             self.before_answer()
-        return dict(json.loads(json.dumps(answer)))
-
-
-def _analyse_audio(audio: str) -> dict[str, Any]:
-    model = _active_model()
-    analysis = _analyse(base64.b64decode(audio), model)
-    return {
-        "quality": analysis.report(),
-        "embedding": None
-        if analysis.embedding is None
-        else base64.b64encode(analysis.embedding.astype("<f4").tobytes()).decode(),
-        "model": model and {"version": model.version, "fingerprint": model.fingerprint},
-    }
+        return decode(answer, kind.answer)
 
 
 def _active_model() -> scorer.LoadedModel | None:
     row = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).first()
     if row is None:
         return None
-    return scorer.LoadedModel(row.version, row.fingerprint, StandInPipeline())
+    pipeline: Any = StandInPipeline()
+    return scorer.LoadedModel(row.version, row.fingerprint, pipeline)
 
 
-def _analyse(audio: bytes, model: scorer.LoadedModel | None, redact: Sequence[tuple[float, float]] = ()) -> _Analysis:
+def _analyse(recording: Recording) -> _Analysis:
     try:
-        said = json.loads(audio)
+        said = json.loads(recording.audio)
     except ValueError:
         raise NotAudio from None
-    measured = {
-        "duration_seconds": 40.0,
-        "speech_seconds": 10.0,
-        "snr_db": 25.0,
-        "clipping_ratio": 0.0,
-        "container": "wav",
-        "codec": "pcm_s16le",
-        "sample_rate": 8000,
-    }
+    measured = {"duration_seconds": 40.0, "speech_seconds": 10.0, "snr_db": 25.0, "clipping_ratio": 0.0}
     measured |= {name: value for name, value in said.items() if name in measured}
-    measured["speech_seconds"] -= sum(end - start for start, end in redact)
-    embedding = None if model is None else embedding_of(said["voice"], said["take"], model.fingerprint)
-    return _Analysis(embedding, measured, said)
+    measured["speech_seconds"] -= sum(end - start for start, end in recording.redact)
+    waveform = Waveform(np.zeros(8000, dtype=np.float32), 8000, said.get("container", "wav"), "pcm_s16le")
+    return _Analysis(waveform, Quality(**measured), is_whole=not recording.redact, said=said)
 
 
-def _windows(analysis: _Analysis, model: scorer.LoadedModel) -> np.ndarray:
-    """Those of "voices", where the recording has more than one."""
-    voices = analysis.said.get("voices", [analysis.said["voice"]] * 3)
-    return np.stack([embedding_of(voice, number, model.fingerprint) for number, voice in enumerate(voices)])
+def _voice_of(analysis: Analysis, model: scorer.LoadedModel) -> _Voice:
+    assert isinstance(analysis, _Analysis)
+    return _Voice(analysis, model, embedding_of(analysis.said["voice"], analysis.said["take"], model.fingerprint))
 
 
 def embedding_of(voice: str, take: int, fingerprint: str) -> np.ndarray:
@@ -201,11 +176,12 @@ def embedding_of(voice: str, take: int, fingerprint: str) -> np.ndarray:
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     """The stand-in, in place of the queue and the process behind it."""
+    app.loader.import_default_modules()  # as a worker does: what it answers is registered
     stand_in = StandInWorker()
-    monkeypatch.setattr(scoring_client, "call", stand_in.call)
+    monkeypatch.setattr(worker_client, "call", stand_in.call)
     monkeypatch.setattr(scorer, "active_model", _active_model)
-    monkeypatch.setattr(scorer, "analyse", _analyse)
-    monkeypatch.setattr(scorer, "windows", _windows)
+    monkeypatch.setattr(recordings, "analyse", _analyse)
+    monkeypatch.setattr(recordings, "voice_of", _voice_of)
     return stand_in
 
 

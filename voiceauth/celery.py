@@ -16,6 +16,7 @@ MAIN = os.getpid()  # the worker that forks the pool's processes
 app = Celery("voiceauth")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.autodiscover_tasks(related_name="worker")  # what the scoring workers answer
 
 
 @worker_process_init.connect

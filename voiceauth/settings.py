@@ -123,11 +123,6 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 CELERY_TASK_ROUTES = {
-    "mltraining.analyse_audio": {"queue": "scoring"},
-    "mltraining.ping": {"queue": "scoring"},
-    "enrollment.analyse_sample": {"queue": "scoring"},
-    "screening.analyse_fraudster": {"queue": "scoring"},
-    "verification.score_call": {"queue": "scoring"},
     "retraining.run_training": {"queue": "training"},
     "retraining.run_promotion": {"queue": "training"},
     "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself

@@ -5,9 +5,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from enrollment import voiceprints
+from enrollment.gallery import Gallery
 from enrollment.models import Customer, SealedAudio, Voiceprint
 from tests.customers import (
+    DIMENSIONS,
     IVR,
     StandInWorker,
     activate_model,
@@ -173,7 +174,7 @@ def test_erasure_removes_everything_but_decisions_and_the_trail(teller: APIClien
     assert SealedAudio.objects.get().sample.customer == bob
     assert Voiceprint.objects.get().customer == bob
     assert not CallAudio.objects.exists()
-    assert voiceprints.gallery_revisions(model.fingerprint).keys() == {bob.pk} != {ann.pk}
+    assert Gallery(model.fingerprint, DIMENSIONS).read_revisions().keys() == {bob.pk} != {ann.pk}
     assert Decision.objects.get(customer_id="ann").decision == "ACCEPT"
     event = AuditEvent.objects.get(action="customer.erased")
     assert event.target == f"receipt:{receipt['receipt_id']}" and event.data["samples"] == 1

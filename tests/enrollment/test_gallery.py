@@ -59,7 +59,7 @@ def compare(vector: np.ndarray, pipeline: StandInPipeline | None = None) -> Comp
 def best(
     gallery: Gallery, compare: Compare, candidates: list[str] | None = None, limit: int = 100
 ) -> list[tuple[str, float]]:
-    return [(each.customer_id, each.score) for each in gallery.search(compare, candidates=candidates, limit=limit)]
+    return [(each.name, each.score) for each in gallery.nearest(compare, names=candidates, limit=limit)]
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_the_best_is_the_likeliest_and_not_the_highest_score(gallery: Gallery) -
     place_voiceprint(enrolled("briefly", close, revision=1), close, revision=2, speech_seconds=4.0)
     place_voiceprint(enrolled("at-length", far, revision=3), far, revision=4, speech_seconds=20.0)
     pipeline = StandInPipeline(calibration=Calibration.of(5.0, -2.0, 0.5, (0.0, 1.0, 0.0)))
-    first, second = gallery.search(compare(axis(0), pipeline), candidates=None, limit=2)
-    assert (first.customer_id, second.customer_id) == ("at-length", "briefly")
+    first, second = gallery.nearest(compare(axis(0), pipeline), limit=2)
+    assert (first.name, second.name) == ("at-length", "briefly")
     assert first.score == pytest.approx(0.6) and second.score == pytest.approx(0.8)
     assert first.log_likelihood_ratio == pytest.approx(5 * 0.6 - 2 + np.log(20))
     assert first.probability == pytest.approx(1 / (1 + np.exp(-first.log_likelihood_ratio)))

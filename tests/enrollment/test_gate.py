@@ -16,7 +16,10 @@ from enrollment.errors import (
     SampleRefused,
     TooNoisy,
 )
+from enrollment.messages import Duplicate, VoiceReport
+from mltraining.messages import QualityReport
 from voiceauth.policies.document import EnrollmentLimits
+from voiceauth.screening.risk import Hit
 
 GOOD: dict[str, Any] = {
     "duration_seconds": 12.0,
@@ -27,6 +30,10 @@ GOOD: dict[str, Any] = {
     "codec": "pcm_mulaw",
     "sample_rate": 8000,
 }
+
+
+def bob(llr: float) -> Duplicate:
+    return Duplicate(customer_id="bob", log_likelihood_ratio=llr, probability=0.99)
 
 
 LIMITS = EnrollmentLimits(
@@ -46,15 +53,15 @@ LIMITS = EnrollmentLimits(
     ],
 )
 def test_the_first_failing_measure_names_the_refusal(measured: dict[str, Any], refusal: type[SampleRefused]) -> None:
-    report = gate.QualityReport(**GOOD | measured)
+    report = QualityReport(**GOOD | measured)
     with pytest.raises(refusal) as caught:
-        gate.check(report, gate.VoiceReport(), LIMITS)
+        gate.check(report, VoiceReport(), LIMITS)
     assert type(caught.value) is refusal and caught.value.data["report"] == report.as_dict()
 
 
 def test_a_recording_at_every_limit_passes() -> None:
-    quality = gate.QualityReport(**GOOD | {"speech_seconds": 1.0, "snr_db": 5.0, "clipping_ratio": 0.05})
-    voice = gate.VoiceReport(separation=0.35, cohesion_llr=-3.0, duplicates=({"customer_id": "bob", "llr": 5.9},))
+    quality = QualityReport(**GOOD | {"speech_seconds": 1.0, "snr_db": 5.0, "clipping_ratio": 0.05})
+    voice = VoiceReport(separation=0.35, cohesion_llr=-3.0, duplicates=(bob(5.9),))
     assert gate.check(quality, voice, LIMITS) == []
 
 
@@ -63,17 +70,15 @@ def test_a_recording_at_every_limit_passes() -> None:
     [
         ({"separation": 0.36, "cohesion_llr": -9.0}, MoreThanOneSpeaker),
         ({"separation": None, "cohesion_llr": -3.1}, AnotherVoice),
-        ({"hits": ({"reason": "REPLAY", "score": 1.0},), "cohesion_llr": 9.0}, Replayed),
+        ({"hits": (Hit(reason="REPLAY", score=1.0),), "cohesion_llr": 9.0}, Replayed),
     ],
 )
 def test_what_the_voice_says_against_it_is_named(heard: dict[str, Any], refusal: type[SampleRefused]) -> None:
     with pytest.raises(refusal):
-        gate.check(gate.QualityReport(**GOOD), gate.VoiceReport(**heard), LIMITS)
+        gate.check(QualityReport(**GOOD), VoiceReport(**heard), LIMITS)
 
 
 def test_a_duplicate_voice_a_fraudster_and_a_policy_of_two_persons_make_it_wait() -> None:
-    voice = gate.VoiceReport(
-        duplicates=({"customer_id": "bob", "llr": 6.0},), hits=({"reason": "KNOWN_FRAUDSTER", "score": 8.0},)
-    )
-    held_for = gate.check(gate.QualityReport(**GOOD), voice, replace(LIMITS, needs_approval=True))
+    voice = VoiceReport(duplicates=(bob(6.0),), hits=(Hit(reason="KNOWN_FRAUDSTER", score=0.99),))
+    held_for = gate.check(QualityReport(**GOOD), voice, replace(LIMITS, needs_approval=True))
     assert held_for == ["APPROVAL", "DUPLICATE_VOICE", "KNOWN_FRAUDSTER"]

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from enrollment import samples, services, voiceprints
+from enrollment import samples, services
 from enrollment.errors import ConsentRequired, CustomerExists, CustomerNotFound, DuplicateSample, OptedOut
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
-from mltraining import scoring_client
+from mltraining import worker_client
+from mltraining.locks import lock_gallery
 from tests.customers import TELLER, StandInWorker, activate_model, consenting_customer, recording
 from tests.mltraining.workers import until
 from voiceauth.platform.audit.models import AuditEvent
@@ -50,7 +51,7 @@ def together(worker: StandInWorker, monkeypatch: pytest.MonkeyPatch) -> None:
         barrier.wait()
         return answer
 
-    monkeypatch.setattr(scoring_client, "call", call)
+    monkeypatch.setattr(worker_client, "call", call)
 
 
 def enroll(take: int) -> Callable[[], AudioSample]:
@@ -109,7 +110,7 @@ def test_an_enrollment_waits_for_a_promotions_switch_and_then_follows_it(worker:
     outcomes: list[Any] = []
     waiting = threading.Thread(target=lambda: outcomes.extend(at_once(enroll(1))))
     with transaction.atomic():
-        voiceprints.lock_gallery(shared=False)
+        lock_gallery(shared=False)
         waiting.start()
         until(_someone_waits_for_the_gallery)
         second = activate_model("second")

@@ -1,29 +1,65 @@
-"""Scoring tasks for the tests of the calls themselves; a test's worker includes this module."""
+"""Calls for the tests of the calls themselves; a test's worker includes this module."""
 
 import os
 import signal
-from typing import Any
+from dataclasses import dataclass
 
-from mltraining.errors import SilentAudio
-from mltraining.worker_calls import scoring_task
-
-
-@scoring_task("tests.echo")
-def echo(payload: dict[str, Any]) -> dict[str, Any]:
-    return {"echo": payload["word"]}
+from mltraining import recordings, scorer
+from mltraining.errors import ModelNotFound, SilentAudio
+from mltraining.messages import Call, Embedding, Recording
+from mltraining.worker_server import answers
 
 
-@scoring_task("tests.refuse")
-def refuse(payload: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Word:
+    word: str
+
+
+@dataclass(frozen=True)
+class Empty:
+    pass
+
+
+@dataclass(frozen=True)
+class Number:
+    """What an older or newer worker might answer to the same question."""
+
+    number: int
+
+
+ECHO = Call("tests.echo", Word, Word)
+ECHO_OF_ANOTHER_VERSION = Call("tests.echo", Word, Number)
+REFUSE = Call("tests.refuse", Empty, Empty)
+BUG = Call("tests.bug", Empty, Empty)
+DIE = Call("tests.die", Empty, Empty)
+EMBED = Call("tests.embed", Recording, Embedding)
+NOBODY_ANSWERS = Call("tests.nobody_answers_this", Word, Word)
+
+
+@answers(ECHO)
+def echo(question: Word) -> Word:
+    return question
+
+
+@answers(REFUSE)
+def refuse(question: Empty) -> Empty:
     raise SilentAudio("quiet as a mouse", seconds=3)
 
 
-@scoring_task("tests.bug")
-def bug(payload: dict[str, Any]) -> dict[str, Any]:
+@answers(BUG)
+def bug(question: Empty) -> Empty:
     raise KeyError("a bug")
 
 
-@scoring_task("tests.die")
-def die(payload: dict[str, Any]) -> dict[str, Any]:
+@answers(DIE)
+def die(question: Empty) -> Empty:
     os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+    return question
+
+
+@answers(EMBED)
+def embed(question: Recording) -> Embedding:
+    model = scorer.active_model()
+    if model is None:
+        raise ModelNotFound
+    return recordings.voice_of(recordings.analyse(question), model).embedding()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mltraining import calibrations, registry, scorer
+from mltraining import calibrations, recordings, registry, scorer
 from mltraining.errors import ModelNotFound, ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
 from mltraining.speech.scoring import scores as scoring
@@ -82,7 +82,7 @@ def test_a_model_in_memory_follows_its_calibration_and_a_call_under_way_keeps_it
     assert after.pipeline.pooled is before.pipeline.pooled  # nothing was loaded again
     assert scorer.load(model.version) is after
     recording = wav(voice(1, seconds=2, sample_rate=8000), 8000)
-    assert np.array_equal(scorer.embed(recording, before), scorer.embed(recording, after))
+    assert np.array_equal(recordings.embed(recording, before), recordings.embed(recording, after))
     scorer._models.clear()
     assert scorer.load(model.version).pipeline.calibration == FIRST  # after a restart, too
 

@@ -1,4 +1,3 @@
-import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mltraining import registry, scorer, scoring_client
+from mltraining import recordings, registry, scorer, worker_client
 from mltraining.errors import AudioTooLong, EmptyAudio, ModelUnavailable, NotAudio, SilentAudio
+from mltraining.messages import PING, Ping, Recording
 from mltraining.models import ModelVersion
+from tests.mltraining.echo_tasks import EMBED
 from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import register_untrained
 from tests.mltraining.workers import running_worker, until
@@ -41,14 +42,15 @@ def test_the_active_model_embeds_a_recording_to_unit_length_and_measures_it(tmp_
     assert loaded is not None
     assert loaded.fingerprint == model.fingerprint
     recording = wav(voice(1, seconds=2.5, sample_rate=8000), 8000)
-    analysis = scorer.analyse(recording, loaded)
-    assert analysis.embedding is not None
-    assert analysis.embedding.shape == (loaded.pipeline.dimensions,)
-    assert np.linalg.norm(analysis.embedding) == pytest.approx(1, abs=1e-5)
-    assert np.array_equal(analysis.embedding, scorer.embed(recording, loaded))
+    analysis = recordings.analyse(Recording(audio=recording))
+    embedded = recordings.voice_of(analysis, loaded)
+    assert embedded.vector.shape == (loaded.pipeline.dimensions,)
+    assert np.linalg.norm(embedded.vector) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(embedded.vector, recordings.embed(recording, loaded))
     report = analysis.report()
-    assert report["duration_seconds"] == pytest.approx(2.5)
-    assert (report["container"], report["codec"], report["sample_rate"]) == ("wav", "pcm_s16le", 8000)
+    assert report.duration_seconds == pytest.approx(2.5)
+    assert (report.container, report.codec, report.sample_rate) == ("wav", "pcm_s16le", 8000)
+    assert analysis.remainder() is None  # the upload itself may be stored
 
 
 @pytest.mark.django_db
@@ -57,13 +59,13 @@ def test_what_is_redacted_is_cut_out_before_anything_is_embedded_or_kept(tmp_pat
     samples, model = voice(1, seconds=4, sample_rate=8000), scorer.active_model()
     assert model is not None
     left = wav(np.concatenate([samples[:8000], samples[20_000:24_000]]), 8000)
-    analysis = scorer.analyse(wav(samples, 8000), model, [(1, 2.5), (3, 9)])
-    assert analysis.redacted_recording() == left
-    assert analysis.report()["duration_seconds"] == pytest.approx(1.5)
-    assert np.array_equal(analysis.embedding, scorer.embed(left, model))
-    assert analysis.fingerprint() == scorer.analyse(left, None).fingerprint()
+    analysis = recordings.analyse(Recording(audio=wav(samples, 8000), redact=((1, 2.5), (3, 9))))
+    assert analysis.remainder() == left
+    assert analysis.report().duration_seconds == pytest.approx(1.5)
+    assert np.array_equal(recordings.voice_of(analysis, model).vector, recordings.embed(left, model))
+    assert analysis.acoustic_fingerprint() == recordings.analyse(Recording(audio=left)).acoustic_fingerprint()
     with pytest.raises(EmptyAudio):
-        scorer.analyse(wav(samples, 8000), model, [(0, 4)])
+        recordings.analyse(Recording(audio=wav(samples, 8000), redact=((0, 4),)))
 
 
 @pytest.mark.django_db
@@ -117,30 +119,28 @@ def test_a_sound_folder_of_another_model_is_refused(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_recording_is_said_by_its_own_class(recording: bytes, failure: type[Exception]) -> None:
     with pytest.raises(failure):
-        scorer.analyse(recording, None)
+        recordings.analyse(Recording(audio=recording))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_scoring_worker_has_the_active_and_the_next_model_in_memory_before_a_call_needs_them(tmp_path: Path) -> None:
     first, second = register_untrained(tmp_path), register_untrained(tmp_path, seed=1)
-    recording = base64.b64encode(wav(voice(1, seconds=2, sample_rate=8000), 8000)).decode()
+    recording = Recording(audio=wav(voice(1, seconds=2, sample_rate=8000), 8000))
 
-    def in_memory() -> list[str]:
-        return scoring_client.call("mltraining.ping", {}, deadline_seconds=60)["models"]
+    def in_memory() -> tuple[str, ...]:
+        return worker_client.call(PING, Ping(), deadline_seconds=60).models
 
-    with running_worker(tmp_path / "scoring.log", "scoring"):
-        answer = scoring_client.call("mltraining.analyse_audio", {"audio": recording}, deadline_seconds=60)
-        assert (answer["model"], answer["embedding"]) == (None, None)
+    with running_worker(tmp_path / "scoring.log", "scoring", include=["tests.mltraining.echo_tasks"]):
+        assert in_memory() == ()
         activate(first)
-        until(lambda: in_memory() == [first.version])
+        until(lambda: in_memory() == (first.version,))
         ModelVersion.objects.filter(pk=second.pk).update(state=ModelVersion.State.PROMOTING)
-        until(lambda: in_memory() == [first.version, second.version])
-        answer = scoring_client.call("mltraining.analyse_audio", {"audio": recording}, deadline_seconds=60)
-        assert answer["model"] == {"version": first.version, "fingerprint": first.fingerprint}
-        embedding = np.frombuffer(base64.b64decode(answer["embedding"]), dtype="<f4")
-        here = scorer.embed(base64.b64decode(recording), scorer.load(first.version))
-        np.testing.assert_allclose(embedding, here, atol=1e-6)
+        until(lambda: in_memory() == (first.version, second.version))
+        answer = worker_client.call(EMBED, recording, deadline_seconds=60)
+        assert (answer.model_version, answer.model_fingerprint) == (first.version, first.fingerprint)
+        here = recordings.embed(recording.audio, scorer.load(first.version))
+        np.testing.assert_allclose(answer.vector, here, atol=1e-6)
         (registry.folder_of(first.version) / "encoder.safetensors").unlink()  # it is in memory
-        assert scoring_client.call("mltraining.analyse_audio", {"audio": recording}, deadline_seconds=60)["model"]
+        assert worker_client.call(EMBED, recording, deadline_seconds=60).model_version == first.version
         with pytest.raises(EmptyAudio):
-            scoring_client.call("mltraining.analyse_audio", {"audio": ""}, deadline_seconds=60)
+            worker_client.call(EMBED, Recording(audio=b""), deadline_seconds=60)

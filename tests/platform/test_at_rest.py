@@ -11,9 +11,11 @@ import pytest
 from django.conf import settings as service
 from django.db import connection
 
-from enrollment import keys, replay, selectors, services, voiceprints
+from enrollment import heard as heard_recordings
+from enrollment import keys, selectors, services, voiceprints
 from enrollment.models import Customer, HeardRecording, SealedAudio, Voiceprint
-from mltraining import scoring_client
+from mltraining import worker_client
+from mltraining.messages import Recording
 from mltraining.speech.audio.replay import fingerprint
 from tests.customers import TELLER, activate_model
 from tests.enrollment.voices import enrolled, small_recogniser
@@ -25,7 +27,8 @@ from voiceauth.platform.audit import chain
 from voiceauth.platform.errors import ScoringUnavailable
 from voiceauth.retraining import training_data
 from voiceauth.retraining.models import TrainingRun
-from voiceauth.verification import services as verification
+from voiceauth.verification import call_audio
+from voiceauth.verification.messages import VERIFY, VerifyCall
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_recogniser")]
@@ -38,7 +41,7 @@ MODEL = "f" * 64
 @pytest.fixture
 def append_only_file() -> Iterator[Path]:
     """Redis writes every command to its append-only file, as it does in production."""
-    redis = scoring_client.connection()
+    redis = worker_client.connection()
     redis.flushdb()
     redis.config_set("appendonly", "yes")
     until(lambda: redis.info("persistence")["aof_rewrite_in_progress"] == 0)
@@ -62,8 +65,8 @@ def customer_with_a_voice(number: int) -> Customer:
         voiceprints.store_embedding(sample, MODEL, vector_of(number, take))
     voiceprints.refresh_voiceprint(customer, MODEL)
     call = Decision.objects.create(kind="verify", decision="ACCEPT", customer_id=customer.customer_id, actor="ivr")
-    verification._keep_audio(call, customer, clip(number, 90))
-    replay.remember(customer, kind="decision", pk=call.pk, fingerprint=heard(number))
+    call_audio.keep(call, customer, clip(number, 90))
+    heard_recordings.remember(customer, kind="decision", pk=call.pk, acoustic_fingerprint=heard(number))
     return customer
 
 
@@ -74,9 +77,11 @@ def heard(number: int) -> bytes:
 
 def ask_a_worker_that_is_not_there(number: int) -> None:
     """A verification as the queue holds it."""
-    audio = base64.b64encode(clip(number, 91)).decode()
+    question = VerifyCall(
+        recording=Recording(audio=clip(number, 91)), claimed=f"BANK-{number}", customer=None, target_far=None
+    )
     with pytest.raises(ScoringUnavailable):
-        scoring_client.call("verification.score_call", {"audio": audio}, deadline_seconds=0.3)
+        worker_client.call(VERIFY, question, deadline_seconds=0.3)
 
 
 def voice_bytes(number: int, customer: Customer) -> set[bytes]:
@@ -126,7 +131,7 @@ def everything(redis_folder: Path | None = None) -> Iterator[tuple[str, bytes]]:
     folders = [Path(service.STATE_DIR), Path(service.VOICEAUTH_RUNS_DIR), Path(service.VOICEAUTH_MODELS_DIR)]
     for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
         yield f"file {path}", path.read_bytes()
-    redis = scoring_client.connection()
+    redis = worker_client.connection()
     for name in redis.scan_iter("*"):
         yield f"queue {name!r}", bytes(name) + (redis.dump(name) or b"")
     for path in redis_folder.rglob("appendonly*") if redis_folder else []:
@@ -195,7 +200,7 @@ def test_after_an_erasure_no_place_holds_a_byte_of_the_voice_and_the_trail_still
     assert sum(place.startswith("file ") for place in before) == 2 * CLIPS + 1
 
     receipt = services.erase_customer(customer_id=ann.customer_id, actor=TELLER)
-    until(lambda: not list(scoring_client.connection().scan_iter("question:*")))  # they live as long as the call
+    until(lambda: not list(worker_client.connection().scan_iter("question:*")))  # they live as long as the call
 
     assert places(of_ann | {data_key}, append_only_file) == set()
     assert (receipt.samples, receipt.voiceprints, receipt.call_recordings) == (CLIPS, 1, 1)

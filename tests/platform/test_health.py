@@ -2,14 +2,14 @@
 
 import pytest
 
-from mltraining import scoring_client
+from mltraining import worker_client
 from voiceauth.platform import health
 from voiceauth.platform.errors import ScoringUnavailable
 
 
 @pytest.fixture
 def scoring_answers(monkeypatch):
-    monkeypatch.setattr(scoring_client, "call", lambda *args, **kwargs: {})
+    monkeypatch.setattr(worker_client, "call", lambda *args, **kwargs: {})
 
 
 def test_a_live_process_answers_anyone(anonymous, db):
@@ -27,7 +27,7 @@ def test_without_a_scoring_worker_it_is_not_ready(anonymous, db, monkeypatch):
     def nobody(*args: object, **kwargs: object) -> None:
         raise ScoringUnavailable(retry_after_seconds=2)
 
-    monkeypatch.setattr(scoring_client, "call", nobody)
+    monkeypatch.setattr(worker_client, "call", nobody)
     response = anonymous.get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"ready": False, "database": "ok", "queue": "ok", "scoring": "unavailable"}

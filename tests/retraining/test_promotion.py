@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from enrollment import keys, selectors, voiceprints
 from enrollment.models import Customer, SampleEmbedding, Voiceprint
-from mltraining import registry, scorer, shutdown
+from mltraining import recordings, registry, scorer, shutdown
 from mltraining.models import ModelVersion
 from mltraining.speech.evaluation import comparison, hearing
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser
@@ -65,7 +65,7 @@ def test_a_voiceprint_is_made_of_the_embeddings_of_all_recordings(tmp_path: Path
     customer, model = enrolled(1, clips=3), register_untrained(tmp_path)
     promote(model)
     loaded = scorer.load(model.version)
-    embeddings = [scorer.embed(selectors.sample_audio(sample), loaded) for sample in customer.samples.all()]
+    embeddings = [recordings.embed(selectors.sample_audio(sample), loaded) for sample in customer.samples.all()]
     mean = np.mean(embeddings, axis=0)
     made = voiceprint(customer, model)
     assert made is not None
@@ -80,13 +80,13 @@ def test_the_way_back_embeds_only_what_came_since(tmp_path: Path, monkeypatch: p
     promote(second)
     add_recording(customer, 1, take=7)
     embedded: list[str] = []
-    embed = scorer.embed
+    embed = recordings.embed
 
     def counted(audio: bytes, model: scorer.LoadedModel) -> np.ndarray:
         embedded.append(model.version)
         return embed(audio, model)
 
-    monkeypatch.setattr(scorer, "embed", counted)
+    monkeypatch.setattr(recordings, "embed", counted)
     promote(first)
     assert embedded == [first.version]
     assert (state(first), state(second)) == (State.ACTIVE, State.RETIRED)
@@ -107,13 +107,13 @@ def test_a_recording_that_comes_in_during_the_promotion_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer, model = enrolled(1, clips=1), register_untrained(tmp_path)
-    lock = voiceprints.lock_gallery
+    lock = promotion.lock_gallery
 
     def enroll_just_before(*, shared: bool) -> None:
         add_recording(customer, 1, take=7)
         lock(shared=shared)
 
-    monkeypatch.setattr(voiceprints, "lock_gallery", enroll_just_before)
+    monkeypatch.setattr(promotion, "lock_gallery", enroll_just_before)
     promote(model)
     assert Voiceprint.objects.get().sample_count == 2
 

@@ -1,12 +1,13 @@
 """A promotion takes the fraudsters along: nobody is forgotten with a model."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mltraining import scorer, scoring_client
+from mltraining import recordings, scorer, worker_client
+from mltraining.messages import Recording
 from mltraining.models import ModelVersion
+from tests.customers import StandInWorker
 from tests.enrollment.voices import small_recogniser
 from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import register_untrained
@@ -23,11 +24,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")
 
 @pytest.fixture(autouse=True)
 def _this_process_is_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(name: str, payload: dict[str, Any], *, deadline_seconds: float) -> dict[str, Any]:
-        assert name == "screening.analyse_fraudster"
-        return watch.analyse_fraudster(**payload)
-
-    monkeypatch.setattr(scoring_client, "call", call)
+    monkeypatch.setattr(worker_client, "call", StandInWorker().call)
 
 
 def promote(model: ModelVersion) -> None:
@@ -51,5 +48,6 @@ def test_every_fraudster_has_a_voiceprint_under_the_promoted_model_and_none_unde
     kept = [model.fingerprint for model in models[1:]]
     assert found == {(each.pk, fingerprint) for each in (before, after) for fingerprint in kept}
     loaded = scorer.load(models[2].version)
-    heard = scorer.analyse(wav(voice(1, seconds=3, sample_rate=8000), 8000), loaded)
-    assert watch.known(loaded, heard)[0]["fraudster_id"] == str(before.pk)
+    audio = wav(voice(1, seconds=3, sample_rate=8000), 8000)
+    heard = recordings.voice_of(recordings.analyse(Recording(audio=audio)), loaded)
+    assert watch.known(heard)[0].fraudster_id == str(before.pk)

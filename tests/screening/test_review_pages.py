@@ -75,7 +75,7 @@ def test_a_reviewer_takes_a_case_comments_closes_it_and_puts_the_voice_on_a_watc
     client.post(f"{path}do/watch/", {"watchlist": str(default().pk), "note": "Tuesdays"})
     fraudster = Fraudster.objects.get()
     assert (fraudster.note, fraudster.source) == ("Tuesdays", f"decision:{case.evidence[0]['decision_id']}")
-    assert screened("mallory", customer_id="C-1", take=3)["hits"]
+    assert screened("mallory", customer_id="C-1", take=3).hits
 
 
 def test_a_closed_case_is_not_closed_again_from_a_stale_page(signed_in: SignIn, case: ReviewCase) -> None:

@@ -23,6 +23,7 @@ from voiceauth.platform import storage as audio_store
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.vault import Unsealable
 from voiceauth.screening import keys, services, watch, watchlists
+from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import (
     Fraudster,
     FraudsterAudio,
@@ -30,6 +31,7 @@ from voiceauth.screening.models import (
     RecentVoice,
     ReviewCase,
 )
+from voiceauth.screening.risk import Hit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 
@@ -40,7 +42,7 @@ def _model() -> None:
 
 
 def reasons(hits: list) -> list[str]:
-    return [hit["reason"] for hit in hits]
+    return [hit.reason for hit in hits]
 
 
 # --- watchlists ---------------------------------------------------------------------------------
@@ -48,36 +50,36 @@ def reasons(hits: list) -> list[str]:
 
 def test_a_fraudster_s_voice_is_recognised_and_another_one_is_not() -> None:
     fraudster = watched("mallory")
-    (hit,) = screened("mallory", customer_id="C-1", take=5)["hits"]
-    assert (hit["reason"], hit["fraudster_id"]) == ("KNOWN_FRAUDSTER", str(fraudster.pk))
-    assert hit["log_likelihood_ratio"] > 3 and 0.9 < hit["score"] <= 1
-    assert screened("ann", customer_id="C-1")["hits"] == []
+    (hit,) = screened("mallory", customer_id="C-1", take=5).hits
+    assert (hit.reason, hit.fraudster_id) == ("KNOWN_FRAUDSTER", str(fraudster.pk))
+    assert hit.log_likelihood_ratio > 3 and 0.9 < hit.score <= 1
+    assert screened("ann", customer_id="C-1").hits == ()
 
 
 def test_a_voice_that_claims_nobody_is_screened_too() -> None:
     watched("mallory")
-    assert reasons(screened("mallory", customer_id=None)["hits"]) == ["KNOWN_FRAUDSTER"]
+    assert reasons(screened("mallory", customer_id=None).hits) == ["KNOWN_FRAUDSTER"]
 
 
 def test_without_enough_speech_nobody_is_called_a_fraudster_and_no_voice_is_kept() -> None:
     watched("mallory")
-    assert screened("mallory", customer_id="C-1", speech_seconds=0.4) == {"hits": [], "voice": None}
+    assert screened("mallory", customer_id="C-1", speech_seconds=0.4) == Screening()
 
 
 def test_the_longer_the_watchlist_the_surer_a_hit_must_be(settings: Settings) -> None:
     watched("mallory")
-    (hit,) = screened("mallory", customer_id="C-1")["hits"]
-    settings.VOICEAUTH_WATCHLIST_THRESHOLD = hit["log_likelihood_ratio"] - 0.5
-    assert screened("mallory", customer_id="C-1")["hits"]
+    (hit,) = screened("mallory", customer_id="C-1").hits
+    settings.VOICEAUTH_WATCHLIST_THRESHOLD = hit.log_likelihood_ratio - 0.5
+    assert screened("mallory", customer_id="C-1").hits
     watched("trudy")  # ln 2 > 0.5
-    assert screened("mallory", customer_id="C-1")["hits"] == []
+    assert screened("mallory", customer_id="C-1").hits == ()
 
 
 def test_an_erased_fraudster_is_out_of_the_worker_s_memory_with_the_next_call() -> None:
     fraudster = watched("mallory")
-    assert screened("mallory", customer_id="C-1")["hits"]
+    assert screened("mallory", customer_id="C-1").hits
     watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
-    assert screened("mallory", customer_id="C-1")["hits"] == []
+    assert screened("mallory", customer_id="C-1").hits == ()
     assert watch.watched._gallery is not None and not watch.watched._gallery._vectors.any()
 
 
@@ -195,19 +197,19 @@ def test_voices_of_two_models_are_never_compared() -> None:
     for number in (1, 2, 3):
         called("mallory", f"C-{number}", take=number)
     activate_model("second")
-    assert screened("mallory", customer_id="C-9")["hits"] == []
+    assert screened("mallory", customer_id="C-9").hits == ()
 
 
 # --- acting on hits -----------------------------------------------------------------------------
 
 
 def test_every_hit_opens_a_case_and_each_reason_is_told_once_with_its_highest_score() -> None:
-    hits = [
-        {"reason": "REPLAY", "score": 0.8, "matched": "x"},
-        {"reason": "KNOWN_FRAUDSTER", "score": 0.97, "fraudster_id": "f1"},
-        {"reason": "KNOWN_FRAUDSTER", "score": 0.93, "fraudster_id": "f2"},
-    ]
-    risk = services.act_on(hits, customer_id="C-1", evidence={"decision_id": "d"}, actor=TELLER)
+    hits = (
+        Hit(reason="REPLAY", score=0.8),
+        Hit(reason="KNOWN_FRAUDSTER", score=0.97, fraudster_id="f1"),
+        Hit(reason="KNOWN_FRAUDSTER", score=0.93, fraudster_id="f2"),
+    )
+    risk = services.act_on(Screening(hits=hits), customer_id="C-1", evidence={"decision_id": "d"}, actor=TELLER)
     assert risk == {
         "level": "HIGH_RISK",
         "reasons": [{"code": "KNOWN_FRAUDSTER", "score": 0.97}, {"code": "REPLAY", "score": 0.8}],
@@ -218,11 +220,11 @@ def test_every_hit_opens_a_case_and_each_reason_is_told_once_with_its_highest_sc
 
 
 def test_a_fraudster_s_enrollment_is_a_case_of_its_own_kind() -> None:
-    hits = [{"reason": "KNOWN_FRAUDSTER", "score": 0.97, "fraudster_id": "f1"}]
-    services.act_on(hits, customer_id="C-1", evidence={"sample_id": "s"}, enrolling=True, actor=TELLER)
+    found = Screening(hits=(Hit(reason="KNOWN_FRAUDSTER", score=0.97, fraudster_id="f1"),))
+    services.act_on(found, customer_id="C-1", evidence={"sample_id": "s"}, enrolling=True, actor=TELLER)
     assert ReviewCase.objects.get().kind == "WATCHLIST_ENROLLMENT"
 
 
 def test_no_hit_is_a_low_risk_and_opens_nothing() -> None:
-    risk = services.act_on([], customer_id="C-1", evidence={}, actor=TELLER)
+    risk = services.act_on(Screening(), customer_id="C-1", evidence={}, actor=TELLER)
     assert risk == {"level": "LOW_RISK", "reasons": []} and not ReviewCase.objects.exists()

@@ -68,8 +68,8 @@ def test_a_recording_becomes_a_fraudster_whom_the_next_call_is_recognised_as(rev
     assert answer.status_code == 201
     body = answer.json()
     assert (body["source"], body["watchlists"]) == ("upload", [str(default().pk)])
-    (hit,) = screened("mallory", customer_id="C-1", take=4)["hits"]
-    assert hit["fraudster_id"] == body["fraudster_id"]
+    (hit,) = screened("mallory", customer_id="C-1", take=4).hits
+    assert hit.fraudster_id == body["fraudster_id"]
     (listed,) = reviewer.get(fraudsters_of(default())).json()["results"]
     assert listed == body
     assert AuditEvent.objects.get(action="fraudster.added").data["source"] == "upload"
@@ -80,7 +80,7 @@ def test_the_audio_of_a_decision_becomes_a_fraudster(reviewer: APIClient) -> Non
     decision = verification.verify(customer_id="ann", audio=recording("mallory"), actor=TELLER)
     answer = put(reviewer, default(), decision_id=str(decision.pk))
     assert answer.status_code == 201 and answer.json()["source"] == f"decision:{decision.pk}"
-    assert screened("mallory", customer_id="C-1", take=2)["hits"]
+    assert screened("mallory", customer_id="C-1", take=2).hits
     CallAudio.objects.all().delete()
     assert error_code(put(reviewer, default(), decision_id=str(decision.pk))) == "no_audio"
     assert error_code(put(reviewer, default(), decision_id=str(uuid4()))) == "decision_not_found"

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from mltraining.scorer import LoadedModel
+from mltraining import recordings, scorer
+from mltraining.messages import Recording
 from tests import customers
 from tests.customers import recording
 from voiceauth.platform.audit import Actor
 from voiceauth.screening import selectors, services, watch, watchlists
+from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import Fraudster, Watchlist
 
 RITA = Actor(name="user:rita", role="reviewer")
@@ -22,16 +24,15 @@ def watched(voice: str, **options: Any) -> Fraudster:
     return watchlists.add_fraudster(**given)
 
 
-def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: Any) -> dict[str, Any]:
-    """What the worker answers about a call in that voice."""
-    model: LoadedModel = customers._active_model()
-    analysis = customers._analyse(recording(voice, take, **measured), model)
-    return watch.screen(model, analysis, customer_id=customer_id)
+def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: Any) -> Screening:
+    """What the worker finds out about a call in that voice. Needs ``worker``."""
+    model = scorer.active_model()
+    assert model is not None
+    analysis = recordings.analyse(Recording(audio=recording(voice, take, **measured)))
+    return watch.screen(recordings.voice_of(analysis, model), customer_id=customer_id)
 
 
 def called(voice: str, customer_id: str, *, take: int = 1, **evidence: Any) -> dict[str, Any]:
     """A call in that voice that claims ``customer_id``, screened and acted on: its fraud_risk."""
     found = screened(voice, customer_id=customer_id, take=take)
-    return services.act_on(
-        found["hits"], customer_id=customer_id, evidence=evidence, voice=found["voice"], actor=customers.IVR
-    )
+    return services.act_on(found, customer_id=customer_id, evidence=evidence, actor=customers.IVR)

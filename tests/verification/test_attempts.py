@@ -1,6 +1,5 @@
 """Refusals in a row: the delay, the lock, and that the caller learns of neither."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,9 @@ from rest_framework.test import APIClient
 
 from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
+from mltraining import recordings
+from mltraining.messages import Recording
+from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
 from mltraining.speech.scoring.scores import Calibration, Cohort
 from tests import customers
@@ -28,7 +30,7 @@ from tests.customers import (
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import ReviewCase
-from voiceauth.verification import scoring
+from voiceauth.verification import worker as verification_worker
 from voiceauth.verification.models import CallAudio, Caller, Decision
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +108,7 @@ def test_an_unknown_customer_is_answered_like_one_who_is_refused(
         assert answer.json()["probability"] < answer.json()["threshold"]
         again = verify(ivr, unknown, recording("eve"))
         assert again.json()["probability"] == answer.json()["probability"]  # as an enrolled customer's would be
-    assert worker.calls == ["verification.score_call"] * 4
+    assert worker.calls == ["verification.verify_call"] * 4
     assert set(Decision.objects.exclude(customer_id="ann").values_list("decision", flat=True)) == {
         "SPEAKER_NOT_ENROLLED"
     }
@@ -209,12 +211,12 @@ def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWo
     means, embedding = (random.normal(size=shape).astype(np.float32) for shape in ((200, DIMENSIONS), (DIMENSIONS,)))
     pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), cohort=Cohort(means))
     model = LoadedModel("v", "f", pipeline)
-    analysis: Any = customers.scorer.analyse(recording("ann"), model)
-    analysis = replace(analysis, embedding=embedding / np.linalg.norm(embedding))
-    everybody = pipeline.compare(analysis.embedding, analysis.quality, pipeline.cohort.means, 20.0)
+    analysis = recordings.analyse(Recording(audio=recording("ann")))
+    voice = Voice(analysis, model, embedding / np.linalg.norm(embedding))
+    everybody = voice.compare(pipeline.cohort.means, 20.0)
     threshold = float(np.quantile(everybody.probability, 0.9))
-    found = [scoring._against_nobody(model, analysis, f"C-{number}", threshold) for number in range(60)]
+    found = [verification_worker._decoy(voice, f"C-{number}", threshold) for number in range(60)]
     assert all(each.probability < threshold for each in found)
     closer = np.mean([each.log_likelihood_ratio > np.median(everybody.log_likelihood_ratio) for each in found])
     assert closer > 0.8  # a single voice: half of the time
-    assert scoring._against_nobody(model, analysis, "C-1", threshold) == found[1]
+    assert verification_worker._decoy(voice, "C-1", threshold) == found[1]

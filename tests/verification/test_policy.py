@@ -5,22 +5,30 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from enrollment.models import Customer
+from mltraining.speech.audio.quality import Quality
 from voiceauth.policies.document import VerificationLimits
 from voiceauth.verification import policy
 from voiceauth.verification.models import Decision
-from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, CallQuality, Verdict
+from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, Verdict
 
 Outcome = Decision.Outcome
+
+
 State = Customer.State
 
+
+def measured(**values: float) -> Quality:
+    return Quality(duration_seconds=9.0, **values)
+
+
 POLICY = VerificationLimits(min_speech_seconds=3.0, min_snr_db=5.0, max_clipping_ratio=0.05)
-GOOD = CallQuality(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.0)
-SHORT = CallQuality(speech_seconds=2.99, snr_db=20.0, clipping_ratio=0.0)
-NOISY = CallQuality(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.0)
-OVERDRIVEN = CallQuality(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.06)
-BOTH = CallQuality(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.06)
-ALL = CallQuality(speech_seconds=0.1, snr_db=0.0, clipping_ratio=1.0)
-AT_THE_LIMITS = CallQuality(speech_seconds=3.0, snr_db=5.0, clipping_ratio=0.05)
+GOOD = measured(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.0)
+SHORT = measured(speech_seconds=2.99, snr_db=20.0, clipping_ratio=0.0)
+NOISY = measured(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.0)
+OVERDRIVEN = measured(speech_seconds=8.0, snr_db=20.0, clipping_ratio=0.06)
+BOTH = measured(speech_seconds=8.0, snr_db=4.9, clipping_ratio=0.06)
+ALL = measured(speech_seconds=0.1, snr_db=0.0, clipping_ratio=1.0)
+AT_THE_LIMITS = measured(speech_seconds=3.0, snr_db=5.0, clipping_ratio=0.05)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_every_state_has_its_outcome() -> None:
     ],
 )
 def test_verification_decides_by_the_first_rule_that_applies(
-    quality: CallQuality, probability: float | None, verdict: Verdict
+    quality: Quality, probability: float | None, verdict: Verdict
 ) -> None:
     assert policy.decide_verification(POLICY, quality, probability, 0.5) == verdict
 
@@ -97,7 +105,7 @@ def test_verification_decides_by_the_first_rule_that_applies(
     ],
 )
 def test_identification_decides_by_the_first_rule_that_applies(
-    quality: CallQuality, best: float | None, verdict: Verdict
+    quality: Quality, best: float | None, verdict: Verdict
 ) -> None:
     assert policy.decide_identification(POLICY, quality, best, 0.5) == verdict
 

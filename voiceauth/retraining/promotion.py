@@ -24,14 +24,16 @@ from django.db.models import Count
 
 from enrollment import selectors, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
-from mltraining import registry, scorer, shutdown
+from mltraining import recordings, registry, scorer, shutdown
 from mltraining.errors import InvalidAudio, ModelUnavailable
+from mltraining.locks import lock_gallery
 from mltraining.models import ModelVersion
 from mltraining.patience import patiently
 from voiceauth.platform.storage import RecordingGone
 from voiceauth.retraining import promotion_states
 from voiceauth.retraining.errors import ChallengerNotBetter, FrozenSetUnusable
 from voiceauth.retraining.training_settings import BASE_WEIGHTS
+from voiceauth.screening import reembedding
 from voiceauth.screening import voiceprints as fraudsters
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def execute_promotion(version: str) -> None:
             _embed_all(model, unreadable)
         for customer in patiently(lambda: _outdated(model.fingerprint)):
             patiently(lambda: _refresh(customer, model.fingerprint))  # noqa: B023 (called at once)
-        patiently(lambda: fraudsters.reembed(model, _heartbeat(version, 99)))
+        patiently(lambda: reembedding.reembed(model, _heartbeat(version, 99)))
         patiently(lambda: _switch(model, unreadable))
     except _ShuttingDown:
         patiently(lambda: promotion_states.release_promotion(version))
@@ -135,12 +137,12 @@ def _beat_the_champion(model: "LoadedModel") -> None:
 @transaction.atomic
 def _switch(model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
     """Alone with the gallery: what came in between, the switch, and an end to voiceprints of older models."""
-    voiceprints.lock_gallery(shared=False)
+    lock_gallery(shared=False)
     for sample_id in _missing(model.fingerprint, unreadable):
         _embed(sample_id, model, unreadable)
     for customer in _outdated(model.fingerprint):
         _refresh(customer, model.fingerprint)
-    fraudsters.reembed(model)
+    reembedding.reembed(model)
     kept = {model.fingerprint, *registry.fingerprints_in_service()}
     fraudsters.keep_only(kept)
     SampleEmbedding.objects.exclude(model_fingerprint__in=kept).delete()
@@ -166,7 +168,7 @@ def _embed(sample_id: uuid.UUID, model: "LoadedModel", unreadable: set[uuid.UUID
     if sample is None:
         return  # erased meanwhile
     try:
-        embedding = scorer.embed(selectors.sample_audio(sample), model)
+        embedding = recordings.embed(selectors.sample_audio(sample), model)
         with transaction.atomic():
             voiceprints.store_embedding(sample, model.fingerprint, embedding)
     except IntegrityError:

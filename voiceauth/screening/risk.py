@@ -1,19 +1,39 @@
 """What hits amount to: the ``fraud_risk`` of an answer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE = "KNOWN_FRAUDSTER", "REPLAY", "VELOCITY", "DUPLICATE_VOICE"
 HIGH_RISK, LOW_RISK = "HIGH_RISK", "LOW_RISK"
 
-Hit = Mapping[str, Any]  # reason, score (0 to 1), and what its reason needs
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """One thing that is suspicious about a voice. Which of the further fields are set depends on the reason."""
+
+    reason: str
+    score: float  # from 0 to 1: a probability, or of a REPLAY the share of the recording that was recognized
+    log_likelihood_ratio: float | None = None  # natural logarithm
+    fraudster_id: str | None = None  # KNOWN_FRAUDSTER
+    customer_id: str | None = None  # DUPLICATE_VOICE: the other customer
+    count: int | None = None  # VELOCITY: customers whom the voice claimed
+    customers: tuple[str, ...] = ()  # VELOCITY: the other customers, the likeliest first
+    aligned: int | None = None  # REPLAY: pairs of spectral peaks that agree
+    offset_seconds: float | None = None  # REPLAY: where the recording begins in the one heard before
+    heard_as: str | None = None  # REPLAY: the sample or decision of the one heard before
+
+    def evidence(self) -> dict[str, Any]:
+        """Return the fields that are set, as JSON values, for a review case."""
+        found = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def fraud_risk(hits: Iterable[Hit]) -> dict[str, Any]:
-    """``{level, reasons: [{code, score}]}``: each reason once, with its highest score, the highest first."""
+    """Return ``{level, reasons: [{code, score}]}``: each reason once with its highest score, the highest first."""
     highest: dict[str, float] = {}
     for hit in hits:
-        highest[hit["reason"]] = max(float(hit["score"]), highest.get(hit["reason"], 0.0))
+        highest[hit.reason] = max(hit.score, highest.get(hit.reason, 0.0))
     ranked = sorted(highest.items(), key=lambda each: (-each[1], each[0]))
     reasons = [{"code": code, "score": score} for code, score in ranked]
     return {"level": HIGH_RISK if reasons else LOW_RISK, "reasons": reasons}

@@ -1,60 +1,59 @@
 """Acting on hits, and forgetting the voices of recent calls."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from voiceauth.platform.audit import Actor
 from voiceauth.screening import cases, voiceprints
+from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import RecentVoice, ReviewCase
-from voiceauth.screening.risk import KNOWN_FRAUDSTER, VELOCITY, Hit, fraud_risk
+from voiceauth.screening.risk import KNOWN_FRAUDSTER, Hit, fraud_risk
 
 Kind = ReviewCase.Kind
 
 
 @transaction.atomic
 def act_on(
-    hits: Sequence[Hit],
+    found: Screening,
     *,
     customer_id: str,
     evidence: Mapping[str, Any],
-    voice: Mapping[str, Any] | None = None,
     enrolling: bool = False,
     actor: Actor,
 ) -> dict[str, Any]:
-    """Opens a case for every hit, remembers the ``voice`` that ``watch.screen`` answered, and gives the ``fraud_risk``.
+    """Open a case for every hit, remember the voice that was found, and return the ``fraud_risk``.
 
     ``customer_id`` is the claimed one, empty where nobody was claimed: then the voice is not remembered. ``evidence``
     goes into every case: decision_id or sample_id. In a transaction of the caller's it comes after every other row and
     right before the caller's own event, because it writes to the trail.
     """
-    if voice is not None and customer_id:
+    if found.voice is not None and customer_id:
         voiceprints.store_recent(
             customer_id=customer_id,
-            fingerprint=voice["model_fingerprint"],
-            vector=np.frombuffer(base64.b64decode(voice["embedding"]), dtype="<f4"),
-            speech_seconds=voice["speech_seconds"],
+            model_fingerprint=found.voice.model_fingerprint,
+            vector=found.voice.vector,
+            speech_seconds=found.speech_seconds,
         )
     filed = []
-    for hit in sorted(hits, key=lambda each: (_kind(each, enrolling), _subject(each))):  # locked in one order, always
-        content = {**hit, **evidence}
+    in_order = sorted(found.hits, key=lambda each: (_kind(each, enrolling), _subject(each)))  # to lock cases in
+    for hit in in_order:
+        content = {**hit.evidence(), **evidence}
         case = cases.file(
             kind=_kind(hit, enrolling),
             customer_id=customer_id,
             evidence=content,
             subject=_subject(hit),
-            among=hit["customers"] if hit["reason"] == VELOCITY else (),
+            among=hit.customers,
         )
         filed.append((case, content))
     for case, content in filed:
         cases.record_filed(case, content, actor)
-    return fraud_risk(hits)
+    return fraud_risk(found.hits)
 
 
 def forget_voice(customer_id: str) -> None:
@@ -75,9 +74,9 @@ def forget_recent() -> int:
 
 
 def _kind(hit: Hit, enrolling: bool) -> Kind:
-    return Kind.WATCHLIST_ENROLLMENT if enrolling and hit["reason"] == KNOWN_FRAUDSTER else Kind(hit["reason"])
+    return Kind.WATCHLIST_ENROLLMENT if enrolling and hit.reason == KNOWN_FRAUDSTER else Kind(hit.reason)
 
 
 def _subject(hit: Hit) -> str:
     """What a case of the same kind about the same customer may still differ in."""
-    return str(hit.get("fraudster_id") or hit.get("customer_id") or "")
+    return hit.fraudster_id or hit.customer_id or ""

@@ -1,18 +1,17 @@
 """Velocity: one voice that claims to be many customers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.conf import settings
 
-from mltraining.gallery import Nearest
-from voiceauth.screening.risk import VELOCITY
+from mltraining.messages import Nearest
+from voiceauth.screening.risk import VELOCITY, Hit
 
 MAX_NAMED = 20
 
 
-def hits(calls: Sequence[Nearest], customer_id: str | None) -> list[dict[str, Any]]:
-    """At most one: where ``VOICEAUTH_VELOCITY_CUSTOMERS`` customers, ``customer_id`` among them, were claimed.
+def hits(calls: Sequence[Nearest], customer_id: str | None) -> list[Hit]:
+    """Return one hit where the voice claimed ``VOICEAUTH_VELOCITY_CUSTOMERS`` customers, ``customer_id`` among them.
 
     ``calls`` are those in the same voice, the likeliest first, named by whom they claimed. The score is the
     probability of the least likely call that it takes to reach the number.
@@ -27,11 +26,11 @@ def hits(calls: Sequence[Nearest], customer_id: str | None) -> list[dict[str, An
     others = list(likeliest.values())
     weakest = others[needed - 1]
     return [
-        {
-            "reason": VELOCITY,
-            "score": weakest.probability,
-            "log_likelihood_ratio": weakest.log_likelihood_ratio,
-            "count": len(others) + (customer_id is not None),
-            "customers": [each.name for each in others[:MAX_NAMED]],
-        }
+        Hit(
+            reason=VELOCITY,
+            score=weakest.probability,
+            log_likelihood_ratio=weakest.log_likelihood_ratio,
+            count=len(others) + (customer_id is not None),
+            customers=tuple(each.name for each in others[:MAX_NAMED]),
+        )
     ]

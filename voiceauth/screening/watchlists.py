@@ -1,21 +1,19 @@
 """Services on watchlists and the fraudsters on them. Each is one transaction with its event."""
 
-import base64
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-import numpy as np
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
-from mltraining import scoring_client
 from mltraining import selectors as models_in_service
-from mltraining.gallery import lock_gallery
+from mltraining import worker_client
+from mltraining.locks import lock_gallery
+from mltraining.messages import Recording
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM, Actor
@@ -29,6 +27,7 @@ from voiceauth.screening.errors import (
     WatchlistExists,
     WatchlistNotFound,
 )
+from voiceauth.screening.messages import ANALYSE_FRAUDSTER, AnalyseFraudster, FraudsterAnalysis
 from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
 
 DELETE_WATCHLIST = "watchlist.delete"
@@ -109,11 +108,12 @@ def add_fraudster(
             raise NotEnoughFraudsterSpeech(speech_seconds=heard.speech_seconds, limit=limit)
         if heard.hits and not another_person:
             known = heard.hits[0]
-            raise DuplicateFraudster(fraudster_id=known["fraudster_id"], score=known["score"])
+            raise DuplicateFraudster(fraudster_id=known.fraudster_id, score=known.score)
         with transaction.atomic():
             lock_gallery(shared=True)
             active = models_in_service.active_model()
-            if heard.fingerprint == (active.fingerprint if active else None):
+            heard_by = heard.embedding.model_fingerprint if heard.embedding else None
+            if heard_by == (active.fingerprint if active else None):
                 return _store(watchlist_id, audio, heard, note, source, actor)
     raise ModelChanged(retry_after_seconds=1)
 
@@ -152,30 +152,17 @@ def expire_fraudsters() -> int:
     return expired
 
 
-@dataclass(frozen=True)
-class _Heard:
-    speech_seconds: float
-    embedding: np.ndarray | None  # (d,) float32; None where no model is in service
-    fingerprint: str | None
-    hits: list[dict[str, Any]]
-
-
-def _analyse(audio: bytes) -> _Heard:
-    answer = scoring_client.call(
-        "screening.analyse_fraudster",
-        {"audio": base64.b64encode(audio).decode()},
+def _analyse(audio: bytes) -> FraudsterAnalysis:
+    return worker_client.call(
+        ANALYSE_FRAUDSTER,
+        AnalyseFraudster(recording=Recording(audio=audio)),
         deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
     )
-    embedding = answer["embedding"]
-    return _Heard(
-        answer["speech_seconds"],
-        None if embedding is None else np.frombuffer(base64.b64decode(embedding), dtype="<f4"),
-        answer["model_fingerprint"],
-        answer["hits"],
-    )
 
 
-def _store(watchlist_id: UUID, audio: bytes, heard: _Heard, note: str, source: str, actor: Actor) -> Fraudster:
+def _store(
+    watchlist_id: UUID, audio: bytes, heard: FraudsterAnalysis, note: str, source: str, actor: Actor
+) -> Fraudster:
     watchlist = _locked(watchlist_id)
     fraudster = Fraudster(
         note=note,
@@ -187,9 +174,10 @@ def _store(watchlist_id: UUID, audio: bytes, heard: _Heard, note: str, source: s
     fraudster.data_key = keys.new_fraudster_key(fraudster.pk)
     fraudster.save(force_insert=True)
     fraudster.watchlists.add(watchlist)
-    FraudsterAudio.objects.create(fraudster=fraudster, content=keys.seal_audio(fraudster, audio))
-    if heard.embedding is not None and heard.fingerprint is not None:
-        voiceprints.store(fraudster, heard.fingerprint, heard.embedding)
+    recording = audio if heard.remainder is None else heard.remainder
+    FraudsterAudio.objects.create(fraudster=fraudster, content=keys.seal_audio(fraudster, recording))
+    if heard.embedding is not None:
+        voiceprints.store(fraudster, heard.embedding.model_fingerprint, heard.embedding.vector)
     record(
         action="fraudster.added",
         actor=actor,

@@ -7,6 +7,6 @@ class VerificationConfig(AppConfig):
 
     def ready(self) -> None:
         from enrollment import erasure
-        from voiceauth.verification import services
+        from voiceauth.verification import call_audio
 
-        erasure.register("verification", services.forget_customer)
+        erasure.register("verification", call_audio.forget_customer)

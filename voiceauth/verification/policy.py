@@ -23,6 +23,7 @@ few candidates.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from enrollment.models import Customer
 from voiceauth.policies.document import VerificationLimits
@@ -43,11 +44,17 @@ SPEAKER_OUTCOMES = {
 UNKNOWN = (None, State.ERASED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CallQuality:
-    speech_seconds: float
-    snr_db: float
-    clipping_ratio: float  # share of samples at full scale, 0 to 1
+class Quality(Protocol):
+    """What the policy judges of a recording: the worker's report has it, and so has the speech library's."""
+
+    @property
+    def speech_seconds(self) -> float: ...  # net
+
+    @property
+    def snr_db(self) -> float: ...
+
+    @property
+    def clipping_ratio(self) -> float: ...  # share of samples at full scale, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
     return timedelta(seconds=min(longest, limits.first_delay_seconds * 2.0 ** min(beyond, 30)))
 
 
-def judge_audio(limits: VerificationLimits, quality: CallQuality) -> Verdict | None:
+def judge_audio(limits: VerificationLimits, quality: Quality) -> Verdict | None:
     """Steps 2 and 3: the verdict on the audio; none where it may be scored."""
     if quality.speech_seconds < limits.min_speech_seconds:
         return Verdict(Outcome.NOT_ENOUGH_SPEECH)
@@ -105,7 +112,7 @@ def judge_audio(limits: VerificationLimits, quality: CallQuality) -> Verdict | N
 
 def decide_verification(
     limits: VerificationLimits,
-    quality: CallQuality,
+    quality: Quality,
     probability: float | None,
     threshold: float,
     *,
@@ -122,7 +129,7 @@ def decide_verification(
 
 
 def decide_identification(
-    limits: VerificationLimits, quality: CallQuality, best: float | None, threshold: float
+    limits: VerificationLimits, quality: Quality, best: float | None, threshold: float
 ) -> Verdict:
     """Steps 2 to 4 over all candidates; ``best`` is the highest probability, ``None`` without any candidate."""
     if verdict := judge_audio(limits, quality):

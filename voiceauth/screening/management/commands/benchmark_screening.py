@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from mltraining import scorer
+from mltraining import recordings, scorer
+from mltraining.messages import Recording
 from mltraining.scorer import LoadedModel
 from voiceauth.screening import keys, voiceprints, watch
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint, RecentVoice
@@ -39,23 +40,26 @@ class Command(BaseCommand):
         if model is None:
             raise CommandError("No model is in service.")
         audio, repeats = benchmark.clip(CALL_SECONDS), options["repeats"]
-        heard = scorer.analyse(audio, model)
-        assert heard.embedding is not None
-        call = replace(heard, quality=replace(heard.quality, speech_seconds=float(CALL_SECONDS)))
-        vector = heard.embedding
+
+        def embedded() -> recordings.Voice:
+            return recordings.voice_of(recordings.analyse(Recording(audio=audio)), model)
+
+        heard = embedded()
+        quality = replace(heard.analysis.quality, speech_seconds=float(CALL_SECONDS))
+        call = replace(heard, analysis=replace(heard.analysis, quality=quality))
 
         def screen_and_remember() -> None:
-            watch.claims(model, call, "C")
+            watch.claims(call, "C")
             voiceprints.store_recent(
-                customer_id="C", fingerprint=model.fingerprint, vector=vector, speech_seconds=CALL_SECONDS
+                customer_id="C", model_fingerprint=model.fingerprint, vector=call.vector, speech_seconds=CALL_SECONDS
             )
 
         with benchmark.one_thread(), transaction.atomic():
             _write_fraudsters(model, options["fraudsters"])
             _write_calls(model, options["recent_calls"])
             rows = {
-                "decode, measure, embed": lambda: scorer.analyse(audio, model),
-                f"watchlists of {options['fraudsters']:,}": lambda: watch.known(model, call),
+                "decode, measure, embed": embedded,
+                f"watchlists of {options['fraudsters']:,}": lambda: watch.known(call),
                 f"velocity over {options['recent_calls']:,} calls": screen_and_remember,
             }
             self.stdout.write(f"milliseconds on one thread, for a call of {CALL_SECONDS} s")

@@ -11,7 +11,6 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.errors import DomainError
 from voiceauth.policies import selectors as policies
 from voiceauth.verification import policy
-from voiceauth.verification.policy import CallQuality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +43,7 @@ class Command(BaseCommand):
         limits = policies.in_force().verification
 
         def decide(quality: "Quality", probability: float) -> tuple[str, str]:
-            measured = CallQuality(
-                speech_seconds=quality.speech_seconds, snr_db=quality.snr_db, clipping_ratio=quality.clipping_ratio
-            )
-            verdict = policy.decide_verification(limits, measured, probability, model.pipeline.threshold)
+            verdict = policy.decide_verification(limits, quality, probability, model.pipeline.threshold)
             return verdict.outcome.value, " ".join(verdict.reasons)
 
         from mltraining.speech.evaluation.trials import score_trials

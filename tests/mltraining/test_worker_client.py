@@ -6,8 +6,19 @@ from typing import Any
 
 import pytest
 
-from mltraining import scoring_client
+from mltraining import worker_client
 from mltraining.errors import SilentAudio
+from mltraining.messages import PING, Call, Failure, Ping, Pong, encode
+from tests.mltraining.echo_tasks import (
+    BUG,
+    DIE,
+    ECHO,
+    ECHO_OF_ANOTHER_VERSION,
+    NOBODY_ANSWERS,
+    REFUSE,
+    Empty,
+    Word,
+)
 from tests.mltraining.workers import Worker, running_worker, until
 from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringUnavailable
@@ -26,27 +37,27 @@ def worker(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> I
 
 def test_a_call_without_a_worker_ends_in_scoring_unavailable() -> None:
     with pytest.raises(ScoringUnavailable) as caught:
-        scoring_client.call("tests.nobody_answers_this", {}, deadline_seconds=0.2)
+        worker_client.call(NOBODY_ANSWERS, Word("anyone?"), deadline_seconds=0.2)
     assert caught.value.data == {"retry_after_seconds": 2}
 
 
 def test_a_call_while_redis_is_down_ends_in_scoring_unavailable(settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    scoring_client.connection.cache_clear()
+    worker_client.connection.cache_clear()
     try:
         with pytest.raises(ScoringUnavailable):
-            scoring_client.call("tests.echo", {"word": "anyone?"}, deadline_seconds=PATIENT)
+            worker_client.call(ECHO, Word("anyone?"), deadline_seconds=PATIENT)
     finally:
-        scoring_client.connection.cache_clear()
+        worker_client.connection.cache_clear()
 
 
 def test_neither_question_nor_message_shows_the_recording() -> None:
-    scoring_client.connection().delete("scoring")
+    worker_client.connection().delete("scoring")
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(scoring_client.call, "tests.unanswered", {"audio": "MARKER"}, deadline_seconds=2)
-        questions = until(lambda: list(scoring_client.connection().scan_iter("question:*")))
-        messages = until(lambda: scoring_client.connection().lrange("scoring", 0, -1))
-        kept = [scoring_client.connection().get(name) or b"" for name in questions]
+        call = threads.submit(worker_client.call, NOBODY_ANSWERS, Word("MARKER"), deadline_seconds=2)
+        questions = until(lambda: list(worker_client.connection().scan_iter("question:*")))
+        messages = until(lambda: worker_client.connection().lrange("scoring", 0, -1))
+        kept = [worker_client.connection().get(name) or b"" for name in questions]
     assert isinstance(call.exception(), ScoringUnavailable)
     assert all(b"MARKER" not in content for content in (*messages, *kept))
     assert any(len(content) > len(b"MARKER") for content in kept)
@@ -54,14 +65,16 @@ def test_neither_question_nor_message_shows_the_recording() -> None:
 
 def test_a_question_cannot_be_moved_to_another_call() -> None:
     one, other = str(uuid.uuid4()), str(uuid.uuid4())
-    scoring_client.connection().set(f"question:{other}", scoring_client._pack({}, f"question:tests.echo:{one}"))
+    worker_client.connection().set(
+        f"question:{other}", worker_client._seal(encode(Word("x")), f"question:tests.echo:{one}")
+    )
     with pytest.raises(vault.Unsealable):
-        scoring_client.question("tests.echo", other)
+        worker_client.question(ECHO, other)
 
 
 def test_calls_from_many_threads_each_get_their_own_answer(worker: Worker) -> None:
     def ask(word: str) -> str:
-        return scoring_client.call("tests.echo", {"word": word}, deadline_seconds=PATIENT)["echo"]
+        return worker_client.call(ECHO, Word(word), deadline_seconds=PATIENT).word
 
     words = [f"word {number}" for number in range(100)]
     with ThreadPoolExecutor(16) as threads:
@@ -70,26 +83,33 @@ def test_calls_from_many_threads_each_get_their_own_answer(worker: Worker) -> No
 
 def test_what_the_worker_refuses_is_raised_at_the_caller_as_the_same_class(worker: Worker) -> None:
     with pytest.raises(SilentAudio) as caught:
-        scoring_client.call("tests.refuse", {}, deadline_seconds=PATIENT)
+        worker_client.call(REFUSE, Empty(), deadline_seconds=PATIENT)
     assert (caught.value.code, caught.value.status) == ("silent_audio", 422)
     assert caught.value.detail == "quiet as a mouse"
     assert caught.value.data == {"seconds": 3}
 
 
 def test_a_code_that_only_the_worker_knows_arrives_with_its_status() -> None:
-    error = scoring_client._reported(code="brand_new", status=418, message="short and stout", data={"spout": 1})
+    error = worker_client._reported(Failure("brand_new", 418, "short and stout", {"spout": 1}))
     assert (error.code, error.status, error.detail, error.data) == ("brand_new", 418, "short and stout", {"spout": 1})
 
 
-@pytest.mark.parametrize("failure", ["tests.bug", "tests.die"])
-def test_a_worker_that_breaks_or_is_killed_lets_its_caller_go_at_once(worker: Worker, failure: str) -> None:
+@pytest.mark.parametrize("failure", [BUG, DIE], ids=lambda call: call.task)
+def test_a_worker_that_breaks_or_is_killed_lets_its_caller_go_at_once(
+    worker: Worker, failure: Call[Empty, Empty]
+) -> None:
     started = time.monotonic()
     with pytest.raises(ScoringUnavailable):
-        scoring_client.call(failure, {}, deadline_seconds=PATIENT)
+        worker_client.call(failure, Empty(), deadline_seconds=PATIENT)
     assert time.monotonic() < started + PATIENT  # told, and not timed out
     # Another process has taken the place of the one that died.
-    assert scoring_client.call("tests.echo", {"word": "alive"}, deadline_seconds=PATIENT) == {"echo": "alive"}
+    assert worker_client.call(ECHO, Word("alive"), deadline_seconds=PATIENT) == Word("alive")
 
 
 def test_a_ping_is_answered_before_any_model_is_loaded(worker: Worker) -> None:
-    assert scoring_client.call("mltraining.ping", {}, deadline_seconds=PATIENT) == {"models": []}
+    assert worker_client.call(PING, Ping(), deadline_seconds=PATIENT) == Pong(models=())
+
+
+def test_an_answer_of_another_version_of_the_messages_counts_as_no_answer(worker: Worker) -> None:
+    with pytest.raises(ScoringUnavailable):
+        worker_client.call(ECHO_OF_ANOTHER_VERSION, Word("new"), deadline_seconds=PATIENT)

@@ -1,0 +1,56 @@
+"""What a scoring worker answers about a recording that is to be enrolled. Worker-side only."""
+
+from enrollment import gallery, replay, voiceprints
+from enrollment.messages import ANALYSE_SAMPLE, AnalyseSample, Duplicate, SampleAnalysis, VoiceReport
+from enrollment.models import Customer
+from mltraining import recordings, scorer
+from mltraining.recordings import Voice
+from mltraining.worker_server import answers
+from voiceauth.screening import watch
+from voiceauth.screening.risk import Hit
+
+MAX_DUPLICATES = 3
+
+
+@answers(ANALYSE_SAMPLE)
+def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
+    """Measure a recording and compare its voice, under the model in service.
+
+    Raises ``ModelUnavailable`` and ``InvalidAudio``.
+    """
+    model = scorer.active_model()
+    analysis = recordings.analyse(question.recording)
+    customer = Customer.objects.filter(pk=question.customer).first()
+    voice = None if model is None else recordings.voice_of(analysis, model)
+    replayed = tuple(replay.hits(customer, analysis))
+    return SampleAnalysis(
+        quality=analysis.report(),
+        voice=VoiceReport(hits=replayed) if voice is None else _report(voice, customer, replayed),
+        embedding=None if voice is None else voice.embedding(),
+        acoustic_fingerprint=analysis.acoustic_fingerprint(),
+        remainder=analysis.remainder(),
+    )
+
+
+def _report(voice: Voice, customer: Customer | None, replayed: tuple[Hit, ...]) -> VoiceReport:
+    from mltraining.speech.audio import one_speaker
+
+    own = None if customer is None else voiceprints.voiceprint_of(customer, voice.model.fingerprint)
+    own_id = None if customer is None else customer.customer_id
+    nearest = gallery.of_model(voice.model).nearest(voice.compare, limit=MAX_DUPLICATES + 1)
+    return VoiceReport(
+        separation=one_speaker.separation(voice.windows()),
+        cohesion_llr=None
+        if own is None
+        else voice.compare_one("", own.vector, own.speech_seconds).log_likelihood_ratio,
+        duplicates=tuple(
+            Duplicate(
+                customer_id=each.name,
+                log_likelihood_ratio=each.log_likelihood_ratio,
+                probability=each.probability,
+            )
+            for each in nearest
+            if each.name != own_id
+        )[:MAX_DUPLICATES],
+        hits=(*watch.known(voice), *replayed),
+    )

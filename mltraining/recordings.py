@@ -1,0 +1,131 @@
+"""Recordings as a worker sees them: decoded, measured, and embedded under a model. Worker-side only.
+
+torch and the decoder are imported on first use, so that a worker starts before it needs them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.conf import settings
+
+from mltraining.errors import INVALID_AUDIO, EmptyAudio, InvalidAudio
+from mltraining.messages import Embedding, Nearest, QualityReport, Recording
+
+if TYPE_CHECKING:
+    from mltraining.scorer import LoadedModel
+    from mltraining.speech.audio.decoding import Waveform
+    from mltraining.speech.audio.quality import Quality
+    from mltraining.speech.scoring.pipeline import Comparison
+    from mltraining.speech.scoring.scores import Statistics
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One recording, decoded and measured. ``is_whole`` is false where something was cut out of the upload."""
+
+    waveform: "Waveform"
+    quality: "Quality"
+    is_whole: bool = True
+
+    def report(self) -> QualityReport:
+        """Return the quality and the format."""
+        return QualityReport(
+            duration_seconds=float(self.quality.duration_seconds),
+            speech_seconds=float(self.quality.speech_seconds),
+            snr_db=float(self.quality.snr_db),
+            clipping_ratio=float(self.quality.clipping_ratio),
+            container=self.waveform.container,
+            codec=self.waveform.codec,
+            sample_rate=int(self.waveform.sample_rate),
+        )
+
+    def remainder(self) -> bytes | None:
+        """Return what may be stored in place of the upload, as a WAV file; ``None`` where that is the upload itself."""
+        from mltraining.speech.audio import redaction
+
+        return None if self.is_whole else redaction.as_wav(self.waveform)
+
+    def acoustic_fingerprint(self) -> bytes:
+        """Return the acoustic fingerprint, used to detect replays; see ``speech.audio.replay``."""
+        from mltraining.speech.audio import replay
+
+        return replay.kept(self.views)
+
+    @cached_property
+    def views(self) -> list[np.ndarray]:
+        """The spectral pairs that are looked up among the fingerprints of earlier recordings."""
+        from mltraining.speech.audio import decoding, replay
+
+        return replay.views(decoding.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A recording's embedding (d,) float32 under a model, and what it compares with."""
+
+    analysis: Analysis
+    model: "LoadedModel"
+    vector: np.ndarray
+
+    def compare(
+        self, vectors: np.ndarray, speech_seconds: "float | np.ndarray", statistics: "Statistics | None" = None
+    ) -> "Comparison":
+        """Compare with voiceprints (n, d) of ``speech_seconds`` (n,) each; ``statistics`` are their cohort's."""
+        return self.model.pipeline.compare(self.vector, self.analysis.quality, vectors, speech_seconds, statistics)
+
+    def compare_one(self, name: str, vector: np.ndarray, speech_seconds: float) -> Nearest:
+        """Compare with one voiceprint (d,), called ``name``."""
+        found = self.compare(vector[None], speech_seconds)
+        return Nearest(
+            name=name,
+            score=float(found.score[0]),
+            log_likelihood_ratio=float(found.log_likelihood_ratio[0]),
+            probability=float(found.probability[0]),
+        )
+
+    def windows(self) -> np.ndarray:
+        """Embed stretches of the recording's speech: (windows, d) float32; see ``speech.audio.one_speaker``."""
+        from mltraining.speech.audio import one_speaker
+
+        found = [self.model.pipeline.embed(each) for each in one_speaker.windows(self.analysis.waveform)]
+        return np.stack(found) if found else np.zeros((0, self.model.pipeline.dimensions), dtype=np.float32)
+
+    def embedding(self) -> Embedding:
+        """Return the embedding as a message."""
+        return Embedding(model_version=self.model.version, model_fingerprint=self.model.fingerprint, vector=self.vector)
+
+
+def analyse(recording: Recording) -> Analysis:
+    """Decode and measure the part of a recording that counts.
+
+    Raises the ``InvalidAudio`` subclass that names what is wrong with it; ``EmptyAudio`` where nothing is left of it.
+    """
+    from mltraining.speech.audio import quality, redaction
+
+    waveform = _decode(recording.audio)
+    if recording.redact:
+        waveform = redaction.cut(waveform, recording.redact)
+        if not len(waveform.samples):
+            raise EmptyAudio("Nothing is left of the recording: `redact` covers all of it.")
+    return Analysis(waveform, quality.measure(waveform), is_whole=not recording.redact)
+
+
+def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
+    """Embed an analysed recording under ``model``."""
+    return Voice(analysis, model, model.pipeline.embed(analysis.waveform))
+
+
+def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:
+    """Embed a stored recording, whose quality is known: (d,) float32. Raises ``InvalidAudio``."""
+    return model.pipeline.embed(_decode(audio))
+
+
+def _decode(audio: bytes) -> "Waveform":
+    from mltraining.speech.audio import decoding
+
+    try:
+        return decoding.decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
+    except decoding.AudioError as error:
+        raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error

@@ -1,0 +1,134 @@
+"""Calls from web processes to the scoring workers, answered within a deadline. Imports no torch.
+
+A call is a question under a Redis key, a Celery message on the ``scoring`` queue that names it, and an answer:
+a Redis list of one element, on which the caller blocks. The recordings stay out of Celery's messages, because Celery
+encodes and copies those several times. (Celery's own result backend could bring the answer, but its shared
+subscription does not come back after a long Redis outage, and this must.) Both directions are sealed: neither the
+broker nor its files ever hold a voice in the clear.
+"""
+
+import logging
+import time
+import uuid
+from functools import cache
+from typing import Any
+
+import msgspec
+import redis
+from django.conf import settings
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
+from voiceauth.celery import app
+from voiceauth.platform import vault
+from voiceauth.platform.errors import DomainError, ScoringUnavailable
+
+logger = logging.getLogger(__name__)
+
+SOCKET_SECONDS = 2.0  # to connect, and for each answer of Redis
+PING_SECONDS = 1.0
+ANSWER_LIFE_SECONDS = 60  # of an answer that nobody waits for any more
+
+
+def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: float) -> Answer:
+    """Ask a scoring worker ``question`` and return its answer.
+
+    Raises ``ScoringUnavailable`` where no worker answers within ``deadline_seconds``, the queue is down, the worker
+    dies, or it speaks another version of the messages. Raises the ``DomainError`` that the worker reports.
+    """
+    call_id = str(uuid.uuid4())
+    ends = time.monotonic() + deadline_seconds
+    try:
+        sealed = _seal(encode(question), f"question:{kind.task}:{call_id}")
+        connection().set(f"question:{call_id}", sealed, px=int(deadline_seconds * 1000))
+        app.send_task(
+            kind.task,
+            task_id=call_id,
+            queue="scoring",
+            expires=deadline_seconds,  # nobody waits for it afterwards
+            retry=False,
+            ignore_result=True,
+        )
+        reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
+        if reply.failure is not None:
+            raise _reported(reply.failure)
+        return decode(reply.answer, kind.answer)
+    except (OperationalError, redis.RedisError, OSError, vault.Unsealable, msgspec.DecodeError) as error:
+        logger.warning("scoring call %s %s failed: %s", kind.task, call_id, type(error).__name__)
+        raise ScoringUnavailable(retry_after_seconds=2) from error
+
+
+def ping() -> None:
+    """Raise ``ScoringUnavailable`` unless a worker answers within a second."""
+    call(PING, Ping(), deadline_seconds=PING_SECONDS)
+
+
+def question(kind: Call[Question, Answer], call_id: str) -> Question | None:
+    """Take the question of a call, on the worker's side; ``None`` where its caller has stopped waiting."""
+    sealed: Any = connection().getdel(f"question:{call_id}")
+    if sealed is None:
+        return None
+    return decode(_unseal(sealed, f"question:{kind.task}:{call_id}"), kind.question)
+
+
+def reply(kind: Call[Question, Answer], call_id: str, content: Reply) -> None:
+    """Hand the reply to the waiting caller, on the worker's side."""
+    _push(call_id, _seal(encode(content), f"answer:{kind.task}:{call_id}"))
+
+
+def abandon(call_id: str) -> None:
+    """Tell the caller, on the worker's side, that there will be no answer."""
+    _push(call_id, b"")
+
+
+@cache
+def connection() -> redis.Redis:
+    """One pool of connections for the process; safe between threads."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_connect_timeout=SOCKET_SECONDS,
+        socket_timeout=SOCKET_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # a pooled connection from before a restart of Redis; the default waits seconds
+    )
+
+
+def _seal(content: bytes, context: str) -> bytes:
+    return vault.seal(vault.derived_key("queue"), content, context)
+
+
+def _unseal(sealed: bytes, context: str) -> bytes:
+    return vault.unseal(vault.derived_key("queue"), sealed, context)
+
+
+def _push(call_id: str, sealed: bytes) -> None:
+    key = f"answer:{call_id}"
+    with connection().pipeline(transaction=True) as pipeline:
+        pipeline.rpush(key, sealed)
+        pipeline.expire(key, ANSWER_LIFE_SECONDS)
+        pipeline.execute()
+
+
+def _wait(call_id: str, ends: float) -> bytes:
+    while (remaining := ends - time.monotonic()) > 0:
+        # Blocks for less than the socket's timeout, so that a dead connection shows.
+        if popped := connection().blpop([f"answer:{call_id}"], timeout=max(0.01, min(remaining, SOCKET_SECONDS / 2))):
+            sealed: Any = popped[1]
+            if not sealed:
+                break
+            return bytes(sealed)
+    raise ScoringUnavailable(retry_after_seconds=2)
+
+
+def _reported(failure: Failure) -> DomainError:
+    """Build the worker's failure as the class it was raised as, where this process knows it."""
+    known = {each.code: each for each in _subclasses(DomainError)}
+    kind = known.get(failure.code) or type(
+        "ReportedError", (DomainError,), {"code": failure.code, "status": failure.status}
+    )
+    return kind(failure.message, **failure.data)
+
+
+def _subclasses(base: type[DomainError]) -> list[type[DomainError]]:
+    return [each for child in base.__subclasses__() for each in (child, *_subclasses(child))]

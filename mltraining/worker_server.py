@@ -1,0 +1,63 @@
+"""The worker's side of ``worker_client``: unseal the question, carry it out, seal the answer."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import Task, shared_task
+from celery.signals import task_failure
+from django.db import InterfaceError, OperationalError
+
+from mltraining import worker_client
+from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
+from voiceauth.platform.errors import DatabaseUnavailable, DomainError
+
+logger = logging.getLogger(__name__)
+
+handlers: dict[str, Callable[[Any], Any]] = {}  # by the name of the task
+
+
+def answers(
+    call: Call[Question, Answer],
+) -> Callable[[Callable[[Question], Answer]], Callable[[Question], Answer]]:
+    """Decorate the function that answers ``call``: it becomes a Celery task of the scoring workers.
+
+    A ``DomainError`` goes back to the caller as such, and a lost database as ``DatabaseUnavailable``. Any other
+    exception is a bug: Celery logs it here, and the caller is told that scoring is unavailable.
+    """
+
+    def decorate(function: Callable[[Question], Answer]) -> Callable[[Question], Answer]:
+        def run(task: Task) -> None:
+            call_id = task.request.id
+            question = worker_client.question(call, call_id)
+            if question is None:
+                return
+            worker_client.reply(call, call_id, _reply(function, question, f"{call.task} {call_id}"))
+
+        run.__doc__ = function.__doc__
+        handlers[call.task] = function
+        shared_task(name=call.task, bind=True, ignore_result=True)(run)
+        return function
+
+    return decorate
+
+
+def _reply(function: Callable[[Question], Answer], question: Question, name: str) -> Reply:
+    try:
+        return Reply(answer=encode(function(question)))
+    except DomainError as error:
+        return _failed(error)
+    except (OperationalError, InterfaceError):
+        logger.warning("the database did not answer during %s", name)
+        return _failed(DatabaseUnavailable(retry_after_seconds=2))
+
+
+def _failed(error: DomainError) -> Reply:
+    return Reply(failure=Failure(code=error.code, status=error.status, message=error.detail, data=error.data))
+
+
+@task_failure.connect
+def _tell_the_caller(sender: Task, task_id: str, **_: Any) -> None:
+    """Let the caller go. Celery sends this in the child for a bug, in the parent where the child was killed."""
+    if sender.name in handlers:
+        worker_client.abandon(task_id)

@@ -1,0 +1,61 @@
+"""What verification asks a scoring worker, and what the worker answers."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from mltraining.messages import Call, Nearest, QualityReport, Recording
+from voiceauth.screening.messages import Screening
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyCall:
+    """Compare a call with the voiceprint of whom the caller claims to be.
+
+    ``customer`` is the claimed customer's key. Without one the call is compared with a decoy: a voice that is nobody's,
+    always the same for one ``claimed`` identifier, which never accepts.
+    """
+
+    recording: Recording
+    claimed: str  # the bank's identifier
+    customer: UUID | None
+    target_far: float | None  # the false-accept rate to decide at; ``None``: the model's own threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifyCall:
+    """Search the enrolled customers, or the ``candidates`` among them, for the voice of a call."""
+
+    recording: Recording
+    candidates: tuple[str, ...] | None
+    max_results: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallScore:
+    """What the worker found out about a call, under the model in service."""
+
+    quality: QualityReport
+    model_version: str
+    model_fingerprint: str
+    calibration_version: str
+    threshold: float  # on the probability
+    matches: tuple[Nearest, ...]  # the best first, named by customer; none without a voiceprint under this model
+    enrollment_speech_seconds: float | None = None  # net, behind the claimed voiceprint
+    screening: Screening
+    acoustic_fingerprint: bytes = field(default=b"", repr=False)  # of a call that claimed a customer
+    remainder: bytes | None = field(repr=False)  # to be kept where something was cut out of the upload
+    milliseconds: float
+
+    @property
+    def best(self) -> Nearest | None:
+        """The likeliest match."""
+        return self.matches[0] if self.matches else None
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of the likeliest match."""
+        return self.best.probability if self.best else None
+
+
+VERIFY = Call("verification.verify_call", VerifyCall, CallScore)
+IDENTIFY = Call("verification.identify_call", IdentifyCall, CallScore)

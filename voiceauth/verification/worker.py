@@ -1,0 +1,115 @@
+"""What a scoring worker answers about a call. Worker-side only."""
+
+import time
+
+import numpy as np
+
+from enrollment import gallery, replay, voiceprints
+from enrollment.models import Customer
+from mltraining import recordings, scorer
+from mltraining.messages import Nearest, Recording
+from mltraining.recordings import Voice
+from mltraining.worker_server import answers
+from voiceauth.screening import watch
+from voiceauth.screening.messages import Screening
+from voiceauth.verification.attempts import key_of
+from voiceauth.verification.errors import NoActiveModel, TierNotCalibrated
+from voiceauth.verification.messages import IDENTIFY, VERIFY, CallScore, IdentifyCall, VerifyCall
+
+DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
+DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
+
+
+@answers(VERIFY)
+def verify_call(question: VerifyCall) -> CallScore:
+    """Compare a call with one voiceprint, or with a decoy, and look for a replay.
+
+    Raises ``NoActiveModel``, ``ModelUnavailable``, ``TierNotCalibrated`` and ``InvalidAudio``.
+    """
+    started = time.perf_counter()
+    voice = _heard(question.recording)
+    threshold = _threshold(voice, question.target_far)
+    screened = watch.screen(voice, customer_id=question.claimed)
+    # The customer is read afresh, so that nothing is compared with a stale copy.
+    customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
+    replayed = tuple(replay.hits(customer, voice.analysis))
+    matches: tuple[Nearest, ...] = ()
+    speech_seconds = None
+    if question.customer is None:
+        matches, speech_seconds = (_decoy(voice, key_of(question.claimed), threshold),), DECOY_SPEECH_SECONDS
+    elif customer and (known := voiceprints.voiceprint_of(customer, voice.model.fingerprint)):
+        matches = (voice.compare_one(customer.customer_id, known.vector, known.speech_seconds),)
+        speech_seconds = known.speech_seconds
+    return CallScore(
+        quality=voice.analysis.report(),
+        model_version=voice.model.version,
+        model_fingerprint=voice.model.fingerprint,
+        calibration_version=voice.model.pipeline.calibration.version,
+        threshold=threshold,
+        matches=matches,
+        enrollment_speech_seconds=speech_seconds,
+        screening=Screening(
+            hits=(*screened.hits, *replayed), voice=screened.voice, speech_seconds=screened.speech_seconds
+        ),
+        acoustic_fingerprint=voice.analysis.acoustic_fingerprint(),
+        remainder=voice.analysis.remainder(),
+        milliseconds=(time.perf_counter() - started) * 1000,
+    )
+
+
+@answers(IDENTIFY)
+def identify_call(question: IdentifyCall) -> CallScore:
+    """Search the gallery for the voice of a call. Raises as ``verify_call`` does."""
+    started = time.perf_counter()
+    voice = _heard(question.recording)
+    known = gallery.of_model(voice.model)
+    matches = known.nearest(voice.compare, names=question.candidates, limit=question.max_results)
+    return CallScore(
+        quality=voice.analysis.report(),
+        model_version=voice.model.version,
+        model_fingerprint=voice.model.fingerprint,
+        calibration_version=voice.model.pipeline.calibration.version,
+        threshold=_threshold(voice, None),
+        matches=tuple(matches),
+        screening=watch.screen(voice, customer_id=None),
+        remainder=None,  # the audio of an identification is not kept
+        milliseconds=(time.perf_counter() - started) * 1000,
+    )
+
+
+def _heard(recording: Recording) -> Voice:
+    model = scorer.active_model()
+    if model is None:
+        raise NoActiveModel
+    return recordings.voice_of(recordings.analyse(recording), model)
+
+
+def _threshold(voice: Voice, target_far: float | None) -> float:
+    """Return the probability to accept from, so that at most ``target_far`` of the impostors are accepted."""
+    pipeline = voice.model.pipeline
+    if target_far is None:
+        return float(pipeline.threshold)
+    threshold = pipeline.calibration.threshold_at(target_far)
+    if threshold is None:
+        raise TierNotCalibrated(target_far=target_far)
+    return float(threshold)
+
+
+def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:
+    """Compare with voices that are no customer's, and return a refusal like any other.
+
+    Of some cohort voices, always the same for one ``seed``, it takes the closest one that is under the threshold. A
+    single voice would give the decoy away, because the cohort is further from callers than they are from each other.
+    """
+    random, pipeline = np.random.default_rng(list(seed.encode())), voice.model.pipeline
+    if pipeline.cohort is not None:
+        means = pipeline.cohort.means
+        decoys = means[random.choice(len(means), min(DECOYS, len(means)), replace=False)]
+    else:
+        decoys = random.normal(size=(DECOYS, pipeline.dimensions)).astype(np.float32)
+        decoys /= np.linalg.norm(decoys, axis=1, keepdims=True)
+    found = [voice.compare_one("", decoy, DECOY_SPEECH_SECONDS) for decoy in decoys]
+    refused = [each for each in found if each.probability < threshold]
+    if refused:
+        return max(refused, key=lambda each: each.log_likelihood_ratio)
+    return min(found, key=lambda each: each.log_likelihood_ratio)
