@@ -45,7 +45,7 @@ def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
     )
     content, described = io.BytesIO(), []
     with zipfile.ZipFile(content, "w") as archive:
-        for sample in selectors.samples(customer_id).select_related("audio", "customer"):
+        for sample in customer.samples.order_by("created_at", "id").select_related("audio"):
             name = f"{sample.pk}.{'wav' if sample.redacted else sample.container}"
             archive.writestr(name, selectors.sample_audio(sample))
             described.append(_described(sample, name))

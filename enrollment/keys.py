@@ -78,7 +78,14 @@ def audio_hash(customer: Customer, audio: bytes) -> str:
 
 
 def _data_key(customer: Customer) -> bytes:
-    return vault.open_data_key(bytes(customer.data_key), f"customer:{customer.pk}")
+    """Unwrap the data key, once for each instance: a replay check opens up to 500 fingerprints with one key.
+
+    The key lives no longer than the instance, so that an erased customer's key is in no cache.
+    """
+    wrapped = bytes(customer.data_key)
+    if customer.opened_key is None or customer.opened_key[0] != wrapped:
+        customer.opened_key = (wrapped, vault.open_data_key(wrapped, f"customer:{customer.pk}"))
+    return customer.opened_key[1]
 
 
 def _seal_vector(customer: Customer, context: str, vector: np.ndarray) -> bytes:

@@ -39,6 +39,7 @@ class Customer(models.Model):
     last_accessed_at = models.DateTimeField(null=True)  # enrollment or a successful verification
     refusals = models.PositiveIntegerField(default=0)  # verifications refused in a row
     refused_at = models.DateTimeField(null=True)  # the last of them
+    opened_key: tuple[bytes, bytes] | None = None  # ``data_key``, wrapped and unwrapped: see ``keys``
 
     class Meta:
         ordering = ["customer_id"]
