@@ -14,7 +14,7 @@ from mltraining.messages import QualityReport
 from voiceauth.policies.document import EnrollmentLimits
 from voiceauth.screening.risk import DUPLICATE_VOICE, KNOWN_FRAUDSTER, REPLAY, Hit
 
-APPROVAL = "APPROVAL"
+APPROVAL = "APPROVAL"  # the policy wants a second person for every recording of this origin
 
 
 def check(quality: QualityReport, voice: VoiceReport, limits: EnrollmentLimits) -> list[str]:

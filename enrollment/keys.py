@@ -62,14 +62,14 @@ def unseal_voiceprint(customer: Customer, fingerprint: str, sealed: Sealed) -> n
     return _unseal_vector(customer, f"voiceprint:{customer.pk}:{fingerprint}", sealed)
 
 
-def seal_heard(customer: Customer, source: str, fingerprint: bytes) -> bytes:
-    """The spectral fingerprint of a recording, as it is stored."""
-    return vault.seal(_data_key(customer), fingerprint, f"heard:{customer.pk}:{source}")
+def seal_heard(customer: Customer, heard_pk: UUID, fingerprint: bytes) -> bytes:
+    """The acoustic fingerprint of a recording, as it is stored."""
+    return vault.seal(_data_key(customer), fingerprint, f"heard:{customer.pk}:{heard_pk}")
 
 
-def unseal_heard(customer: Customer, source: str, sealed: Sealed) -> bytes:
-    """The spectral fingerprint that ``seal_heard`` sealed."""
-    return vault.unseal(_data_key(customer), bytes(sealed), f"heard:{customer.pk}:{source}")
+def unseal_heard(customer: Customer, heard_pk: UUID, sealed: Sealed) -> bytes:
+    """The acoustic fingerprint that ``seal_heard`` sealed."""
+    return vault.unseal(_data_key(customer), bytes(sealed), f"heard:{customer.pk}:{heard_pk}")
 
 
 def audio_hash(customer: Customer, audio: bytes) -> str:

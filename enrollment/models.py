@@ -7,6 +7,7 @@ import uuid
 
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils import timezone
 
 from voiceauth.platform.storage import AudioField
 from voiceauth.platform.vault.fields import WrappedKeyField
@@ -34,7 +35,7 @@ class Customer(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)
     data_key = WrappedKeyField("customer")
     speech_seconds = models.FloatField(default=0)  # net speech over the accepted samples
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)  # anew when an erased customer comes back
     enrolled_at = models.DateTimeField(null=True)
     last_accessed_at = models.DateTimeField(null=True)  # enrollment or a successful verification
     refusals = models.PositiveIntegerField(default=0)  # verifications refused in a row
@@ -85,6 +86,7 @@ class AudioSample(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="samples")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=128)
+    request_id = models.CharField(max_length=36, blank=True)  # the request that enrolled it, or the batch's id
     sha256 = models.CharField(max_length=64)  # keyed (HMAC), so that equal audio of two customers cannot be linked
     byte_count = models.PositiveIntegerField()
     container = models.CharField(max_length=32)
@@ -147,15 +149,29 @@ class Voiceprint(models.Model):
 
 
 class HeardRecording(models.Model):
-    """What a recording that claimed to be the customer leaves, so that the same recording is known again.
+    """The acoustic fingerprint of a recording that claimed to be the customer, used to detect replays.
 
-    Sealed: the spectral peaks are the customer's. ``source``: "sample:<uuid>" or "decision:<uuid>".
+    It is sealed, because the spectral peaks are the customer's. The recording was either enrolled as ``sample`` or
+    accepted in the call of ``decision_id``, which is a bare number because decisions live in a room above.
     """
 
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="heard")
-    source = models.CharField(max_length=64)
+    sample = models.OneToOneField(AudioSample, null=True, on_delete=models.CASCADE, related_name="heard")
+    decision_id = models.UUIDField(null=True)
     content = models.BinaryField()
     heard_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(sample=None) ^ models.Q(decision_id=None), name="heard_in_a_sample_or_a_decision"
+            )
+        ]
         indexes = [models.Index(fields=["customer", "-heard_at"])]
+
+    def heard_in(self) -> dict[str, str]:
+        """Where the recording was heard, as evidence names it."""
+        if self.sample_id is not None:
+            return {"heard_in_sample": str(self.sample_id)}
+        return {"heard_in_decision": str(self.decision_id)}

@@ -18,11 +18,10 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
 
     if customer is None:
         return []
-    index, sources = replay.ReplayIndex(), {}
-    for row in HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST]:
-        index.add_many([(row.pk, keys.unseal_heard(customer, row.source, row.content))])
-        sources[row.pk] = row.source
-    found = index.find(analysis.views) if sources else None
+    heard = list(HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST])
+    index = replay.ReplayIndex()
+    index.add_many([(at, keys.unseal_heard(customer, row.pk, row.content)) for at, row in enumerate(heard)])
+    found = index.find(analysis.views) if heard else None
     if found is None:
         return []
     return [
@@ -31,6 +30,6 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
             score=found.score,
             aligned=found.aligned,
             offset_seconds=found.offset_seconds,
-            heard_as=sources[found.key],
+            **heard[found.key].heard_in(),
         )
     ]

@@ -23,7 +23,7 @@ from enrollment.errors import (
     SampleNotHeld,
 )
 from enrollment.messages import ANALYSE_SAMPLE, AnalyseSample, SampleAnalysis
-from enrollment.models import AudioSample, Customer, HeardRecording, SealedAudio
+from enrollment.models import AudioSample, Customer, SealedAudio
 from enrollment.services import locked, state_of_speech
 from mltraining import selectors as models_in_service
 from mltraining import worker_client
@@ -117,7 +117,6 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
         raise SampleNotHeld
     before = _figures(customer)
     sample.delete()
-    HeardRecording.objects.filter(customer=customer, source=f"sample:{sample_id}").delete()
     _refresh(customer, customer.voiceprints.values_list("model_fingerprint", flat=True), renew=False)
     erasure.forget_exports(customer)
     record(
@@ -156,13 +155,14 @@ def _store_sample(
     sample = AudioSample.objects.create(
         customer=customer,
         created_by=actor.name,
+        request_id=actor.request_id,
         sha256=digest,
         byte_count=len(recording),
         **analysis.quality.as_dict(),
         **marks,
     )
     SealedAudio.objects.create(sample=sample, content=keys.seal_audio(customer, sample.pk, recording))
-    heard.remember(customer, kind="sample", pk=sample.pk, acoustic_fingerprint=analysis.acoustic_fingerprint)
+    heard.remember(customer, sample=sample, acoustic_fingerprint=analysis.acoustic_fingerprint)
     embedding = analysis.embedding
     if embedding is not None:
         voiceprints.store_embedding(sample, embedding.model_fingerprint, embedding.vector)

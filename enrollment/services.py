@@ -23,7 +23,13 @@ from voiceauth.platform.audit.services import record
 from voiceauth.screening.services import forget_voice
 
 State = Customer.State
-NO_VOICE: dict[str, Any] = {"speech_seconds": 0, "enrolled_at": None, "refusals": 0, "refused_at": None}
+NO_VOICE: dict[str, Any] = {
+    "speech_seconds": 0,
+    "enrolled_at": None,
+    "last_accessed_at": None,
+    "refusals": 0,
+    "refused_at": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,13 @@ def create_customer(*, customer_id: str, display_name: str = "", actor: Actor) -
     """A customer, PENDING; also one who was erased and comes back. Raises ``CustomerExists``."""
     customer = Customer.objects.select_for_update().filter(customer_id=customer_id, state=State.ERASED).first()
     if customer is not None:
-        lifecycle.move(customer, State.PENDING, display_name=display_name, data_key=keys.new_data_key(customer.pk))
+        lifecycle.move(
+            customer,
+            State.PENDING,
+            display_name=display_name,
+            data_key=keys.new_data_key(customer.pk),
+            created_at=timezone.now(),
+        )
     else:
         customer = _new(customer_id, State.PENDING, display_name)
     record(action="customer.created", actor=actor, customer_id=customer_id, after={"state": customer.state})
@@ -60,7 +72,7 @@ def erase_customer(*, customer_id: str, actor: Actor) -> ErasureReceipt:
     before = {"state": customer.state, "speech_seconds": customer.speech_seconds}
     receipt = _erase_voice(customer)
     customer.consents.all().delete()
-    lifecycle.move(customer, State.ERASED, display_name="", data_key=b"", last_accessed_at=None, **NO_VOICE)
+    lifecycle.move(customer, State.ERASED, display_name="", data_key=b"", **NO_VOICE)
     _record_erasure("customer.erased", receipt, actor, before=before, after={"state": customer.state})
     return receipt
 

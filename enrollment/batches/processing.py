@@ -221,13 +221,8 @@ class _Attempt:
         return customer is not None and not self._ours(customer)
 
     def _ours(self, customer: Customer) -> set[uuid.UUID]:
-        """The recordings that this job has added, as the trail has them."""
-        events = AuditEvent.objects.filter(
-            customer_id=customer.customer_id,
-            request_id=str(self.batch.id),
-            action__in=("enrollment.accepted", "enrollment.held"),
-        )
-        return {uuid.UUID(target.removeprefix("sample:")) for target in events.values_list("target", flat=True)}
+        """The recordings in the customer's enrollment that this job has added."""
+        return set(customer.samples.filter(request_id=str(self.batch.id)).values_list("pk", flat=True))
 
     def _consenting(self, line: Line) -> Customer:
         """The customer, there and with the line's consent. A batch neither ends an opt-out nor undoes an erasure."""

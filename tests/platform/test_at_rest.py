@@ -66,7 +66,7 @@ def customer_with_a_voice(number: int) -> Customer:
     voiceprints.refresh_voiceprint(customer, MODEL)
     call = Decision.objects.create(kind="verify", decision="ACCEPT", customer_id=customer.customer_id, actor="ivr")
     call_audio.keep(call, customer, clip(number, 90))
-    heard_recordings.remember(customer, kind="decision", pk=call.pk, acoustic_fingerprint=heard(number))
+    heard_recordings.remember(customer, decision_id=call.pk, acoustic_fingerprint=heard(number))
     return customer
 
 

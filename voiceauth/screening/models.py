@@ -9,6 +9,7 @@ from django.db import models
 
 from voiceauth.platform.storage import AudioField
 from voiceauth.platform.vault.fields import WrappedKeyField
+from voiceauth.screening import risk
 
 
 class Watchlist(models.Model):
@@ -106,11 +107,11 @@ class ReviewCase(models.Model):
     """
 
     class Kind(models.TextChoices):
-        KNOWN_FRAUDSTER = "KNOWN_FRAUDSTER"  # a call in a voice of a watchlist
-        WATCHLIST_ENROLLMENT = "WATCHLIST_ENROLLMENT"  # an enrollment in one
-        REPLAY = "REPLAY"  # a recording that was heard before
-        VELOCITY = "VELOCITY"  # one voice that claims many customers
-        DUPLICATE_VOICE = "DUPLICATE_VOICE"  # a voice that is enrolled under another customer
+        KNOWN_FRAUDSTER = risk.KNOWN_FRAUDSTER  # in a call
+        WATCHLIST_ENROLLMENT = "WATCHLIST_ENROLLMENT"  # a known fraudster, in an enrollment
+        REPLAY = risk.REPLAY
+        VELOCITY = risk.VELOCITY
+        DUPLICATE_VOICE = risk.DUPLICATE_VOICE
 
     class State(models.TextChoices):
         OPEN = "OPEN"

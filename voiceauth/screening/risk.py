@@ -1,10 +1,16 @@
-"""What hits amount to: the ``fraud_risk`` of an answer."""
+"""Why a voice is suspicious, and what the hits of a call amount to: the ``fraud_risk`` of an answer.
+
+The reasons are named here and nowhere else; the enrollment gate, verification and review cases take them from here.
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE = "KNOWN_FRAUDSTER", "REPLAY", "VELOCITY", "DUPLICATE_VOICE"
+KNOWN_FRAUDSTER = "KNOWN_FRAUDSTER"  # the voice is on a watchlist
+REPLAY = "REPLAY"  # the recording was heard before
+VELOCITY = "VELOCITY"  # one voice claims to be many customers
+DUPLICATE_VOICE = "DUPLICATE_VOICE"  # the voice is enrolled as another customer's
 HIGH_RISK, LOW_RISK = "HIGH_RISK", "LOW_RISK"
 
 
@@ -21,7 +27,8 @@ class Hit:
     customers: tuple[str, ...] = ()  # VELOCITY: the other customers, the likeliest first
     aligned: int | None = None  # REPLAY: pairs of spectral peaks that agree
     offset_seconds: float | None = None  # REPLAY: where the recording begins in the one heard before
-    heard_as: str | None = None  # REPLAY: the sample or decision of the one heard before
+    heard_in_sample: str | None = None  # REPLAY: the enrollment recording that it is
+    heard_in_decision: str | None = None  # REPLAY: or the call that it is
 
     def evidence(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON values, for a review case."""

@@ -27,6 +27,7 @@ from typing import Protocol
 
 from enrollment.models import Customer
 from voiceauth.policies.document import VerificationLimits
+from voiceauth.screening.risk import REPLAY
 from voiceauth.verification.models import Decision
 
 Outcome = Decision.Outcome
@@ -35,7 +36,6 @@ State = Customer.State
 TOO_NOISY = "TOO_NOISY"
 CLIPPED = "CLIPPED"
 VOICEPRINT_STALE = "VOICEPRINT_STALE"
-REPLAY = "REPLAY"
 
 SPEAKER_OUTCOMES = {
     State.OPTED_OUT: Outcome.SPEAKER_OPTED_OUT,

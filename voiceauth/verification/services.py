@@ -178,7 +178,7 @@ class _Claim:
             call_audio.keep(decision, customer, audio)
             if decision.decision == Outcome.ACCEPT:
                 heard_recordings.remember(
-                    customer, kind="decision", pk=decision.pk, acoustic_fingerprint=score.acoustic_fingerprint
+                    customer, decision_id=decision.pk, acoustic_fingerprint=score.acoustic_fingerprint
                 )
         attempts.count(self.rules.verification, decision, customer)
         decisions.finish(decision, score, self.actor)
