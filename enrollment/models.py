@@ -169,9 +169,3 @@ class HeardRecording(models.Model):
             )
         ]
         indexes = [models.Index(fields=["customer", "-heard_at"])]
-
-    def heard_in(self) -> dict[str, str]:
-        """Where the recording was heard, as evidence names it."""
-        if self.sample_id is not None:
-            return {"heard_in_sample": str(self.sample_id)}
-        return {"heard_in_decision": str(self.decision_id)}

@@ -24,12 +24,14 @@ def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
     found = index.find(analysis.views) if heard else None
     if found is None:
         return []
+    original = heard[found.key]
     return [
         Hit(
             reason=REPLAY,
             score=found.score,
             aligned=found.aligned,
             offset_seconds=found.offset_seconds,
-            **heard[found.key].heard_in(),
+            heard_in_sample=str(original.sample_id) if original.sample_id else None,
+            heard_in_decision=str(original.decision_id) if original.decision_id else None,
         )
     ]

@@ -87,4 +87,4 @@ def test_removing_a_recording_forgets_its_acoustic_fingerprint_and_no_other(
     verification.verify(customer_id="ann", audio=recording("ann", take=5), actor=IVR)
     assert HeardRecording.objects.count() == 2
     assert teller.delete(f"/api/v1/customers/ann/enrollments/{ann.samples.get().pk}").status_code == 200
-    assert [row.heard_in().keys() for row in HeardRecording.objects.all()] == [{"heard_in_decision"}]
+    assert HeardRecording.objects.get().decision_id is not None
