@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "voiceauth.platform.audit",
     "voiceauth.platform.vault",
     "voiceauth.platform.approvals",
+    "voiceauth.platform.jobs",
     "mltraining",
     "voiceauth.policies",
     "voiceauth.screening",
@@ -130,6 +131,7 @@ CELERY_TASK_ROUTES = {
 # Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.
 VOICEAUTH_RETRAIN_SCHEDULE = env.text("VOICEAUTH_RETRAIN_SCHEDULE", "0 2 * * 0")
 CELERY_BEAT_SCHEDULE = {
+    "recover-jobs": {"task": "jobs.recover", "schedule": 15.0},
     "recover-training": {"task": "retraining.recover", "schedule": 15.0},
     "recover-batches": {"task": "batches.recover", "schedule": 15.0},
     "expire-fraudsters": {"task": "screening.expire_fraudsters", "schedule": 3600.0},

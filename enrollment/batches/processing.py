@@ -29,12 +29,12 @@ from enrollment.batches.errors import CustomerErased, DuplicateCustomer, Manifes
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.errors import CustomerExists, CustomerLocked, DuplicateSample, OptedOut, SampleNotFound
 from enrollment.models import AudioSample, Customer, customer_id_validator
-from mltraining import shutdown
-from mltraining.patience import patiently
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import DomainError
+from voiceauth.platform.jobs import shutdown
 from voiceauth.platform.jobs.leases import Claim, Order
+from voiceauth.platform.jobs.patience import patiently
 
 logger = logging.getLogger(__name__)
 

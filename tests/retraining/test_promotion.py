@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from enrollment import keys, selectors, voiceprints
 from enrollment.models import Customer, SampleEmbedding, Voiceprint
-from mltraining import recordings, registry, scorer, shutdown
+from mltraining import recordings, registry, scorer
 from mltraining.models import ModelVersion
 from mltraining.speech.evaluation import comparison, hearing
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser
@@ -15,6 +15,7 @@ from tests.mltraining.speech.trial_data import write_trials
 from tests.mltraining.tiny import register_untrained
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.jobs import shutdown
 from voiceauth.retraining import promotion
 from voiceauth.retraining import training as retraining
 

@@ -24,11 +24,12 @@ from django.db.models import Count
 
 from enrollment import selectors, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
-from mltraining import recordings, registry, scorer, shutdown
+from mltraining import recordings, registry, scorer
 from mltraining.errors import InvalidAudio, ModelUnavailable
 from mltraining.locks import lock_gallery
 from mltraining.models import ModelVersion
-from mltraining.patience import patiently
+from voiceauth.platform.jobs import shutdown
+from voiceauth.platform.jobs.patience import patiently
 from voiceauth.platform.storage import RecordingGone
 from voiceauth.retraining import promotion_states
 from voiceauth.retraining.errors import ChallengerNotBetter, FrozenSetUnusable

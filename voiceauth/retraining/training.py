@@ -11,13 +11,14 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from enrollment.models import Customer
-from mltraining import registry, shutdown
+from mltraining import registry
 from mltraining.figures import finite
 from mltraining.models import ModelVersion
-from mltraining.patience import patiently
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.errors import DomainError
+from voiceauth.platform.jobs import shutdown
 from voiceauth.platform.jobs.leases import HEARTBEAT_SECONDS, Claim, Order
+from voiceauth.platform.jobs.patience import patiently
 from voiceauth.retraining import promotion_states, runs, selectors, training_data, training_process, training_settings
 from voiceauth.retraining.errors import TrainingFailed
 from voiceauth.retraining.models import TrainingRun, TrainingSpeaker

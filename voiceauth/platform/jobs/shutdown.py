@@ -1,4 +1,4 @@
-"""Whether this worker is asked to stop. A long task looks here, ends early, and is taken up again later."""
+"""Whether this worker was asked to stop. Long work looks here, ends early, and is taken up again later."""
 
 import mmap
 from typing import Any
@@ -10,6 +10,7 @@ _asked = mmap.mmap(-1, 1)
 
 
 def in_progress() -> bool:
+    """Return whether the worker shuts down."""
     return bool(_asked[0])
 
 

@@ -1,0 +1,10 @@
+"""Thin: one call."""
+
+from celery import shared_task
+
+from voiceauth.platform.jobs import services
+
+
+@shared_task(name="jobs.recover")
+def recover() -> None:
+    services.recover()
