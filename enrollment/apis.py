@@ -135,6 +135,13 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
         sample = samples.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data, status=201)
 
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with the recording that the first request stored."""
+        sample = (
+            selectors.samples(self.kwargs["customer_id"]).filter(pk=identifier).first() if kind == "sample" else None
+        )
+        return Response(EnrollmentAnswer(sample).data, status=201) if sample else None
+
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
 class EnrollmentDetail(APIView):

@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tests.customers import IVR, StandInWorker, activate_model, enrolled_customer, error_code, recording, upload
-from voiceauth.platform.api.models import IdempotentAnswer
+from voiceauth.platform.api.models import IdempotentRequest
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services, tasks
 from voiceauth.verification.models import CallAudio, Decision
@@ -120,11 +120,11 @@ def test_the_purge_removes_expired_calls_and_old_answers_and_nothing_else(
         ivr.post(
             "/api/v1/verify", {"customer_id": "nobody", "audio": upload(recording("ann"))}, HTTP_IDEMPOTENCY_KEY=key
         )
-    IdempotentAnswer.objects.filter(key="old").update(created_at=timezone.now() - timedelta(hours=25))
+    IdempotentRequest.objects.filter(key="old").update(created_at=timezone.now() - timedelta(hours=25))
 
     tasks.purge_expired()
 
-    assert [answer.key for answer in IdempotentAnswer.objects.all()] == ["new"]
+    assert [answer.key for answer in IdempotentRequest.objects.all()] == ["new"]
     assert CallAudio.objects.get() == kept and Decision.objects.count() == 5
     assert AuditEvent.objects.get(action="call_audio.purged").data == {"count": 1}
     tasks.purge_expired()

@@ -37,6 +37,10 @@ class Verify(IdempotentCreate, APIView):
         decision = services.verify(**call.validated_data, actor=actor_of(request))
         return Response(VerifyAnswer(decision).data)
 
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with the decision that the first request committed."""
+        return Response(VerifyAnswer(selectors.decision(UUID(identifier))).data) if kind == "decision" else None
+
 
 @extend_schema(tags=["calls"])
 class Identify(IdempotentCreate, APIView):
@@ -50,6 +54,10 @@ class Identify(IdempotentCreate, APIView):
         call.is_valid(raise_exception=True)
         decision = services.identify(**call.validated_data, actor=actor_of(request))
         return Response(IdentifyAnswer(decision).data)
+
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with the decision that the first request committed."""
+        return Response(IdentifyAnswer(selectors.decision(UUID(identifier))).data) if kind == "decision" else None
 
 
 class DecisionFilter(StrictFilterSet):

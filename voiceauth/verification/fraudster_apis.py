@@ -45,3 +45,8 @@ class FraudsterList(IdempotentCreate, generics.ListAPIView):
         else:
             fraudster = watchlists.add_fraudster(**given)
         return Response(FraudsterAnswer(fraudster).data, status=201)
+
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with the fraudster that the first request listed."""
+        found = self.get_queryset().filter(pk=identifier).first() if kind == "fraudster" else None
+        return Response(FraudsterAnswer(found).data, status=201) if found else None

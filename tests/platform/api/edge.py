@@ -1,6 +1,6 @@
 """A small API on the edge alone, so that its tests need no domain. Used with ``pytest.mark.urls``."""
 
-import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -88,21 +88,26 @@ class ClientInput(StrictSerializer):
 
 
 class Clients(IdempotentCreate, TellerView):
-    """Creates something, with its event; ``gate`` lets a test hold the first caller inside."""
+    """Creates something, with its event; ``before`` is called between the reservation of the key and the creation."""
 
-    gate: ClassVar[threading.Event | None] = None
-    inside: ClassVar[threading.Event] = threading.Event()
+    before: ClassVar[Callable[[], object]] = staticmethod(lambda: None)
 
     def post(self, request: Any) -> Response:
         given = ClientInput(data=request.data)
         given.is_valid(raise_exception=True)
-        client, _ = create_client(name=given.validated_data["name"], role="ivr", actor=actor_of(request))
-        if self.gate is not None:
-            self.inside.set()
-            self.gate.wait(timeout=30)
-        if given.validated_data["fail"]:
-            raise Conflict()
+        type(self).before()
+        with transaction.atomic():
+            client, _ = create_client(name=given.validated_data["name"], role="ivr", actor=actor_of(request))
+            if given.validated_data["fail"]:
+                raise Conflict()
         return Response({"id": str(client.id), "number": 0.1}, status=201)
+
+
+class RecallingClients(Clients):
+    """The same, and it can answer once more from what it created."""
+
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        return Response({"id": identifier, "number": 0.1}, status=201) if kind == "client" else None
 
 
 class IdempotentUploads(IdempotentCreate, Uploads):
@@ -127,6 +132,7 @@ urlpatterns = [
     path("api/v1/failing/<str:name>/<str:customer_id>", Failing.as_view()),
     path("api/v1/closed", NobodySaidWho.as_view()),
     path("api/v1/clients", Clients.as_view()),
+    path("api/v1/recalling-clients", RecallingClients.as_view()),
     path("api/v1/idempotent-uploads", IdempotentUploads.as_view()),
     path("api/v1/changes", Changes.as_view()),
     *real_urls,

@@ -192,15 +192,14 @@ def test_a_change_whose_event_cannot_be_written_does_not_happen(transactional_db
 
 
 def test_a_failing_commit_is_answered_in_the_error_shape(teller, monkeypatch):
-    def atomic(*args: object, **kwargs: object) -> object:
+    def broken(*args: object, **kwargs: object) -> object:
         from django.db import OperationalError
 
         raise OperationalError("hunter2")
 
     monkeypatch.setattr("voiceauth.platform.api.exceptions.connection.close", lambda: None)
-    monkeypatch.setattr("voiceauth.platform.api.idempotency.transaction.atomic", atomic)
+    monkeypatch.setattr("voiceauth.platform.api.idempotency._settle", broken)
     teller.raise_request_exception = False
     response = teller.post("/api/v1/clients", {"name": "x"}, format="json", HTTP_IDEMPOTENCY_KEY="k")
-    monkeypatch.undo()
     assert (response.status_code, error_of(response)["code"]) == (503, "database_unavailable")
     assert transaction.get_connection().is_usable()

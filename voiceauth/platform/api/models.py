@@ -76,15 +76,28 @@ class ApiClient(models.Model):
         return scope in scopes.ROLES[self.role] and (not self.scopes or scope in self.scopes)
 
 
-class IdempotentAnswer(models.Model):
-    """The answer first given to (client, key); a repeat gets it again, other content is refused."""
+class IdempotentRequest(models.Model):
+    """A request that a client sent with an ``Idempotency-Key``, and the answer it got.
+
+    States::
+
+        reserved      ``result`` is null and ``status`` is 0: an attempt is running, until ``reserved_until``
+        carried out   ``result`` is set: the attempt's transaction has committed
+        answered      ``status`` and ``body`` are set: a repeat gets this answer again
+
+    ``attempt`` is the fence: an attempt may only commit while the row still carries its number.
+    """
 
     client = models.ForeignKey(ApiClient, on_delete=models.CASCADE)
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64)
+    attempt = models.UUIDField(default=uuid.uuid4)
+    reserved_until = models.DateTimeField()
+    # The target of the audit event that was committed, for example "decision:<uuid>".
+    result = models.CharField(max_length=128, null=True)  # noqa: DJ001  null: nothing is committed yet
     status = models.PositiveSmallIntegerField(default=0)
     body = models.BinaryField(default=b"")  # sealed
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["client", "key"], name="one_answer_a_key")]
+        constraints = [models.UniqueConstraint(fields=["client", "key"], name="one_request_a_key")]

@@ -1,6 +1,7 @@
 """Writing to the audit trail. Call ``record`` in the transaction that makes the change it tells of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from django.db import transaction
@@ -9,6 +10,10 @@ from django.utils import timezone
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.actor import Actor
 from voiceauth.platform.audit.models import AuditEvent, ChainHead
+
+# Called with each event of the request at hand, in the transaction that writes the event. What it raises rolls the
+# change back. ``platform.api.idempotency`` commits the request's key with it.
+in_transaction: ContextVar[Callable[[AuditEvent], None] | None] = ContextVar("in_transaction", default=None)
 
 
 class TrailBroken(Exception):
@@ -57,6 +62,8 @@ def record(
     head.sequence, head.hash = event.sequence, event.hash
     head.seal = chain.head_seal(head.sequence, head.hash)
     head.save()
+    if (accompany := in_transaction.get()) is not None:
+        accompany(event)
     return event
 
 
