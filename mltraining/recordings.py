@@ -15,8 +15,8 @@ from mltraining.messages import Embedding, Nearest, QualityReport, Recording
 
 if TYPE_CHECKING:
     from mltraining.scorer import LoadedModel
-    from mltraining.speech.audio.decoding import Waveform
     from mltraining.speech.audio.quality import Quality
+    from mltraining.speech.audio.waveform import Waveform
     from mltraining.speech.scoring.pipeline import Comparison
     from mltraining.speech.scoring.scores import Statistics
 
@@ -56,9 +56,10 @@ class Analysis:
     @cached_property
     def views(self) -> list[np.ndarray]:
         """The spectral pairs that are looked up among the fingerprints of earlier recordings."""
-        from mltraining.speech.audio import decoding, replay
+        from mltraining.speech.audio import replay
+        from mltraining.speech.audio.waveform import resample
 
-        return replay.views(decoding.resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
+        return replay.views(resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:
 
 
 def _decode(audio: bytes) -> "Waveform":
-    from mltraining.speech.audio import decoding
+    from mltraining.speech.audio.decoding import decode
+    from mltraining.speech.audio.errors import AudioError
 
     try:
-        return decoding.decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
-    except decoding.AudioError as error:
+        return decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
+    except AudioError as error:
         raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error

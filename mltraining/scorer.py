@@ -22,7 +22,7 @@ from mltraining.errors import ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
 
 if TYPE_CHECKING:
-    from mltraining.speech.audio.decoding import Waveform
+    from mltraining.speech.audio.waveform import Waveform
     from mltraining.speech.scoring.pipeline import ScoringPipeline
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _noise() -> "Waveform":
     """Three seconds of noise to warm up with."""
     import numpy as np
 
-    from mltraining.speech.audio.decoding import Waveform
+    from mltraining.speech.audio.waveform import Waveform
 
     samples = np.random.default_rng(0).normal(0, 0.1, 8000 * 3).astype("float32")
     return Waveform(samples=samples, sample_rate=8000, container="wav", codec="pcm_s16le", channels=1)

@@ -24,8 +24,8 @@ from mltraining.messages import Answer, Call, Question, Recording, decode, encod
 from mltraining.models import ModelVersion
 from mltraining.recordings import Analysis, Voice
 from mltraining.speech.audio import replay
-from mltraining.speech.audio.decoding import Waveform
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.scores import Calibration, Cohort
 from voiceauth.celery import app

@@ -8,9 +8,9 @@ from django.conf import settings
 
 from mltraining import registry
 from mltraining.models import ModelVersion
-from mltraining.speech import config as configuration
-from mltraining.speech import network as networks
 from mltraining.speech.audio.decoding import decode
+from mltraining.speech.config import load_config
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.scores import Calibration
 
@@ -31,11 +31,9 @@ def register_tiny_model(scratch: Path, *, seed: int = 0, apart: tuple[bytes, byt
     """Exports and registers an untrained resnet18. Its calibration puts the threshold half-way between the
     cosine of the two recordings ``apart`` and 1: an untrained network still tells a recording from another.
     """
-    config = configuration.load(
-        Path(settings.BASE_DIR) / "mltraining" / "recipes" / "speaker_recognition.yaml", OVERRIDES
-    )
+    config = load_config(Path(settings.BASE_DIR) / "mltraining" / "recipes" / "speaker_recognition.yaml", OVERRIDES)
     torch.manual_seed(seed)
-    network = networks.build(config, classes=0)
+    network = build_network(config, classes=0)
 
     def export(calibration: Calibration) -> Path:
         folder = scratch / "pipeline"

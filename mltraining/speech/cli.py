@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from mltraining.speech import config as configuration
+from mltraining.speech.config import ConfigError, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +71,15 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> int:
     reporter = _reporter(options.progress)
     try:
-        config = configuration.load(options.config, options.set)
+        config = load_config(options.config, options.set)
         named = {"data_folder": options.data_folder, "train_dataframe": options.train_dataframe}
         config = config.with_values(dataset={key: value for key, value in named.items() if value is not None})
         if options.dry_run:
             print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
             return DONE
         if options.output is None:
-            raise configuration.ConfigError("--output: names no folder for the results")
-    except configuration.ConfigError as error:
+            raise ConfigError("--output: names no folder for the results")
+    except ConfigError as error:
         return reporter.refuse(error.code, str(error))
     if options.progress == "json":
         _die_with_parent()
@@ -89,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         trainer.train(config, options.output, progress=reporter, should_stop=stop.is_set)
-    except configuration.ConfigError as error:
+    except ConfigError as error:
         return reporter.refuse(error.code, str(error))
     except manifest.DataError as error:
         return reporter.refuse(error.code, error.message)

@@ -239,7 +239,7 @@ class Config:
         return Config.from_dict(values)
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read the YAML file and apply ``section.key=value`` overrides, whose values are YAML too.
 
     Raises ConfigError: unreadable file, unknown key, wrong type, refused value.

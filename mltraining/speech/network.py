@@ -82,7 +82,9 @@ class SpeakerNetwork(nn.Module):
         self.dimensions = architecture.embedding_dimensions or pooled
         self.projection = nn.Linear(pooled, self.dimensions) if architecture.embedding_dimensions else nn.Identity()
         self.dropout = nn.Dropout(architecture.dropout)
-        self.tells_voices = False  # whether its embeddings mean something already: ``build`` took an earlier encoder
+        self.tells_voices = (
+            False  # whether its embeddings mean something already: ``build_network`` took an earlier encoder
+        )
         self.head: nn.Module | None = None
         if classes:
             training = config.training
@@ -116,7 +118,7 @@ def _margin_scale(training: Training) -> float | None:
     return training.margin_scale if training.loss_function in MARGIN_LOSSES else None
 
 
-def build(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwork:
+def build_network(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwork:
     """A network for the configuration; ``classes`` = 0 leaves out the head.
 
     ``weights=False`` skips ``pretrained`` (a checkpoint or a pipeline brings them). Raises ConfigError for an unknown

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mltraining.speech.audio import decoding as audio
-from mltraining.speech.audio import quality
+from mltraining.speech.audio import decoding, quality
 from voiceauth.demo import cast, voices
 
 SPEAKERS = range(12)  # ten customers, the newcomer, the stranger
@@ -12,14 +11,14 @@ SPEAKERS = range(12)  # ten customers, the newcomer, the stranger
 
 @pytest.mark.parametrize("speaker", SPEAKERS)
 def test_a_voice_passes_the_quality_gate(speaker: int) -> None:
-    report = quality.measure(audio.decode(voices.recording(speaker, 0)))
+    report = quality.measure(decoding.decode(voices.recording(speaker, 0)))
     assert report.speech_seconds > 4
     assert report.snr_db > 20
     assert report.clipping_ratio == 0
 
 
 def test_six_recordings_enroll() -> None:
-    spoken = [quality.measure(audio.decode(voices.recording(0, take))).speech_seconds for take in range(6)]
+    spoken = [quality.measure(decoding.decode(voices.recording(0, take))).speech_seconds for take in range(6)]
     assert sum(spoken) > 25
 
 

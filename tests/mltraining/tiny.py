@@ -7,8 +7,8 @@ import torch
 
 from mltraining import registry
 from mltraining.models import ModelVersion
-from mltraining.speech import network
-from mltraining.speech.config import Config, load
+from mltraining.speech.config import Config, load_config
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.scores import Calibration
 from voiceauth.retraining.training_settings import RECIPE
@@ -32,14 +32,14 @@ OVERRIDES = [
 
 
 def tiny_config() -> Config:
-    return load(RECIPE, OVERRIDES)
+    return load_config(RECIPE, OVERRIDES)
 
 
 def export_untrained(folder: Path, *, seed: int, cohort: np.ndarray | None = None) -> Path:
     """A scoring pipeline with weights by chance, as a training leaves it: with class rows, to be left behind."""
     torch.manual_seed(seed)
     config = tiny_config()
-    net = network.build(config, 2, weights=False)
+    net = build_network(config, 2, weights=False)
     pipeline.export(
         folder,
         network=net,

@@ -57,11 +57,11 @@ def test_beside_another_model_or_a_voice_it_is_a_candidate(shipped: Path, tmp_pa
 
 
 def test_the_repository_ships_one_that_loads() -> None:
-    from mltraining.speech.config import load
+    from mltraining.speech.config import load_config
 
     pipeline = ScoringPipeline.load(promotion.BASE_MODEL, runtime="torch")
 
-    recipe = load(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
+    recipe = load_config(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
     heard = replace(pipeline.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
     assert heard == recipe.audio  # scoring knows no training crops
     assert pipeline.config.architecture.backbone == "resnet50"

@@ -111,7 +111,7 @@ def _beat_the_champion(model: "LoadedModel") -> None:
         return
     forced = patiently(lambda: ModelVersion.objects.values_list("promotion_forced", flat=True).get(pk=model.version))
     from mltraining.speech.audio import noise
-    from mltraining.speech.audio.decoding import AudioError
+    from mltraining.speech.audio.errors import AudioError
     from mltraining.speech.evaluation import comparison, hearing
 
     beat = _heartbeat(model.version)

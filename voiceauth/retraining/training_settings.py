@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 
 import mltraining
-from mltraining.speech.config import Config, ConfigError, load
+from mltraining.speech.config import Config, ConfigError, load_config
 from voiceauth.retraining.errors import InvalidSetting, SettingNotAllowed
 
 MLTRAINING = Path(mltraining.__file__).resolve().parent
@@ -51,6 +51,6 @@ def resolve(config: Mapping[str, Any]) -> Config:
         if key.split(".", maxsplit=1)[0] in SERVER_SECTIONS or key in SERVER_KEYS:
             raise SettingNotAllowed(f"{key} is the server's own setting.", setting=key)
     try:
-        return load(RECIPE, overrides_of(config))
+        return load_config(RECIPE, overrides_of(config))
     except ConfigError as error:
         raise InvalidSetting(str(error)) from error

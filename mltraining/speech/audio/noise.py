@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from mltraining.speech.audio.decoding import decode, resample
+from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.telephone import RATE
+from mltraining.speech.audio.waveform import resample
 
 EVALUATED = 3  # every third file of the folder, in the order of the names, is kept for evaluation
 

@@ -8,7 +8,7 @@ refuse everybody.
 import numpy as np
 
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import Waveform
+from mltraining.speech.audio.waveform import Waveform
 
 WINDOW_SECONDS = 2.0  # of net speech
 ROUNDS = 10  # of 2-means; it settles in three or four

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mltraining.speech.audio.decoding import Waveform, resample
+from mltraining.speech.audio.waveform import Waveform, resample
 
 # Hz; the detector's. On G.711 upsampled to it, 98.1 % of frames are decided as on the wide-band original; the
 # detector's own 8 kHz form reaches 98.5 %, a frame a call.

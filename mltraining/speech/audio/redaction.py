@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mltraining.speech.audio.decoding import Waveform
+from mltraining.speech.audio.waveform import Waveform
 
 Intervals = Sequence[tuple[float, float]]  # (start, end) in seconds of the recording
 

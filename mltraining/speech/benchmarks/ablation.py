@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mltraining.speech import config as configuration
 from mltraining.speech.audio import noise
-from mltraining.speech.audio.decoding import AudioError
-from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.config import Config, ConfigError, load_config
 from mltraining.speech.evaluation import comparison, hearing
 from mltraining.speech.evaluation.hearing import Condition, EvaluationError, Heard, TrialSet
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
@@ -153,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        config = configuration.load(options.config, options.set)
+        config = load_config(options.config, options.set)
         if options.data_folder is not None:
             config = config.with_values(dataset={"data_folder": options.data_folder})
         chosen = {

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mltraining.speech.audio import decoding as audio
-from mltraining.speech.audio import one_speaker, quality
+from mltraining.speech.audio import decoding, one_speaker, quality
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.scoring import scores as scoring
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 
@@ -26,7 +27,7 @@ SEPARATION = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # cosines
 
 @dataclass(frozen=True)
 class Heard:
-    waveform: audio.Waveform
+    waveform: Waveform
     quality: quality.Quality
     embedding: np.ndarray
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for names in table.groupby("speaker").audio.apply(list)
             if len(names) > 1
         ]
-    except (PipelineError, audio.AudioError, OSError, AttributeError) as error:
+    except (PipelineError, AudioError, OSError, AttributeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     same, other = _ratios(pipeline, speakers)
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hear(pipeline: ScoringPipeline, path: Path) -> Heard:
-    waveform = audio.decode(path.read_bytes())
+    waveform = decoding.decode(path.read_bytes())
     return Heard(waveform, quality.measure(waveform), pipeline.embed(waveform))
 
 
@@ -94,11 +95,11 @@ def _separations(pipeline: ScoringPipeline, speakers: list[list[Heard]]) -> tupl
     return found[0], found[1]
 
 
-def _windows(pipeline: ScoringPipeline, waveforms: list[audio.Waveform]) -> np.ndarray:
+def _windows(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> np.ndarray:
     """The embeddings of the windows of all of them in one: (windows, d)."""
     first = waveforms[0]
-    samples = [audio.resample(each.samples, each.sample_rate, first.sample_rate) for each in waveforms]
-    whole = audio.Waveform(np.concatenate(samples), first.sample_rate, first.container, first.codec, first.channels)
+    samples = [resample(each.samples, each.sample_rate, first.sample_rate) for each in waveforms]
+    whole = Waveform(np.concatenate(samples), first.sample_rate, first.container, first.codec, first.channels)
     found = [pipeline.embed(each) for each in one_speaker.windows(whole)]
     return np.stack(found) if found else np.zeros((0, pipeline.dimensions), dtype=np.float32)
 

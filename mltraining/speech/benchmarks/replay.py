@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mltraining.speech.audio import decoding as audio
-from mltraining.speech.audio import noise, replay, telephone
+from mltraining.speech.audio import decoding, noise, replay, telephone
+from mltraining.speech.audio.waveform import resample
 
 SHORT_SECONDS = 1.2
 TRIM_SECONDS = 0.2
@@ -148,8 +148,8 @@ def _say(line: str) -> None:
 
 
 def _read(path: Path) -> np.ndarray:
-    heard = audio.decode(path.read_bytes())
-    return audio.resample(heard.samples, heard.sample_rate, replay.RATE)
+    heard = decoding.decode(path.read_bytes())
+    return resample(heard.samples, heard.sample_rate, replay.RATE)
 
 
 def _share(caught: np.ndarray) -> str:

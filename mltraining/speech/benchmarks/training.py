@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mltraining.speech import config as configuration
-from mltraining.speech import network
-from mltraining.speech.config import Config
+from mltraining.speech.config import Config, ConfigError, load_config
 from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import inference
 from mltraining.speech.training import losses, optimization
 from mltraining.speech.training.corruption import Corruption
@@ -49,7 +48,7 @@ def measure(config: Config, device: torch.device, *, seconds: float = SECONDS, c
     """Each rate over ``seconds``, after one call that is not counted. Raises ConfigError as training does."""
     length = round(config.audio.training_chunk_seconds * config.audio.sample_rate)
     batch = config.training.batch_size
-    built = network.build(config, classes, weights=False).to(device).train()
+    built = build_network(config, classes, weights=False).to(device).train()
     features = LogMel(config.audio).to(device)
     optimizer = optimization.build_optimizer(built, config.training)
     random = np.random.default_rng(0)
@@ -122,9 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=sorted(MATRIX), default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     try:
-        config = configuration.load(options.config, options.set)
+        config = load_config(options.config, options.set)
         found = measure(config, torch.device(options.device), seconds=options.seconds)
-    except configuration.ConfigError as error:
+    except ConfigError as error:
         sys.stderr.write(f"error: {error.code}: {error}\n")
         return REFUSED
     sys.stdout.write(table(found, config))

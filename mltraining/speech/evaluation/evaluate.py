@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mltraining.speech.audio import noise, quality
-from mltraining.speech.audio.decoding import AudioError, Waveform
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.evaluation import metrics, report
 from mltraining.speech.evaluation.hearing import (
     CONDITIONS,

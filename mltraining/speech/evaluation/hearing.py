@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from mltraining.speech.audio import noise, quality, telephone
-from mltraining.speech.audio.decoding import AudioError, Waveform, decode, resample
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.scoring import scores as scoring
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 

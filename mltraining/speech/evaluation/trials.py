@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import AudioError, decode
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.scores import mean_voiceprint

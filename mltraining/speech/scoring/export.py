@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mltraining.speech.audio.decoding import AudioError, decode
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.audio.waveform import crop
 from mltraining.speech.benchmarks import scoring as benchmark
 from mltraining.speech.evaluation import metrics
 from mltraining.speech.evaluation.trials import score_trials
 from mltraining.speech.scoring import onnx_runtime, pipeline
 from mltraining.speech.scoring.onnx_runtime import FILES
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
-from mltraining.speech.training.dataset import crop
 
 logger = logging.getLogger(__name__)
 

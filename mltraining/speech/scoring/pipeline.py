@@ -26,13 +26,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mltraining.speech import network as networks
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import Waveform, resample
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config, ConfigError
 from mltraining.speech.features.log_mel import LogMel
-from mltraining.speech.network import SpeakerNetwork
+from mltraining.speech.network import SpeakerNetwork, build_network
 from mltraining.speech.scoring import inference, onnx_runtime
 from mltraining.speech.scoring.scores import (
     ENROLLMENT_SPEECH_SECONDS,
@@ -125,7 +124,7 @@ class ScoringPipeline:
             network = None
             chosen = _default_runtime(description, device) if runtime == "auto" else runtime
             if chosen == "torch":
-                network = networks.build(config, 0, weights=False)
+                network = build_network(config, 0, weights=False)
                 network.load_state_dict(load_file(folder / ENCODER))
                 network = network.to(device).eval().requires_grad_(False)
                 pooled = inference.pooled_by(network, config)

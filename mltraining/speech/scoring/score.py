@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import HEADERLESS, AudioError, Waveform, decode
+from mltraining.speech.audio.decoding import HEADERLESS, decode
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 from mltraining.speech.scoring.scores import mean_voiceprint
 

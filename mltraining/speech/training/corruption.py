@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mltraining.speech.audio import noise, rooms, telephone
-from mltraining.speech.audio.decoding import AudioError
+from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.config import Augmentation, ConfigError
 
 ROOMS = 200  # simulated once a run

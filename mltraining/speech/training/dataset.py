@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mltraining.speech.audio import decoding as audio
-from mltraining.speech.audio import quality
+from mltraining.speech.audio import decoding, quality
+from mltraining.speech.audio.errors import AudioError
+from mltraining.speech.audio.waveform import Waveform, crop, resample
 from mltraining.speech.training import sealed
 from mltraining.speech.training.manifest import DataError, Manifest
 
@@ -84,25 +85,25 @@ def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tup
     """int16 samples, the source's rate and the file's SHA-256; or the code of what is wrong."""
     try:
         data = sealed.read(folder, name)
-        waveform = audio.decode(data, max_seconds=MAX_CLIP_SECONDS)
-    except audio.AudioError as error:
+        waveform = decoding.decode(data, max_seconds=MAX_CLIP_SECONDS)
+    except AudioError as error:
         return error.code
     except OSError:
         return "unreadable_file"
     rate = _source_rate(data, waveform)
     if speech_only:
         waveform = quality.speech_only(waveform)
-    samples = audio.resample(waveform.samples, waveform.sample_rate, sample_rate)
+    samples = resample(waveform.samples, waveform.sample_rate, sample_rate)
     pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
     return pcm, rate, hashlib.sha256(data).hexdigest()
 
 
-def _source_rate(data: bytes, waveform: audio.Waveform) -> int:
+def _source_rate(data: bytes, waveform: Waveform) -> int:
     """The rate that was recorded at (Hz). Opus always decodes to 48 kHz; its header has the input's (RFC 7845, 5.1)."""
     at = data.find(b"OpusHead", 0, 4096)
     if waveform.codec == "opus" and at >= 0:
         declared = int.from_bytes(data[at + 12 : at + 16], "little")
-        if declared >= audio.MIN_SAMPLE_RATE:
+        if declared >= decoding.MIN_SAMPLE_RATE:
             return min(declared, waveform.sample_rate)
     return waveform.sample_rate
 
@@ -154,7 +155,7 @@ def at_speeds(clips: Clips, rows: np.ndarray, speeds: Sequence[float]) -> list[d
 
 
 def _at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
-    resampled = audio.resample(samples.astype(np.float32) / 32768, round(1000 * speed), 1000)
+    resampled = resample(samples.astype(np.float32) / 32768, round(1000 * speed), 1000)
     return np.clip(np.round(resampled * 32768), -32768, 32767).astype(np.int16)
 
 
@@ -243,15 +244,3 @@ def _batch(drawn: "list[Future[tuple[np.ndarray, int]]]") -> tuple[np.ndarray, n
 def batches_an_epoch(clips: int, batch_size: int, drop_last: bool) -> int:
     """How many batches ``epoch_batches`` yields; a set smaller than a batch is one batch even with drop_last."""
     return max(1, clips // batch_size if drop_last else -(-clips // batch_size))
-
-
-def crop(samples: np.ndarray, length: int, offset: float) -> np.ndarray:
-    """(n,) -> (length,): a stretch that starts at ``offset`` in [0, 1) of what is free.
-
-    A clip shorter than ``length`` is repeated: it stays the speaker's voice throughout, where zeros would teach
-    the network how long the clip was.
-    """
-    if len(samples) >= length:
-        start = int(offset * (len(samples) - length + 1))
-        return samples[start : start + length]
-    return np.resize(samples, length)

@@ -17,8 +17,7 @@ from mltraining.speech.scoring import export as exporting
 from mltraining.speech.scoring import inference, pipeline
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.scores import Cohort
-from mltraining.speech.training import spectrograms
-from mltraining.speech.training import validation as evaluation
+from mltraining.speech.training import spectrograms, validation
 from mltraining.speech.training.dataset import Clips
 from mltraining.speech.training.manifest import Manifest
 
@@ -65,22 +64,22 @@ def finish(
     train, held_out = manifest.train, manifest.validation
     truth = manifest.labels[held_out]
     train_embeddings, _ = embed(train, 88.0, 93.0)
-    rows = evaluation.voiceprints(train_embeddings, manifest.labels[train], clips.seconds[train], len(manifest.classes))
+    rows = validation.voiceprints(train_embeddings, manifest.labels[train], clips.seconds[train], len(manifest.classes))
     embeddings, logits = embed(held_out, 93.0, 94.0)
     cosines = embeddings @ rows.T  # (held-out clips, classes); with a cohort, normalised by it
     if config.training.keep_cohort:
         cohort = Cohort(rows)
         mean, deviation = cohort.statistics(embeddings)
         cosines = cohort.normalise(cosines, cohort.statistics(rows), (mean[:, None], deviation[:, None]))
-    calibration = evaluation.calibrate(cosines, truth, config)
-    final = evaluation.open_set(cosines, truth, calibration, threshold)
+    calibration = validation.calibrate(cosines, truth, config)
+    final = validation.open_set(cosines, truth, calibration, threshold)
     cosine_head = config.training.loss_function != "BCE"
     probabilities = (
         calibration.probability(calibration.log_likelihood_ratio(cosines))
         if cosine_head
-        else evaluation.sigmoid(logits)
+        else validation.sigmoid(logits)
     )
-    final["head"] = evaluation.rates(truth, evaluation.sigmoid(logits), threshold)
+    final["head"] = validation.rates(truth, validation.sigmoid(logits), threshold)
     final["training_clips_evaluated"] = config.training.train_validation_data
 
     if config.training.build_scoring_pipelines:
@@ -104,7 +103,7 @@ def finish(
             def eer(export: ScoringPipeline) -> float:
                 samples = [clips.samples[row] for row in held_out]
                 found, _ = inference.average(export.pooled, export.features, samples, config)
-                return metrics.equal_error_rate(*evaluation.trials(truth, found @ rows.T))
+                return metrics.equal_error_rate(*validation.trials(truth, found @ rows.T))
 
             exporting.build(output / "pipeline", [clips.samples[row] for row in train], eer)
     write_metrics(output, history, final, config, manifest, clips)
@@ -118,7 +117,7 @@ def finish(
     )
     table = pd.DataFrame(probabilities, columns=manifest.classes)
     report.write_predictions(output, pd.concat([frame, table], axis=1))
-    target, impostor = evaluation.trials(truth, cosines)
+    target, impostor = validation.trials(truth, cosines)
     report.write_charts(
         output,
         history=history,

@@ -18,12 +18,20 @@ import torch.distributed as dist
 import yaml
 from torch import Tensor, nn
 
-from mltraining.speech import network
 from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError
 from mltraining.speech.features.log_mel import LogMel, on_16_bit_grid, top_frequency
+from mltraining.speech.network import CosineHead, SpeakerNetwork, build_network
 from mltraining.speech.scoring import inference
-from mltraining.speech.training import checkpoints, dataset, finishing, losses, manifest, optimization, specaugment
-from mltraining.speech.training import validation as evaluation
+from mltraining.speech.training import (
+    checkpoints,
+    dataset,
+    finishing,
+    losses,
+    manifest,
+    optimization,
+    specaugment,
+    validation,
+)
 from mltraining.speech.training.augment import mix_audio
 from mltraining.speech.training.corruption import Corruption
 from mltraining.speech.training.losses import one_hot
@@ -193,7 +201,7 @@ class Run:
         torch.manual_seed(config.environment.seed)
         self.crops = _balanced(config, split, clips) if training.crops_an_epoch else None
         self.classes = self.crops.classes if self.crops else len(split.classes)
-        self.network = network.build(config, self.classes, weights=pretrained).to(processes.device)
+        self.network = build_network(config, self.classes, weights=pretrained).to(processes.device)
         self.features = LogMel(config.audio).to(processes.device)
         if pretrained and self.network.tells_voices and self.crops is not None:
             self._imprint(self.crops)
@@ -224,7 +232,7 @@ class Run:
 
     def _imprint(self, crops: dataset.BalancedCrops) -> None:
         """The class rows start where the encoder already hears the speakers (weight imprinting, Qi et al., 2018)."""
-        if isinstance(self.network.head, network.CosineHead):
+        if isinstance(self.network.head, CosineHead):
             voices = crops.voices(round(IMPRINTED_SECONDS * self.config.audio.sample_rate))
             embeddings, _ = inference.run(self.network, self.features, voices, self.config)
             with torch.no_grad():
@@ -408,7 +416,7 @@ class Run:
 
     def _loss(self, logits: Tensor, embeddings: Tensor, targets: Tensor) -> Tensor:
         training, head, scale = self.config.training, self.network.head, self.config.training.margin_scale
-        if training.loss_function in MARGIN_LOSSES and isinstance(head, network.CosineHead):
+        if training.loss_function in MARGIN_LOSSES and isinstance(head, CosineHead):
             cosines = head.cosines(logits)
             if training.loss_function == "AAMSoftmax":
                 loss = losses.aam_softmax(cosines, targets, scale=scale, margin=self.margin)
@@ -427,11 +435,11 @@ class Run:
         if not last and epoch % training.evaluation_epochs:
             return {}
         evaluated = self.network if self.average is None else self.average
-        row = evaluation.closed_set(
+        row = validation.closed_set(
             evaluated, self.features, self.clips, self.manifest, self.manifest.validation, self.config
         )
         if training.calculate_train_metric:
-            seen = evaluation.closed_set(
+            seen = validation.closed_set(
                 evaluated, self.features, self.clips, self.manifest, self.manifest.train, self.config
             )
             row |= {f"train_{name}": seen[f"{name}"] for name in ("roc_auc", "rank_one")}
@@ -461,7 +469,7 @@ class Run:
         name = self.config.prediction.metric.lower()
         return max(self.history, key=lambda row: (row.get(name, -1.0), -row["epoch"]))["epoch"]
 
-    def best_network(self) -> network.SpeakerNetwork:
+    def best_network(self) -> SpeakerNetwork:
         if self.config.training.save_best_checkpoint:
             state = checkpoints.load(self.output / "checkpoints" / "best.pt")
             if state:

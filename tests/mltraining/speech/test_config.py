@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mltraining.speech import config as configuration
-from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.config import Config, ConfigError, load_config
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = ROOT / "mltraining" / "recipes" / "speaker_recognition.yaml"
@@ -20,7 +19,7 @@ def keys(values: dict, prefix: str = "") -> set[str]:
 
 
 def test_the_reference_file_is_taken_unchanged():
-    config = configuration.load(RECIPE)
+    config = load_config(RECIPE)
     assert config.architecture.backbone == "resnet50"
     assert config.dataset.folds == ("0",)
     assert config.dataset.test_dataframe is None
@@ -36,7 +35,7 @@ def test_the_recipe_is_the_reference_file_byte_for_byte():
 
 def test_every_value_of_the_reference_file_arrives():
     given = yaml.safe_load(RECIPE.read_text())
-    resolved = configuration.load(RECIPE).to_dict()
+    resolved = load_config(RECIPE).to_dict()
     for section, values in given.items():
         if not isinstance(values, dict):
             assert resolved[section] == values
@@ -54,12 +53,12 @@ def test_every_key_is_documented_and_nothing_else_is():
 
 
 def test_a_configuration_survives_yaml():
-    config = configuration.load(RECIPE, ["training.loss_function=CosineBCE"])
+    config = load_config(RECIPE, ["training.loss_function=CosineBCE"])
     assert Config.from_dict(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
 
 
 def test_an_override_is_typed_as_yaml():
-    config = configuration.load(
+    config = load_config(
         RECIPE,
         [
             "audio.training_chunk_seconds=3",
@@ -117,7 +116,7 @@ def test_an_override_is_typed_as_yaml():
 )
 def test_a_wrong_value_is_refused_by_its_key(override: str, key: str):
     with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: "):
-        configuration.load(RECIPE, [override])
+        load_config(RECIPE, [override])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def test_a_wrong_value_is_refused_by_its_key(override: str, key: str):
 )
 def test_what_is_not_done_here_is_refused_with_the_reason(override: str, reason: str):
     with pytest.raises(ConfigError, match=reason):
-        configuration.load(RECIPE, [override])
+        load_config(RECIPE, [override])
 
 
 def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path):
@@ -140,6 +139,6 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path):
         path = tmp_path / "config.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError):
-            configuration.load(path)
+            load_config(path)
     with pytest.raises(ConfigError, match="No such file"):
-        configuration.load(tmp_path / "absent.yaml")
+        load_config(tmp_path / "absent.yaml")

@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mltraining.speech import network
 from mltraining.speech.config import Config, ConfigError
-from mltraining.speech.network import CosineHead, Pool
+from mltraining.speech.network import CosineHead, Pool, build_network
 from mltraining.speech.training.losses import binary_cross_entropy, one_hot
 from mltraining.speech.training.optimization import build_optimizer
 
@@ -20,7 +19,7 @@ def config(**sections) -> Config:
 
 def test_one_network_gives_logits_and_unit_length_embeddings():
     for loss, kind in (("BCE", torch.nn.Linear), ("CosineBCE", CosineHead)):
-        built = network.build(config(training={"loss_function": loss}), 5).eval()
+        built = build_network(config(training={"loss_function": loss}), 5).eval()
         features = torch.randn(2, 1, 32, 40)
         assert isinstance(built.head, kind)
         logits, pooled = built(features)
@@ -41,7 +40,7 @@ def test_the_cosine_logit_is_scale_times_cosine_plus_bias():
 
 
 def test_without_classes_it_is_an_encoder():
-    encoder = network.build(config(architecture={"embedding_dimensions": 16}), 0).eval()
+    encoder = build_network(config(architecture={"embedding_dimensions": 16}), 0).eval()
     assert encoder.embed(torch.randn(1, 1, 32, 40)).shape == (1, 16)
     with pytest.raises(RuntimeError, match="encoder"):
         encoder(torch.randn(1, 1, 32, 40))
@@ -63,13 +62,13 @@ def test_the_loss_is_the_mean_over_clips_and_classes():
 
 
 def test_local_weights_are_loaded_into_one_channel(tmp_path: Path):
-    source = network.build(config(), 0).backbone
+    source = build_network(config(), 0).backbone
     plain = torch.contiguous_format
     weights = {name: value.contiguous(memory_format=plain) for name, value in source.state_dict().items()}
     weights["conv1.weight"] = (weights["conv1.weight"] / 3).repeat(1, 3, 1, 1).contiguous()  # as pictures have it
     save_file(weights, tmp_path / "resnet18.safetensors")
     path = str(tmp_path / "resnet18.safetensors")
-    loaded = network.build(config(architecture={"pretrained": True, "weights_file": path}), 0).backbone
+    loaded = build_network(config(architecture={"pretrained": True, "weights_file": path}), 0).backbone
     for name, value in source.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, msg=name)
 
@@ -87,7 +86,7 @@ def test_pretrained_without_hub_or_file_stops_at_once_with_two_ways_out(monkeypa
 
     monkeypatch.setattr(time, "sleep", note)
     with pytest.raises(ConfigError, match="architecture.weights_file=FILE.*architecture.pretrained=false"):
-        network.build(config(architecture={"pretrained": True}), 3)
+        build_network(config(architecture={"pretrained": True}), 3)
     assert not slept
     assert constants.HF_HUB_OFFLINE is False  # left as it was
 
@@ -101,7 +100,7 @@ def test_pretrained_without_hub_or_file_stops_at_once_with_two_ways_out(monkeypa
 )
 def test_what_cannot_be_built_is_refused_by_its_key(architecture: dict, message: str):
     with pytest.raises(ConfigError, match=message):
-        network.build(config(architecture=architecture), 3)
+        build_network(config(architecture=architecture), 3)
 
 
 def test_layers_named_by_a_part_of_their_name_get_their_own_rate():
@@ -112,7 +111,7 @@ def test_layers_named_by_a_part_of_their_name_get_their_own_rate():
             "learning_rate": 0.1,
         }
     ).training
-    built = network.build(config(), 3)
+    built = build_network(config(), 3)
     rates = {id(p): group["lr"] for group in build_optimizer(built, training).param_groups for p in group["params"]}
     assert len(rates) == len(list(built.parameters()))
     for name, parameter in built.named_parameters():
@@ -122,4 +121,4 @@ def test_layers_named_by_a_part_of_their_name_get_their_own_rate():
 def test_a_layer_that_is_not_there_is_refused():
     training = config(training={"differential_learning_rate_layers": ["encoder.layer"]}).training
     with pytest.raises(ConfigError, match="differential_learning_rate_layers.*'encoder.layer'"):
-        build_optimizer(network.build(config(), 3), training)
+        build_optimizer(build_network(config(), 3), training)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mltraining.speech.audio import decoding as audio
-from mltraining.speech.audio.decoding import AudioError, Waveform, decode, resample
+from mltraining.speech.audio import containers, decoding
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.errors import MESSAGES, AudioError
+from mltraining.speech.audio.waveform import Waveform, resample
 from tests.mltraining.speech.synthetic import FORMATS, HEADERLESS, encode, voice, wav
 
 RATE = 16_000
@@ -263,18 +265,18 @@ def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(name, edits
         data[min(int(place * reach), len(data) - 1)] = value
     found = outcome(bytes(data[: max(1, int(keep * len(data)))]), max_seconds=10)
     if isinstance(found, str):
-        assert found in audio.MESSAGES
+        assert found in MESSAGES
     else:
         assert np.isfinite(found.samples).all()
         assert np.abs(found.samples).max() <= 1
-        assert found.duration_seconds <= 10 + audio.LIMIT_SLACK_SECONDS
+        assert found.duration_seconds <= 10 + decoding.LIMIT_SLACK_SECONDS
 
 
 @settings(max_examples=100, deadline=None)
-@given(head=st.sampled_from([b"", b"RIFF\0\0\0\0WAVEfmt ", b"OggS", *audio.MAGIC]), tail=st.binary(max_size=400))
+@given(head=st.sampled_from([b"", b"RIFF\0\0\0\0WAVEfmt ", b"OggS", *containers.MAGIC]), tail=st.binary(max_size=400))
 def test_any_bytes_give_audio_or_an_audio_error(head, tail):
     found = outcome(head + tail)
-    assert isinstance(found, Waveform) or found in audio.MESSAGES
+    assert isinstance(found, Waveform) or found in MESSAGES
 
 
 def test_threads_decode_side_by_side_to_the_same_samples():

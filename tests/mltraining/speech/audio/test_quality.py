@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import Waveform, decode
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.waveform import Waveform
 from tests.mltraining.speech.synthetic import encode, voice
 
 SPEECH = Path(__file__).parents[5] / "shared" / "speech" / "audio.tar"
@@ -129,8 +130,9 @@ def test_real_telephone_speech_gives_nearly_the_net_speech_of_its_wide_band_orig
 def test_the_detector_is_found_without_importing_its_package_or_torch():
     assert importlib.util.find_spec("silero_vad") is not None
     code = (
-        "import sys, numpy as np; from mltraining.speech.audio import decoding as audio, quality;"
-        "quality.measure(audio.Waveform(np.zeros(16000, dtype=np.float32), 16000));"
+        "import sys, numpy as np; from mltraining.speech.audio import quality;"
+        "from mltraining.speech.audio.decoding import decode; from mltraining.speech.audio.waveform import Waveform;"
+        "quality.measure(Waveform(np.zeros(16000, dtype=np.float32), 16000));"
         "assert not {'torch', 'silero_vad'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])

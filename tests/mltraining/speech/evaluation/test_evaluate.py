@@ -9,8 +9,8 @@ import pytest
 
 from mltraining.speech import cli
 from mltraining.speech.audio import quality
-from mltraining.speech.audio.decoding import Waveform
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.evaluation import evaluate, hearing, metrics
 from mltraining.speech.evaluation import tables as evaluation_tables
 from mltraining.speech.evaluation.hearing import CONDITIONS, EvaluationError, Heard, TrialSet

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mltraining.speech import network as networks
 from mltraining.speech.evaluation import report
 from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import build_network
 from tests.mltraining.speech.synthetic import voice
 from tests.mltraining.speech.training_data import small_config
 
@@ -69,7 +69,7 @@ def test_predictions_are_the_same_table_in_both_files(tmp_path):
 def small(tmp_path_factory):
     config = small_config(tmp_path_factory.mktemp("data"))
     torch.manual_seed(1)
-    return networks.build(config, 2), LogMel(config.audio)
+    return build_network(config, 2), LogMel(config.audio)
 
 
 def test_a_picture_a_clip_shows_what_decided(small, tmp_path):

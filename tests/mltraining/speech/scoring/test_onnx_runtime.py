@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mltraining import registry
-from mltraining.speech import network as networks
-from mltraining.speech.audio.decoding import Waveform
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.benchmarks import scoring as benchmark
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import export as exporting
 from mltraining.speech.scoring import inference, onnx_runtime, pipeline
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
@@ -27,7 +27,7 @@ def bare(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "pipeline"
     config = small_config(folder, training={"loss_function": "BCE"}, prediction={"inference_chunk_seconds": 2.0})
     torch.manual_seed(1)
-    network = networks.build(config, 3).eval()
+    network = build_network(config, 3).eval()
     rows = np.random.default_rng(3).normal(size=(3, network.dimensions)).astype(np.float32)
     pipeline.export(
         folder,

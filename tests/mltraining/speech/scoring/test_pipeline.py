@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mltraining.speech import network as networks
-from mltraining.speech.audio.decoding import Waveform, resample
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config
 from mltraining.speech.evaluation.trials import score_trials
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline as pipelines
 from mltraining.speech.scoring import score
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline, export
@@ -29,7 +29,7 @@ COHORT = np.random.default_rng(7).normal(size=(40, 96)).astype(np.float32)
 def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = True, **described) -> str:
     config = small_config(folder, training={"loss_function": loss}, prediction={"inference_chunk_seconds": 2.0})
     torch.manual_seed(seed)
-    network = networks.build(config, len(CLASSES)).eval()
+    network = build_network(config, len(CLASSES)).eval()
     rows = np.random.default_rng(3).normal(size=(3, network.dimensions)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return export(
@@ -92,7 +92,7 @@ def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_anothe
 def test_the_exported_network_embeds_as_the_one_that_was_trained(exported, pipeline):
     config = pipeline.config
     torch.manual_seed(1)
-    trained = networks.build(config, len(CLASSES)).eval()
+    trained = build_network(config, len(CLASSES)).eval()
     samples = resample(spoken().samples, 16_000, config.audio.sample_rate)
     with torch.inference_mode():
         expected = trained.embed(pipeline.features(torch.from_numpy(samples)[None]))[0].numpy()
@@ -135,7 +135,7 @@ def test_a_linear_head_gives_its_sigmoids(tmp_path):
     build(tmp_path / "linear", loss="BCE")
     pipeline = ScoringPipeline.load(tmp_path / "linear")
     torch.manual_seed(1)
-    trained = networks.build(pipeline.config, len(CLASSES)).eval()
+    trained = build_network(pipeline.config, len(CLASSES)).eval()
     samples = torch.from_numpy(resample(spoken().samples, 16_000, 8_000))[None]
     with torch.inference_mode():
         expected = torch.sigmoid(trained(pipeline.features(samples))[0])[0].tolist()

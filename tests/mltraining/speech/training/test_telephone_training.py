@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mltraining.speech import config
-from mltraining.speech.config import ConfigError
+from mltraining.speech.config import ConfigError, load_config
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import checkpoints, dataset, manifest, trainer
 from tests.mltraining.speech.training_data import small_config, write_clips
@@ -166,7 +165,7 @@ def test_the_margin_rises_and_then_is_the_large_one(clips, tmp_path):
 
 
 def test_the_recipe_that_ships_is_valid_and_trains_on_the_training_split_alone():
-    recipe = config.load(RECIPE)
+    recipe = load_config(RECIPE)
 
     assert (recipe.dataset.filter_column, recipe.dataset.filter_value) == ("split", "train")
     assert recipe.architecture.backbone == "resnet50"

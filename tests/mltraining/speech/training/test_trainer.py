@@ -8,10 +8,11 @@ import pytest
 import torch
 import yaml
 
-from mltraining.speech import network
-from mltraining.speech.audio import decoding as audio
+from mltraining.speech.audio import decoding
+from mltraining.speech.audio.waveform import crop
 from mltraining.speech.config import Config, ConfigError
 from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import build_network
 from mltraining.speech.scoring import inference
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import dataset, manifest, trainer
@@ -90,16 +91,16 @@ def test_a_file_scores_the_same_in_training_and_in_the_pipeline(finished, clips)
     pipeline = ScoringPipeline.load(output / "pipeline")
     predictions = pd.read_parquet(output / "validation_predictions.parquet")
     for _, row in predictions.iterrows():
-        waveform = audio.decode((clips / row["audio"]).read_bytes())
+        waveform = decoding.decode((clips / row["audio"]).read_bytes())
         for name, probability in pipeline.classify(waveform).items():
             assert probability == pytest.approx(row[name], abs=1e-5)
     split, loaded = load(config)
     state = torch.load(output / "checkpoints" / "last.pt", weights_only=True)
-    trained = network.build(config, 3, weights=False)
+    trained = build_network(config, 3, weights=False)
     trained.load_state_dict(state["model"])
     embeddings, _ = inference.run(trained, LogMel(config.audio), loaded.samples[:3], config)
     for row in range(3):
-        waveform = audio.decode((clips / split.clips["audio"][row]).read_bytes())
+        waveform = decoding.decode((clips / split.clips["audio"][row]).read_bytes())
         np.testing.assert_allclose(pipeline.embed(waveform), embeddings[row], atol=1e-6)
 
 
@@ -117,7 +118,7 @@ def test_the_linear_head_trains_as_configured(clips, tmp_path):
     assert state["model"]["head.weight"].shape[0] == 3
     assert "head.log_scale" not in state["model"]
     row = pd.read_parquet(tmp_path / "validation_predictions.parquet").iloc[0]
-    waveform = audio.decode((clips / row["audio"]).read_bytes())
+    waveform = decoding.decode((clips / row["audio"]).read_bytes())
     probabilities = ScoringPipeline.load(tmp_path / "pipeline").classify(waveform)
     assert probabilities == pytest.approx({name: row[name] for name in probabilities}, abs=1e-5)
 
@@ -307,16 +308,16 @@ def test_the_last_batch_is_dropped_where_asked(clips, drop: bool, sizes: list[in
 
 def test_crops_are_stretches_and_short_clips_are_repeated():
     samples = np.arange(10, dtype=np.int16)
-    assert dataset.crop(samples, 4, 0.0).tolist() == [0, 1, 2, 3]
-    assert dataset.crop(samples, 4, 0.999).tolist() == [6, 7, 8, 9]
-    assert dataset.crop(samples[:3], 7, 0.5).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert crop(samples, 4, 0.0).tolist() == [0, 1, 2, 3]
+    assert crop(samples, 4, 0.999).tolist() == [6, 7, 8, 9]
+    assert crop(samples[:3], 7, 0.5).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_opus_has_the_rate_that_its_header_tells():
     from tests.mltraining.speech.synthetic import encode, voice
 
     data = encode(voice(0, seconds=0.5), "ogg_opus")
-    waveform = audio.decode(data)
+    waveform = decoding.decode(data)
     assert waveform.sample_rate == 48000
     assert dataset._source_rate(data, waveform) == 16000
 

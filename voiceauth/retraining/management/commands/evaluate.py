@@ -21,7 +21,7 @@ class Command(BaseCommand):
         evaluate.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from mltraining.speech.audio.decoding import AudioError
+        from mltraining.speech.audio.errors import AudioError
         from mltraining.speech.evaluation import evaluate
         from mltraining.speech.evaluation.hearing import EvaluationError
         from mltraining.speech.evaluation.tables import markdown

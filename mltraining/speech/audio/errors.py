@@ -1,0 +1,22 @@
+"""Why a recording cannot be used: one stable code and one message for each reason."""
+
+MIN_SECONDS = 0.1  # a shorter recording is refused
+
+MESSAGES = {
+    "empty_audio": "The file holds no audio.",
+    "not_audio": "The file is not audio in a format that is read here.",
+    "truncated_audio": "The audio is damaged, or ends before its declared end.",
+    "audio_too_long": "The audio is longer than {max_seconds:g} seconds.",
+    "audio_too_short": f"The audio is shorter than {MIN_SECONDS} seconds.",
+    "silent_audio": "The audio is silent.",
+    "invalid_samples": "The audio holds samples that are not numbers.",
+    "audio_bomb": "The file is built to cost far more than a recording of its size does.",
+}
+
+
+class AudioError(ValueError):
+    """Audio that cannot be used. ``code`` is one of MESSAGES' keys; the message is for people."""
+
+    def __init__(self, code: str, detail: str = "", *, max_seconds: float = 0) -> None:
+        self.code = code
+        super().__init__(detail or MESSAGES[code].format(max_seconds=max_seconds))

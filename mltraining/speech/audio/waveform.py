@@ -1,0 +1,50 @@
+"""A recording in memory, and the one way to change its sample rate."""
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono audio. ``samples``: float32 (n,) in [-1, 1]; ``sample_rate`` in Hz and ``channels`` are the file's own."""
+
+    samples: np.ndarray
+    sample_rate: int
+    container: str = "memory"
+    codec: str = "pcm"
+    channels: int = 1
+
+    @property
+    def duration_seconds(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+
+def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
+    """Band-limited resampling (windowed sinc): (n,) float32 at ``source`` Hz to (ceil(n * target / source),)."""
+    if source == target or not len(samples):
+        return samples
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=target, options={"filter_size": "64"})
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(samples, dtype=np.float32)[None], format="flt", layout="mono"
+    )
+    frame.sample_rate = source
+    pieces = [piece.to_ndarray()[0] for piece in (*resampler.resample(frame), *resampler.resample(None))]
+    length = -(-len(samples) * target // source)
+    resampled = np.zeros(length, dtype=np.float32)
+    joined = np.concatenate(pieces)[:length] if pieces else resampled
+    resampled[: len(joined)] = joined
+    return resampled
+
+
+def crop(samples: np.ndarray, length: int, offset: float) -> np.ndarray:
+    """(n,) -> (length,): a stretch that starts at ``offset`` in [0, 1) of what is free.
+
+    A clip shorter than ``length`` is repeated: it stays the speaker's voice throughout, where zeros would teach
+    the network how long the clip was.
+    """
+    if len(samples) >= length:
+        start = int(offset * (len(samples) - length + 1))
+        return samples[start : start + length]
+    return np.resize(samples, length)
