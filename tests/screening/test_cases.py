@@ -1,4 +1,4 @@
-"""Review cases: opened once, worked on by people, closed for good, and what the next calibration learns from them."""
+"""Review cases: opened once, worked on by people, closed, reopened, and what the next calibration learns from them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -36,7 +36,7 @@ def test_a_further_hit_is_evidence_in_the_open_case_and_a_new_case_once_that_is_
     assert case(kind="WATCHLIST_ENROLLMENT").number != first.number
     first.refresh_from_db()
     assert (first.hits, [each["score"] for each in first.evidence]) == (2, [0.97, 0.99])
-    cases.close(number=first.number, resolution="FALSE_ALARM", actor=RITA)
+    cases.close(number=first.number, resolution="FALSE_ALARM", comment="his brother", actor=RITA)
     assert case().number != first.number
     actions = AuditEvent.objects.filter(target=f"case:{first.number}").order_by("sequence")
     assert [event.action for event in actions] == ["case.opened", "case.evidence_added", "case.closed"]
@@ -55,7 +55,7 @@ def test_a_case_is_assigned_commented_and_closed_and_the_trail_tells_by_whom(rev
     assert (me["state"], me["assigned_to"], me["evidence"][0]["score"]) == ("OPEN", "", 0.97)
     assert reviewer.post(f"{path}/assign", {}, format="json").json()["assigned_to"] == "a-reviewer"
     assert reviewer.post(f"{path}/comment", {"text": "called back"}, format="json").status_code == 201
-    closed = reviewer.post(f"{path}/close", {"resolution": "CONFIRMED_FRAUD", "text": "same as May"}, format="json")
+    closed = reviewer.post(f"{path}/close", {"resolution": "CONFIRMED_FRAUD", "comment": "same as May"}, format="json")
     body = closed.json()
     assert (body["state"], body["resolution"], body["closed_by"]) == ("CLOSED", "CONFIRMED_FRAUD", "a-reviewer")
     assert [each["text"] for each in body["comments"]] == ["called back", "same as May"]
@@ -63,16 +63,80 @@ def test_a_case_is_assigned_commented_and_closed_and_the_trail_tells_by_whom(rev
     assert list(events) == ["case.assigned", "case.commented", "case.closed"]
 
 
-def test_a_closed_case_stays_closed(reviewer: APIClient) -> None:
+def test_a_closed_case_takes_no_further_step_until_it_is_reopened(reviewer: APIClient) -> None:
     number = case().number
-    cases.close(number=number, resolution="CONFIRMED_FRAUD", actor=RITA)
-    for step, body in (("assign", {}), ("comment", {"text": "x"}), ("close", {"resolution": "FALSE_ALARM"})):
+    cases.close(number=number, resolution="CONFIRMED_FRAUD", comment="he said so", actor=RITA)
+    ending = {"resolution": "FALSE_ALARM", "comment": "his brother"}
+    for step, body in (("assign", {}), ("comment", {"text": "x"}), ("close", ending)):
         answer = reviewer.post(f"/api/v1/cases/{number}/{step}", body, format="json")
         assert (answer.status_code, error_code(answer)) == (409, "case_closed")
     assert selectors.case(number).resolution == "CONFIRMED_FRAUD"
-    unknown = reviewer.post("/api/v1/cases/999999/close", {"resolution": "FALSE_ALARM"}, format="json")
-    assert error_code(unknown) == "case_not_found"
+    assert error_code(reviewer.post("/api/v1/cases/999999/close", ending, format="json")) == "case_not_found"
     assert error_code(reviewer.get(f"/api/v1/cases/{10**30}")) == "case_not_found"
+
+
+@pytest.mark.parametrize("body", [{}, {"comment": ""}, {"comment": "  "}, {"text": "an older name"}])
+def test_a_case_is_not_closed_without_a_comment(reviewer: APIClient, body: dict[str, str]) -> None:
+    found = case()
+    answer = reviewer.post(
+        f"/api/v1/cases/{found.number}/close", {"resolution": "CONFIRMED_FRAUD", **body}, format="json"
+    )
+    assert (answer.status_code, error_code(answer)) == (400, "validation_error")
+    found.refresh_from_db()
+    assert (found.state, found.resolution) == ("OPEN", "")
+
+
+def test_a_closed_case_is_reopened_with_a_reason_and_closed_with_another_resolution(reviewer: APIClient) -> None:
+    found = case()
+    path = f"/api/v1/cases/{found.number}"
+    cases.assign(number=found.number, to="rita", actor=RITA)
+    cases.close(number=found.number, resolution="CONFIRMED_FRAUD", comment="he said so", actor=RITA)
+    answer = reviewer.post(f"{path}/reopen", {"reason": "the customer's brother called"}, format="json")
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["state"], body["resolution"], body["assigned_to"]) == ("OPEN", "", "")
+    assert (body["closed_at"], body["closed_by"]) == (None, "")
+    assert [each["text"] for each in body["comments"]] == ["he said so", "the customer's brother called"]
+    event = AuditEvent.objects.get(action="case.reopened")
+    assert (event.actor, event.data["reason"]) == ("a-reviewer", "the customer's brother called")
+    assert (event.before["resolution"], event.after["resolution"]) == ("CONFIRMED_FRAUD", "")
+    closing = {"resolution": "FALSE_ALARM", "comment": "it was his brother"}
+    assert reviewer.post(f"{path}/close", closing, format="json").json()["resolution"] == "FALSE_ALARM"
+
+
+@pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": " "}])
+def test_a_case_is_not_reopened_without_a_reason(reviewer: APIClient, body: dict[str, str]) -> None:
+    found = case()
+    cases.close(number=found.number, resolution="FALSE_ALARM", comment="his brother", actor=RITA)
+    answer = reviewer.post(f"/api/v1/cases/{found.number}/reopen", body, format="json")
+    assert (answer.status_code, error_code(answer)) == (400, "validation_error")
+    assert selectors.case(found.number).state == "CLOSED"
+
+
+@pytest.mark.parametrize("state", ["OPEN", "ASSIGNED"])
+def test_only_a_closed_case_is_reopened(reviewer: APIClient, state: str) -> None:
+    found = case()
+    if state == "ASSIGNED":
+        cases.assign(number=found.number, to="rita", actor=RITA)
+    answer = reviewer.post(f"/api/v1/cases/{found.number}/reopen", {"reason": "why"}, format="json")
+    assert (answer.status_code, error_code(answer)) == (409, "case_not_closed")
+    assert answer.json()["error"]["data"]["state"] == state
+    missing = reviewer.post("/api/v1/cases/999999/reopen", {"reason": "why"}, format="json")
+    assert error_code(missing) == "case_not_found"
+
+
+def test_a_case_is_not_reopened_beside_an_open_one_about_the_same_suspicion(reviewer: APIClient) -> None:
+    first = case()
+    cases.close(number=first.number, resolution="CONFIRMED_FRAUD", comment="he said so", actor=RITA)
+    second = case()
+    path = f"/api/v1/cases/{first.number}/reopen"
+    answer = reviewer.post(path, {"reason": "wrong"}, format="json")
+    assert (answer.status_code, error_code(answer)) == (409, "another_case_open")
+    assert answer.json()["error"]["data"]["number"] == second.number
+    assert selectors.case(first.number).resolution == "CONFIRMED_FRAUD"
+    assert not AuditEvent.objects.filter(action="case.reopened").exists()
+    cases.close(number=second.number, resolution="FALSE_ALARM", comment="his brother", actor=RITA)
+    assert reviewer.post(path, {"reason": "wrong"}, format="json").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
@@ -97,7 +161,7 @@ def test_of_two_reviewers_who_close_at_once_one_is_refused_and_of_two_hits_at_on
     number = opened[0].number
     answers = race(
         *(
-            lambda resolution=resolution: cases.close(number=number, resolution=resolution, actor=RITA)
+            lambda resolution=resolution: cases.close(number=number, resolution=resolution, comment="sure", actor=RITA)
             for resolution in ("CONFIRMED_FRAUD", "FALSE_ALARM")
         )
     )
@@ -132,7 +196,9 @@ def test_cases_are_filtered(reviewer: APIClient) -> None:
 def test_who_is_no_reviewer_closes_no_case(role: str, reads: int, writes: int) -> None:
     client, path = api_client(role), f"/api/v1/cases/{case().number}"
     assert client.get(path).status_code == client.get("/api/v1/cases").status_code == reads
-    assert client.post(f"{path}/close", {"resolution": "FALSE_ALARM"}, format="json").status_code == writes
+    body = {"resolution": "FALSE_ALARM", "comment": "x"}
+    assert client.post(f"{path}/close", body, format="json").status_code == writes
+    assert client.post(f"{path}/reopen", {"reason": "x"}, format="json").status_code == writes
 
 
 # --- labelled trials ----------------------------------------------------------------------------
@@ -141,7 +207,7 @@ def test_who_is_no_reviewer_closes_no_case(role: str, reads: int, writes: int) -
 def closed(resolution: str, *decisions: UUID, **fields: Any) -> None:
     for decision in decisions:
         found = case(evidence={"decision_id": str(decision)}, subject=str(uuid4()), **fields)
-        cases.close(number=found.number, resolution=resolution, actor=RITA)
+        cases.close(number=found.number, resolution=resolution, comment="checked", actor=RITA)
 
 
 def test_confirmed_fraud_is_an_impostor_s_trial_and_a_false_alarm_the_customer_s() -> None:
@@ -152,6 +218,17 @@ def test_confirmed_fraud_is_an_impostor_s_trial_and_a_false_alarm_the_customer_s
     closed("CONFIRMED_FRAUD", replay, kind="REPLAY")  # the customer's own voice, by a fraudster
     case(evidence={"decision_id": str(uuid4())}, subject="still open")
     assert selectors.labelled_trials() == {fraud: False, alarm: True}
+
+
+def test_calibration_ignores_a_reopened_case_and_then_takes_its_latest_resolution() -> None:
+    decision = uuid4()
+    found = case(evidence={"decision_id": str(decision)})
+    cases.close(number=found.number, resolution="CONFIRMED_FRAUD", comment="he said so", actor=RITA)
+    assert selectors.labelled_trials() == {decision: False}
+    cases.reopen(number=found.number, reason="the customer's brother called", actor=RITA)
+    assert selectors.labelled_trials() == {}
+    cases.close(number=found.number, resolution="FALSE_ALARM", comment="his brother", actor=RITA)
+    assert selectors.labelled_trials() == {decision: True}
 
 
 def test_closed_cases_are_what_calibration_takes_up(worker: StandInWorker) -> None:

@@ -67,7 +67,7 @@ def test_a_reviewer_takes_a_case_comments_closes_it_and_puts_the_voice_on_a_watc
     client.post(f"{path}do/take/")
     client.post(f"{path}do/comment/", {"text": "<b>called</b> back"})
     assert "/do/watch/" not in page(client, f"{path}change/")
-    client.post(f"{path}do/close/", {"resolution": "CONFIRMED_FRAUD", "text": ""})
+    client.post(f"{path}do/close/", {"resolution": "CONFIRMED_FRAUD", "comment": "he said so"})
     case.refresh_from_db()
     assert (case.state, case.resolution, case.assigned_to) == ("CLOSED", "CONFIRMED_FRAUD", "user:rita")
     shown = page(client, f"{path}change/")
@@ -79,11 +79,52 @@ def test_a_reviewer_takes_a_case_comments_closes_it_and_puts_the_voice_on_a_watc
 
 
 def test_a_closed_case_is_not_closed_again_from_a_stale_page(signed_in: SignIn, case: ReviewCase) -> None:
-    cases.close(number=case.number, resolution="FALSE_ALARM", actor=RITA)
-    answer = signed_in("reviewer").post(f"{CASES}{case.pk}/do/close/", {"resolution": "CONFIRMED_FRAUD"})
+    cases.close(number=case.number, resolution="FALSE_ALARM", comment="his brother", actor=RITA)
+    answer = signed_in("reviewer").post(
+        f"{CASES}{case.pk}/do/close/", {"resolution": "CONFIRMED_FRAUD", "comment": "x"}
+    )
     assert "errorlist" in answer.content.decode()
     case.refresh_from_db()
     assert case.resolution == "FALSE_ALARM"
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"resolution": "CONFIRMED_FRAUD"}, {"comment": "x"}, {"resolution": "", "comment": "x"}]
+)
+def test_closing_preselects_nothing_and_needs_a_resolution_and_a_comment(
+    signed_in: SignIn, case: ReviewCase, given: dict[str, str]
+) -> None:
+    client, path = signed_in("reviewer"), f"{CASES}{case.pk}/do/close/"
+    form = client.get(path).context["form"]
+    assert "selected" not in str(form["resolution"]).replace('value="" selected', "")
+    assert "errorlist" in client.post(path, given).content.decode()
+    case.refresh_from_db()
+    assert case.state == "OPEN"
+
+
+def test_a_closed_case_is_reopened_from_its_page(signed_in: SignIn, case: ReviewCase) -> None:
+    client, path = signed_in("reviewer"), f"{CASES}{case.pk}/"
+    assert "/do/reopen/" not in page(client, f"{path}change/")
+    cases.close(number=case.number, resolution="CONFIRMED_FRAUD", comment="he said so", actor=RITA)
+    assert "/do/reopen/" in page(client, f"{path}change/")
+    assert "errorlist" in client.post(f"{path}do/reopen/", {"reason": ""}).content.decode()
+    client.post(f"{path}do/reopen/", {"reason": "the customer's brother called"})
+    case.refresh_from_db()
+    assert (case.state, case.resolution) == ("OPEN", "")
+    assert "the customer&#x27;s brother called" in page(client, f"{path}change/")
+
+
+def test_no_watchlist_is_offered_for_the_customer_s_own_voice(signed_in: SignIn, call: Decision) -> None:
+    evidence = {"reason": "REPLAY", "score": 1.0, "decision_id": str(call.pk)}
+    replay = cases.open_case(kind="REPLAY", customer_id="ann", evidence=evidence, actor=RITA)
+    cases.close(number=replay.number, resolution="CONFIRMED_FRAUD", comment="a tape", actor=RITA)
+    assert "/do/watch/" not in page(signed_in("reviewer"), f"{CASES}{replay.pk}/change/")
+
+
+def test_no_watchlist_is_offered_for_a_case_without_a_recorded_call(signed_in: SignIn) -> None:
+    enrolling = cases.open_case(kind="WATCHLIST_ENROLLMENT", customer_id="ann", evidence={}, actor=RITA)
+    cases.close(number=enrolling.number, resolution="CONFIRMED_FRAUD", comment="known", actor=RITA)
+    assert "/do/watch/" not in page(signed_in("reviewer"), f"{CASES}{enrolling.pk}/change/")
 
 
 def test_watchlists_are_made_and_asked_to_be_deleted_but_the_default_one_is_not(signed_in: SignIn) -> None:
@@ -127,7 +168,7 @@ def test_who_may_see_and_do_what(signed_in: SignIn, role: str, sees: int, handle
     watchlists.create_watchlist(name="gang", actor=RITA)
     for path in (CASES, LISTS, VOICES, f"{CASES}{case.pk}/change/", f"{VOICES}{fraudster.pk}/change/"):
         assert client.get(path).status_code == sees
-    for action in ("take", "comment", "close"):
+    for action in ("take", "comment", "close", "reopen"):
         assert client.get(f"{CASES}{case.pk}/do/{action}/").status_code == handles
     assert client.get(f"{VOICES}{fraudster.pk}/do/erase/").status_code == watches
     assert client.get(f"{LISTS}do/create/").status_code == watches

@@ -1,4 +1,4 @@
-"""Watchlists and review cases over HTTP. Who is put on a watchlist, see ``voiceauth.verification.fraudster_apis``."""
+"""Watchlists and review cases over HTTP. ``voiceauth.verification.fraudster_apis`` puts voices on watchlists."""
 
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from voiceauth.screening.serializers import (
     FraudsterReceiptAnswer,
     NewComment,
     NewWatchlist,
+    Reopening,
     WatchlistAnswer,
 )
 
@@ -33,7 +34,7 @@ Cases = needs("cases:write", reads="cases:read")
 
 @extend_schema(tags=["watchlists"])
 class WatchlistList(IdempotentCreate, generics.ListAPIView):
-    """All watchlists, the default one first. Every call and every enrollment is compared with everybody on them."""
+    """List all watchlists, the default one first. Every call and every enrollment is compared with all of them."""
 
     permission_classes = (Watchlists,)
     serializer_class = WatchlistAnswer
@@ -44,23 +45,25 @@ class WatchlistList(IdempotentCreate, generics.ListAPIView):
 
     @extend_schema(request=NewWatchlist, responses={201: WatchlistAnswer})
     def post(self, request: Request) -> Response:
-        """A further watchlist."""
+        """Create a watchlist."""
         watchlist = watchlists.create_watchlist(**_valid(NewWatchlist, request.data), actor=actor_of(request))
         return Response(WatchlistAnswer(selectors.watchlist(watchlist.pk)).data, status=201)
 
 
 @extend_schema(tags=["watchlists"])
 class WatchlistDetail(APIView):
+    """One watchlist."""
+
     permission_classes = (Watchlists,)
 
     @extend_schema(responses=WatchlistAnswer)
     def get(self, request: Request, watchlist_id: UUID) -> Response:
-        """One watchlist."""
+        """Get one watchlist."""
         return Response(WatchlistAnswer(selectors.watchlist(watchlist_id)).data)
 
     @extend_schema(parameters=[ApprovalReason], responses={202: ApprovalAnswer})
     def delete(self, request: Request, watchlist_id: UUID) -> Response:
-        """Asks for its deletion, and for the erasure of who is on no other one. Somebody else must approve it."""
+        """Request the deletion of a watchlist and of the voices on no other one. A second person must approve it."""
         reason = _valid(ApprovalReason, request.query_params.dict())["reason"]
         approval = watchlists.request_deletion(watchlist_id=watchlist_id, reason=reason, actor=actor_of(request))
         return Response(ApprovalAnswer(approval).data, status=202)
@@ -68,16 +71,20 @@ class WatchlistDetail(APIView):
 
 @extend_schema(tags=["watchlists"])
 class FraudsterDetail(APIView):
+    """One fraudster."""
+
     permission_classes = (Watchlists,)
 
     @extend_schema(responses={200: FraudsterReceiptAnswer})
     def delete(self, request: Request, fraudster_id: UUID) -> Response:
-        """Erases a fraudster's recording and voiceprints, from every watchlist. The audit trail stays."""
+        """Erase a fraudster's recording and voiceprints from every watchlist. The audit trail stays."""
         receipt = watchlists.erase_fraudster(fraudster_id=fraudster_id, actor=actor_of(request))
         return Response(FraudsterReceiptAnswer(receipt).data)
 
 
 class CaseFilter(StrictFilterSet):
+    """What a list of cases can be narrowed to."""
+
     opened_after = MomentFilter("opened_at", "gte")
     opened_before = MomentFilter("opened_at", "lt")
 
@@ -88,7 +95,7 @@ class CaseFilter(StrictFilterSet):
 
 @extend_schema(tags=["cases"])
 class CaseList(generics.ListAPIView):
-    """Review cases, the newest first."""
+    """List review cases, the newest first."""
 
     permission_classes = (Cases,)
     serializer_class = CaseAnswer
@@ -100,21 +107,25 @@ class CaseList(generics.ListAPIView):
 
 @extend_schema(tags=["cases"])
 class CaseDetail(APIView):
+    """One review case."""
+
     permission_classes = (Cases,)
 
     @extend_schema(responses=CaseAnswer)
     def get(self, request: Request, number: int) -> Response:
-        """One case with its evidence and comments."""
+        """Get one case with its evidence and comments."""
         return Response(CaseAnswer(selectors.case(number)).data)
 
 
 @extend_schema(tags=["cases"])
 class CaseAssign(IdempotentCreate, APIView):
+    """Who works on a case."""
+
     permission_classes = (Cases,)
 
     @extend_schema(request=Assignment, responses={200: CaseAnswer})
     def post(self, request: Request, number: int) -> Response:
-        """Gives the case to somebody."""
+        """Assign a case to yourself or to somebody else."""
         actor = actor_of(request)
         to = _valid(Assignment, request.data).get("to", actor.name)
         cases.assign(number=number, to=to, actor=actor)
@@ -123,23 +134,40 @@ class CaseAssign(IdempotentCreate, APIView):
 
 @extend_schema(tags=["cases"])
 class CaseComments(IdempotentCreate, APIView):
+    """The comments on a case."""
+
     permission_classes = (Cases,)
 
     @extend_schema(request=NewComment, responses={201: CommentAnswer})
     def post(self, request: Request, number: int) -> Response:
-        """Adds a comment."""
+        """Add a comment to a case."""
         comment = cases.comment(number=number, **_valid(NewComment, request.data), actor=actor_of(request))
         return Response(CommentAnswer(comment).data, status=201)
 
 
 @extend_schema(tags=["cases"])
 class CaseClose(IdempotentCreate, APIView):
+    """Closing a case."""
+
     permission_classes = (Cases,)
 
     @extend_schema(request=Closing, responses={200: CaseAnswer})
     def post(self, request: Request, number: int) -> Response:
-        """Closes the case for good. Confirmed fraud and false alarms are trials for the next calibration."""
+        """Close a case with a resolution and a comment. The next calibration learns from the resolution."""
         cases.close(number=number, **_valid(Closing, request.data), actor=actor_of(request))
+        return Response(CaseAnswer(selectors.case(number)).data)
+
+
+@extend_schema(tags=["cases"])
+class CaseReopen(IdempotentCreate, APIView):
+    """Reopening a case."""
+
+    permission_classes = (Cases,)
+
+    @extend_schema(request=Reopening, responses={200: CaseAnswer})
+    def post(self, request: Request, number: int) -> Response:
+        """Reopen a closed case with a reason. Calibration ignores the case until it is closed again."""
+        cases.reopen(number=number, **_valid(Reopening, request.data), actor=actor_of(request))
         return Response(CaseAnswer(selectors.case(number)).data)
 
 

@@ -10,7 +10,7 @@ class WatchlistNotFound(NotFound):
 
 class WatchlistExists(Conflict):
     code = "watchlist_exists"
-    message = "A watchlist of this name exists."
+    message = "There is a watchlist of this name already. Choose another name."
 
 
 class DefaultWatchlist(Conflict):
@@ -27,7 +27,10 @@ class DuplicateFraudster(Conflict):
     """Carries ``fraudster_id`` and ``score``, the probability that it is the same voice."""
 
     code = "duplicate_fraudster"
-    message = "This voice is known. Put the known fraudster on the watchlist, or say that it is another person."
+    message = (
+        "This voice sounds like a known fraudster. Put that fraudster on the watchlist with `fraudster_id`, or set "
+        "`another_person` if it is somebody else."
+    )
 
 
 class NotEnoughFraudsterSpeech(DomainError):
@@ -35,13 +38,13 @@ class NotEnoughFraudsterSpeech(DomainError):
 
     code = "not_enough_speech"
     status = 422
-    message = "The recording has too little speech to know a voice again."
+    message = "The recording has too little speech to recognize the voice by. Give a longer one."
 
 
 class ModelChanged(DomainError):
     code = "model_switched"
     status = 503
-    message = "Another model was put into service at this moment. Try again."
+    message = "The model in service changed while the recording was analysed. Try again."
 
 
 class CaseNotFound(NotFound):
@@ -53,4 +56,18 @@ class CaseClosed(Conflict):
     """Carries the ``resolution``."""
 
     code = "case_closed"
-    message = "The case is closed, and stays so."
+    message = "The case is closed. Reopen it with a reason to work on it again."
+
+
+class CaseNotClosed(Conflict):
+    """Carries the ``state``."""
+
+    code = "case_not_closed"
+    message = "Only a closed case can be reopened."
+
+
+class AnotherCaseOpen(Conflict):
+    """Carries the ``number`` of the open case."""
+
+    code = "another_case_open"
+    message = "A case about the same customer and the same suspicion is open. Close that one first."

@@ -1,6 +1,6 @@
-"""Watchlists of fraudsters' voices, the voices of recent calls, and the cases that a reviewer closes.
+"""Watchlists of fraudsters' voices, the voices of recent calls, and review cases.
 
-Audio and vectors are sealed under a key of the fraudster's, or of the call's (``keys``).
+Audio and vectors are sealed under the key of the fraudster or of the call; see ``keys``.
 """
 
 import uuid
@@ -13,7 +13,7 @@ from voiceauth.screening import risk
 
 
 class Watchlist(models.Model):
-    """Fraudsters whom every call and every enrollment is compared with. The default one is always there."""
+    """A list of fraudsters. Every call and every enrollment is compared with all lists. There is always a default."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64, unique=True)
@@ -36,7 +36,7 @@ class Watchlist(models.Model):
 
 
 class Fraudster(models.Model):
-    """A known fraudster's voice, under no name: on one watchlist or several, until it expires."""
+    """A known fraudster's voice, without a name: on one watchlist or several, until it expires."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     watchlists = models.ManyToManyField(Watchlist, related_name="fraudsters")
@@ -56,7 +56,10 @@ class Fraudster(models.Model):
 
 
 class FraudsterAudio(models.Model):
-    """The recording as uploaded, sealed: a promotion embeds it anew. Apart, so that lists stay light."""
+    """The recording as uploaded, sealed. A promotion embeds it again under the new model.
+
+    It has a table of its own, so that lists of fraudsters do not load recordings.
+    """
 
     fraudster = models.OneToOneField(Fraudster, on_delete=models.CASCADE, primary_key=True, related_name="audio")
     content = AudioField()
@@ -78,9 +81,9 @@ class FraudsterVoiceprint(models.Model):
 
 
 class RecentVoice(models.Model):
-    """What a call or an enrollment sounded like, kept for hours: one voice that claims many customers shows.
+    """The voice of a call or an enrollment, kept for hours to notice one voice that claims many customers.
 
-    Sealed under a key that is derived from the row's salt, and goes with it.
+    It is sealed under a key derived from the row's salt. Deleting the row deletes the key.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -101,17 +104,22 @@ class ReviewCase(models.Model):
 
     States::
 
-        OPEN -> ASSIGNED -> CLOSED      an open one may be closed at once; a closed one stays closed
+        OPEN, ASSIGNED -> ASSIGNED      somebody takes it, or hands it over
+        OPEN, ASSIGNED -> CLOSED        with a resolution and a comment
+        CLOSED -> OPEN                  reopened with a reason; it has no resolution until it is closed again
 
-    Evidence is a list of JSON objects, the first one and the latest: at, reason, score, decision_id or sample_id, …
+    The next calibration learns from the resolution of a closed case. ``evidence`` is a list of JSON objects, the first
+    one and the latest: at, reason, score, decision_id or sample_id, and so on.
     """
 
     class Kind(models.TextChoices):
-        KNOWN_FRAUDSTER = risk.KNOWN_FRAUDSTER  # in a call
-        WATCHLIST_ENROLLMENT = "WATCHLIST_ENROLLMENT"  # a known fraudster, in an enrollment
-        REPLAY = risk.REPLAY
-        VELOCITY = risk.VELOCITY
-        DUPLICATE_VOICE = risk.DUPLICATE_VOICE
+        KNOWN_FRAUDSTER = risk.KNOWN_FRAUDSTER  # a call in the voice of a fraudster on a watchlist
+        WATCHLIST_ENROLLMENT = "WATCHLIST_ENROLLMENT"  # an enrollment in such a voice
+        REPLAY = risk.REPLAY  # a recording that was heard before
+        VELOCITY = risk.VELOCITY  # one voice that claims to be many customers
+        DUPLICATE_VOICE = risk.DUPLICATE_VOICE  # a voice that is enrolled under another customer
+
+    OWN_VOICE = (Kind.REPLAY,)  # cases in which the voice is the customer's own, whoever played it
 
     class State(models.TextChoices):
         OPEN = "OPEN"
@@ -130,7 +138,7 @@ class ReviewCase(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
     resolution = models.CharField(max_length=16, choices=Resolution, blank=True)
     evidence = models.JSONField(default=list)
-    hits = models.PositiveIntegerField(default=1)  # how often it was evidenced
+    hits = models.PositiveIntegerField(default=1)  # how many pieces of evidence there were
     assigned_to = models.CharField(max_length=128, blank=True)
     opened_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True)
@@ -146,13 +154,15 @@ class ReviewCase(models.Model):
             )
         ]
         indexes = [models.Index(fields=["state", "-number"]), models.Index(fields=["customer_id", "-number"])]
-        permissions = [("handle_reviewcase", "Can assign, comment and close review cases")]
+        permissions = [("handle_reviewcase", "Can assign, comment on, close and reopen review cases")]
 
     def __str__(self) -> str:
         return f"Case {self.number}"
 
 
 class CaseComment(models.Model):
+    """What somebody wrote about a case: while working on it, on closing it, or as the reason to reopen it."""
+
     case = models.ForeignKey(ReviewCase, on_delete=models.CASCADE, related_name="comments")
     text = models.CharField(max_length=2000)
     author = models.CharField(max_length=128)
@@ -160,3 +170,6 @@ class CaseComment(models.Model):
 
     class Meta:
         ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"Comment by {self.author} on case {self.case_id}"

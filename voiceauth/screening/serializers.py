@@ -117,15 +117,29 @@ class CaseAnswer(serializers.ModelSerializer):
 
 
 class Assignment(StrictSerializer):
-    to = serializers.CharField(max_length=128, required=False, help_text="Default: yourself.")
+    """Who works on the case."""
+
+    to = serializers.CharField(max_length=128, required=False, help_text="A name. By default yourself.")
 
 
 class NewComment(StrictSerializer):
+    """A comment on a case."""
+
     text = serializers.CharField(max_length=2000)
 
 
 class Closing(StrictSerializer):
-    """What the case came to."""
+    """How the case ended, and why."""
 
-    resolution = serializers.ChoiceField(ReviewCase.Resolution.choices)
-    text = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="", help_text="A comment.")
+    resolution = serializers.ChoiceField(
+        ReviewCase.Resolution.choices,
+        help_text="The next calibration takes the calls of CONFIRMED_FRAUD as impostors' (except in a REPLAY case, "
+        "where the voice is the customer's own) and those of FALSE_ALARM as the customer's.",
+    )
+    comment = serializers.CharField(max_length=2000, help_text="How you came to this resolution.")
+
+
+class Reopening(StrictSerializer):
+    """Why a closed case is worked on again."""
+
+    reason = serializers.CharField(max_length=2000)

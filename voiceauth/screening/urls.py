@@ -11,4 +11,5 @@ urlpatterns = [
     path("cases/<int:number>/assign", apis.CaseAssign.as_view(), name="case-assign"),
     path("cases/<int:number>/comment", apis.CaseComments.as_view(), name="case-comment"),
     path("cases/<int:number>/close", apis.CaseClose.as_view(), name="case-close"),
+    path("cases/<int:number>/reopen", apis.CaseReopen.as_view(), name="case-reopen"),
 ]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
@@ -28,28 +28,46 @@ RESULTS = {Resolution.CONFIRMED_FRAUD: "bad", Resolution.FALSE_ALARM: "good"}
 
 
 class Comment(forms.Form):
-    text = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 4}))
+    """A comment on a case."""
+
+    text = forms.CharField(label="Comment", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}))
 
 
 class Closing(forms.Form):
-    resolution = forms.ChoiceField(choices=[(each, each.replace("_", " ").lower()) for each in Resolution.values])
-    text = forms.CharField(label="Comment", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 4}))
+    """How a case ended. Nothing is preselected, because calibration learns from the answer."""
+
+    resolution = forms.ChoiceField(choices=[("", "Choose one"), *Resolution.choices])
+    comment = forms.CharField(
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="How you came to this resolution, for whoever reads the case later.",
+    )
+
+
+class Reopening(forms.Form):
+    """Why a case is reopened."""
+
+    reason = forms.CharField(
+        max_length=2000, widget=forms.Textarea(attrs={"rows": 4}), help_text="It is kept as a comment and in the trail."
+    )
 
 
 class Watching(forms.Form):
+    """Which watchlist the voice of a call goes on."""
+
     watchlist = forms.ModelChoiceField(Watchlist.objects.all(), empty_label=None)
-    note = forms.CharField(max_length=500, required=False, help_text="No name.")
-    another_person = forms.BooleanField(required=False, label="Another person than whom the voice is known as")
+    note = forms.CharField(max_length=500, required=False, help_text="Give no name here.")
+    another_person = forms.BooleanField(required=False, label="Somebody else than the known fraudster it sounds like")
 
 
 def _take(case: ReviewCase, actor: Actor, _: dict[str, Any]) -> str:
     cases.assign(number=case.number, to=actor.name, actor=actor)
-    return f"{case} is yours."
+    return f"{case} is assigned to you."
 
 
 def _comment(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
     cases.comment(number=case.number, text=given["text"], actor=actor)
-    return "Your comment is kept."
+    return "Your comment was added."
 
 
 def _close(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
@@ -57,14 +75,28 @@ def _close(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
     return f"{case} is closed."
 
 
+def _reopen(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
+    cases.reopen(number=case.number, reason=given["reason"], actor=actor)
+    return f"{case} is open again."
+
+
 def _watch(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
-    calls = CallAudio.objects.filter(decision_id__in=_ids(case, "decision_id"))
-    latest = calls.order_by("-decision__created_at").values_list("decision_id", flat=True).first()
-    if latest is None:
+    call = _recorded_calls(case).order_by("-decision__created_at").first()
+    if call is None:
         raise NoCallAudio
     watchlist = given.pop("watchlist")
-    fraudster = add_caller(watchlist_id=watchlist.pk, decision_id=latest, **given, actor=actor)
-    return f"{fraudster} is on {watchlist}: every call and every enrollment is compared with it."
+    fraudster = add_caller(watchlist_id=watchlist.pk, decision_id=call.pk, **given, actor=actor)
+    return f"{fraudster} is on {watchlist}. Every call and every enrollment is compared with it from now on."
+
+
+def _recorded_calls(case: ReviewCase) -> "QuerySet[CallAudio]":
+    return CallAudio.objects.filter(decision_id__in=_ids(case, "decision_id"))
+
+
+def _may_be_watched(case: ReviewCase) -> bool:
+    """Tell whether the voice of a call in the case is a fraudster's: not in a case about the customer's own voice."""
+    is_fraud = case.resolution == Resolution.CONFIRMED_FRAUD and case.kind not in ReviewCase.OWN_VOICE
+    return is_fraud and _recorded_calls(case).exists()
 
 
 def _ids(case: ReviewCase, name: str) -> list[UUID]:
@@ -72,11 +104,11 @@ def _ids(case: ReviewCase, name: str) -> list[UUID]:
 
 
 def _kept(table: type[Model], ids: list[UUID]) -> set[str]:
-    """Those of ``ids`` that there is a row for."""
+    """Return those of ``ids`` that have a row in ``table``."""
     return {str(pk) for pk in table._default_manager.filter(pk__in=ids).values_list("pk", flat=True)}
 
 
-def _going_on(case: ReviewCase) -> bool:
+def _is_open(case: ReviewCase) -> bool:
     return case.state != State.CLOSED
 
 
@@ -94,28 +126,37 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
             name="take",
             label="Assign to me",
             permission="screening.handle_reviewcase",
-            question="Take {object}?",
+            question="Assign {object} to yourself?",
             run=_take,
-            available=_going_on,
+            available=_is_open,
         ),
         Action(
             name="comment",
             label="Comment",
             permission="screening.handle_reviewcase",
-            question="What should whoever reads {object} know?",
+            question="What should others know about {object}?",
             run=_comment,
             form=Comment,
-            available=_going_on,
+            available=_is_open,
         ),
         Action(
             name="close",
             label="Close",
             permission="screening.handle_reviewcase",
-            question="Close {object}? It stays closed. Confirmed fraud and false alarms are what the next calibration "
-            "learns from.",
+            question="How did {object} end? The next calibration learns from confirmed fraud and from false alarms.",
             run=_close,
             form=Closing,
-            available=_going_on,
+            available=_is_open,
+        ),
+        Action(
+            name="reopen",
+            label="Reopen",
+            permission="screening.handle_reviewcase",
+            question="Reopen {object}? It loses its resolution, and calibration ignores it until it is closed again. "
+            "A voice that was put on a watchlist stays there until you erase it.",
+            run=_reopen,
+            form=Reopening,
+            available=lambda case: case.state == State.CLOSED,
         ),
         Action(
             name="watch",
@@ -124,7 +165,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
             question="Put the voice of the latest call of {object} on a watchlist?",
             run=_watch,
             form=Watching,
-            available=lambda case: case.resolution == Resolution.CONFIRMED_FRAUD,
+            available=_may_be_watched,
             danger=True,
         ),
     ]

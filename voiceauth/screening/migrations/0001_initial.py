@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-number'],
-                'permissions': [('handle_reviewcase', 'Can assign, comment and close review cases')],
+                'permissions': [('handle_reviewcase', 'Can assign, comment on, close and reopen review cases')],
                 'indexes': [models.Index(fields=['state', '-number'], name='screening_r_state_17dbce_idx'), models.Index(fields=['customer_id', '-number'], name='screening_r_custome_9f58f7_idx')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'CLOSED'), _negated=True), fields=('kind', 'customer_id', 'subject'), name='one_open_case_a_subject')],
             },
