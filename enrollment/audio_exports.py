@@ -46,7 +46,7 @@ def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
     content, described = io.BytesIO(), []
     with zipfile.ZipFile(content, "w") as archive:
         for sample in customer.samples.order_by("created_at", "id").select_related("audio"):
-            name = f"{sample.pk}.{'wav' if sample.redacted else sample.container}"
+            name = f"{sample.pk}.{'wav' if sample.redacted or sample.channel else sample.container}"
             archive.writestr(name, selectors.sample_audio(sample))
             described.append(_described(sample, name))
         archive.writestr("manifest.json", json.dumps({"customer_id": customer.customer_id, "samples": described}))

@@ -47,22 +47,36 @@ def enroll_sample(
     customer_id: str,
     audio: bytes,
     origin: str = DEFAULT_ORIGIN,
+    channel: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> AudioSample:
     """Adds one recording to the customer's enrollment: sealed audio, embedding, voiceprint, state.
 
-    Under the policy's limits for ``origin``. What ``redact`` names is neither stored nor scored. Refusals, in this
-    order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; ``DuplicateSample``; what is
-    wrong with the recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused`` by the gate. Nothing of a
-    refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not count.
+    Under the policy's limits for ``origin``. Where the recording's channels differ only ``channel`` is scored and
+    stored, or the policy's default for the client. What ``redact`` names is neither stored nor scored.
+
+    Nothing of a refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not
+    count. Raises, in this order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``;
+    ``DuplicateSample``; what is wrong with the recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused``
+    by the gate.
     """
     customer = selectors.customer(customer_id)
     _require_enrollable(customer)
     _require_new(customer, audio)
     policy = policies.in_force()
+    recording = Recording(
+        audio=audio,
+        redact=tuple((start, end) for start, end in redact),
+        channel=channel,
+        default_channel=policy.channel_of(actor.name),
+    )
     for _ in range(2):  # the second time where a promotion came between the analysis and its storage
-        analysis = _analyse(audio, customer, redact)
+        analysis = worker_client.call(
+            ANALYSE_SAMPLE,
+            AnalyseSample(customer=customer.pk, recording=recording),
+            deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
+        )
         held_for = gate.check(analysis.quality, analysis.voice, policy.enrollment(origin))
         with transaction.atomic():
             lock_gallery(shared=True)
@@ -128,15 +142,6 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
         after=_figures(customer),
     )
     return customer
-
-
-def _analyse(audio: bytes, customer: Customer, redact: Intervals) -> SampleAnalysis:
-    recording = Recording(audio=audio, redact=tuple((start, end) for start, end in redact))
-    return worker_client.call(
-        ANALYSE_SAMPLE,
-        AnalyseSample(customer=customer.pk, recording=recording),
-        deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
-    )
 
 
 def _store_sample(

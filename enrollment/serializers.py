@@ -8,7 +8,7 @@ from rest_framework import serializers
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
 from voiceauth.platform.api.serializers import StrictSerializer
-from voiceauth.platform.api.uploads import AudioField, IntervalList
+from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
 
 
@@ -48,6 +48,7 @@ class NewSample(StrictSerializer):
         allow_blank=True,
         help_text="Where the recording was made: phone, branch, app, … The policy has limits for each.",
     )
+    channel = ChannelField()
     redact = IntervalList(required=False, default=())
 
     def validate_origin(self, origin: str) -> str:
@@ -106,6 +107,7 @@ class SampleAnswer(serializers.ModelSerializer):
             "speech_seconds",
             "snr_db",
             "clipping_ratio",
+            "channel",
             "origin",
             "policy",
             "redacted",
@@ -126,6 +128,7 @@ class QualityReportAnswer(serializers.ModelSerializer):
             "container",
             "codec",
             "sample_rate",
+            "channel",
         )
         read_only_fields = fields
 

@@ -54,6 +54,21 @@ class AudioBomb(InvalidAudio):
     message = "The recording unpacks to far more than it may."
 
 
+class ChannelRequired(InvalidAudio):
+    """Carries ``channels``: of each its number from 0, its ``speech_seconds`` and its ``level_dbfs``."""
+
+    code = "channel_required"
+    message = (
+        "The recording has several channels that differ. Say which one to use with `channel`: left, right, a number "
+        "from 0, or mono to mix them."
+    )
+
+
+class NoSuchChannel(InvalidAudio):
+    code = "no_such_channel"
+    message = "The recording does not have the channel that `channel` names."
+
+
 INVALID_AUDIO: dict[str, type[InvalidAudio]] = {
     failure.code: failure
     for failure in (
@@ -65,6 +80,8 @@ INVALID_AUDIO: dict[str, type[InvalidAudio]] = {
         SilentAudio,
         InvalidSamples,
         AudioBomb,
+        ChannelRequired,
+        NoSuchChannel,
     )
 }
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 
+CHANNEL = r"^(left|right|mono|[0-7])\Z"  # of a recording; ``mono`` mixes them
+
 VECTOR = np.dtype("<f4")
 
 T = TypeVar("T")
@@ -75,6 +77,8 @@ class Recording:
 
     audio: bytes = field(repr=False)
     redact: tuple[tuple[float, float], ...] = ()  # (start, end) in seconds: neither stored nor scored
+    channel: str = ""  # left, right, mono, or a number from 0; needed where the channels differ
+    default_channel: str = ""  # that counts where the channels differ and none is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,7 @@ class QualityReport:
     container: str
     codec: str
     sample_rate: int
+    channel: str = ""  # that was taken where the channels differ: left, right, mono, or a number from 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

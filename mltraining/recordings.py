@@ -3,14 +3,14 @@
 torch and the decoder are imported on first use, so that a worker starts before it needs them.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from django.conf import settings
 
-from mltraining.errors import INVALID_AUDIO, EmptyAudio, InvalidAudio
+from mltraining.errors import INVALID_AUDIO, ChannelRequired, EmptyAudio, InvalidAudio
 from mltraining.messages import Embedding, Nearest, QualityReport, Recording
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One recording, decoded and measured. ``is_whole`` is false where something was cut out of the upload."""
+    """One recording, decoded and measured.
+
+    ``is_whole`` is false where a stretch was cut out of the upload, or one of several channels was picked.
+    """
 
     waveform: "Waveform"
     quality: "Quality"
@@ -39,6 +42,7 @@ class Analysis:
             container=self.waveform.container,
             codec=self.waveform.codec,
             sample_rate=int(self.waveform.sample_rate),
+            channel=self.waveform.channel,
         )
 
     def remainder(self) -> bytes | None:
@@ -105,12 +109,13 @@ def analyse(recording: Recording) -> Analysis:
     """
     from mltraining.speech.audio import quality, redaction
 
-    waveform = _decode(recording.audio)
+    waveform = _decode(recording)
     if recording.redact:
         waveform = redaction.cut(waveform, recording.redact)
         if not len(waveform.samples):
             raise EmptyAudio("Nothing is left of the recording: `redact` covers all of it.")
-    return Analysis(waveform, quality.measure(waveform), is_whole=not recording.redact)
+    is_whole = not recording.redact and not waveform.channel
+    return Analysis(waveform, quality.measure(waveform), is_whole=is_whole)
 
 
 def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
@@ -120,14 +125,23 @@ def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
 
 def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:
     """Embed a stored recording, whose quality is known: (d,) float32. Raises ``InvalidAudio``."""
-    return model.pipeline.embed(_decode(audio))
+    return model.pipeline.embed(_decode(Recording(audio=audio)))
 
 
-def _decode(audio: bytes) -> "Waveform":
+def _decode(recording: Recording) -> "Waveform":
+    from mltraining.speech.audio import channels, quality
     from mltraining.speech.audio.decoding import decode
     from mltraining.speech.audio.errors import AudioError
 
     try:
-        return decode(audio, max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS)
+        return decode(
+            recording.audio,
+            max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS,
+            channel=recording.channel or None,
+            default_channel=recording.default_channel or None,
+        )
+    except channels.ChannelRequired as error:
+        found = [asdict(each) for each in quality.measure_channels(error.channels)]
+        raise ChannelRequired(channels=found) from error
     except AudioError as error:
         raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error

@@ -55,8 +55,9 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
         """Enroll the customers of a manifest, as a job.
 
         A line of the manifest is a JSON object, or a row of a parquet file, with `customer_id`, `display_name`
-        (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `origin`) and `origin`
-        (optional: whose limits the recordings must meet). Locations are relative to the storage of batches.
+        (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `origin`), `origin` (optional:
+        where the recordings were made, by which the policy's limits for them are chosen) and `channel` (optional: of
+        recordings whose channels differ). Locations are relative to the storage of batches.
         """
         uploads = (request.content_type or "").startswith("multipart/")
         given = (BatchFromUpload if uploads else BatchFromLocation)(data=request.data)

@@ -1,7 +1,7 @@
 """Manifests: JSON lines or parquet, one customer a line, read as a stream.
 
 A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "origin"},
-"origin"?}``.
+"origin"?, "channel"?}``. ``channel`` is that of recordings whose channels differ.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from rest_framework import serializers
 
 from enrollment.batches.errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 from enrollment.serializers import NewConsent, NewCustomer
+from voiceauth.platform.api.uploads import ChannelField
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME
 
 MOST_LINE_BYTES = 64 * 1024
@@ -29,6 +30,7 @@ class ManifestLine(NewCustomer):
     )
     consent = NewConsent()
     origin = serializers.RegexField(NAME, required=False, default=DEFAULT_ORIGIN)
+    channel = ChannelField()
 
 
 @dataclass(frozen=True)

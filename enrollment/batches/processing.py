@@ -250,7 +250,7 @@ class _Attempt:
             for location in line["audio"]:
                 try:
                     audio = locations.read_recording(self.storage, location)
-                    enrolled.kept.append(self._enroll(customer, audio, line["origin"]))
+                    enrolled.kept.append(self._enroll(customer, audio, line["origin"], line["channel"]))
                 except DomainError as failure:
                     refusal = {"location": location, "code": failure.code, "message": failure.detail[:200]}
                     enrolled.refused.append(refusal)
@@ -260,7 +260,7 @@ class _Attempt:
             raise
         return enrolled
 
-    def _enroll(self, customer: Customer, audio: bytes, origin: str) -> AudioSample:
+    def _enroll(self, customer: Customer, audio: bytes, origin: str, channel: str) -> AudioSample:
         """The sample of the recording, the one that there is or a new one; tried again while nobody can score."""
         there = customer.samples.filter(sha256=keys.audio_hash(customer, audio))
         if sample := there.first():
@@ -268,7 +268,7 @@ class _Attempt:
         while True:
             try:
                 return samples.enroll_sample(
-                    customer_id=customer.customer_id, audio=audio, origin=origin, actor=self.actor
+                    customer_id=customer.customer_id, audio=audio, origin=origin, channel=channel, actor=self.actor
                 )
             except DuplicateSample:  # enrolled this moment
                 return there.get()

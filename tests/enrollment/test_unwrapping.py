@@ -55,7 +55,7 @@ def test_a_call_unwraps_the_claimed_customers_key_once_in_each_process(
     activate_model()
     ann = enrolled_customer("ann")
     for number in range(HEARD):
-        heard.remember(ann, kind="decision", pk=uuid.uuid4(), acoustic_fingerprint=bytes(6 * number))
+        heard.remember(ann, decision_id=uuid.uuid4(), acoustic_fingerprint=bytes(6 * number))
     assert HeardRecording.objects.count() == HEARD + 1
     unwrapped.clear()
     decision = verification.verify(customer_id="ann", audio=recording("ann", 3), actor=IVR)

@@ -70,6 +70,15 @@ def test_the_next_form_starts_from_the_version_in_force_and_an_emptied_field_fal
     assert PolicyVersion.objects.get(number=2).content == {"enrollment": {"phone": {"min_snr_db": 8.0}}}
 
 
+def test_the_channel_of_each_client_s_recordings_is_changed_and_kept(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(client, channels="ivr-1: right\n\n mobile: app : 0 ")
+    assert selectors.in_force().channels == {"ivr-1": "right", "mobile: app": "0"}
+    assert "ivr-1: right\nmobile: app: 0</textarea>" in client.get(FORM).content.decode()
+    page = client.get(f"{PAGE}1/change/").content.decode()
+    assert "channels.ivr-1&quot;: &quot;— → right" in page
+
+
 def test_a_tier_of_one_s_own_shows_what_holds_where_it_says_nothing(signed_in: SignIn) -> None:
     client = signed_in("admin")
     change(client, tiers__another__name="card", tiers__another__target_far="0.02")
@@ -115,6 +124,8 @@ def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
         ({"tiers__another__name": "balance", "tiers__another__target_far": "0.01"}, "There is one of this name."),
         ({"tiers__transfer__further_factor_required": "False"}, "A tier that is named has a rate."),
         ({"tiers__another__name": "Card!", "tiers__another__target_far": "0.01"}, "Enter a valid value"),
+        ({"channels": "ivr-1 right"}, "“ivr-1 right” does not name a client and a channel"),
+        ({"channels": "ivr-1: both"}, "“ivr-1: both” does not name a client and a channel"),
         ({"reason": ""}, "This field is required."),
         ({"based_on": "7"}, "Somebody else has changed the policy. Read it again. <code>policy_changed</code>"),
     ],

@@ -2,7 +2,8 @@
 
     {"enrollment":   {"default": {"min_snr_db": 8}, "phone": {"needs_approval": true}},   an origin's limits
      "verification": {"lock_after": 20},
-     "tiers":        {"transfer": {"target_far": 0.001}}}                                 risk tiers of transactions
+     "tiers":        {"transfer": {"target_far": 0.001}},                                 risk tiers of transactions
+     "channels":     {"ivr-1": "right"}}                                the customer's channel, by API client
 
 An origin takes what it does not name from "default", which takes it from the settings.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
+from mltraining.messages import CHANNEL
 from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.policies.errors import UnknownTier
 
@@ -70,6 +72,7 @@ class Policy:
     verification: VerificationLimits
     origins: Mapping[str, EnrollmentLimits]
     tiers: Mapping[str, Tier] = field(default_factory=_default_tiers)
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     def enrollment(self, origin: str = DEFAULT_ORIGIN) -> EnrollmentLimits:
         """The limits of an origin; one that the policy does not name has the default's."""
@@ -83,6 +86,10 @@ class Policy:
             raise UnknownTier(tier=name, known=sorted(self.tiers))
         return self.tiers[name]
 
+    def channel_of(self, client: str) -> str:
+        """Return the channel that holds the customer in the recordings of an API client; empty where none is named."""
+        return self.channels.get(client, "")
+
     def as_dict(self) -> dict[str, Any]:
         """Everything spelt out, JSON values."""
         return {
@@ -90,6 +97,7 @@ class Policy:
             "enrollment": {name: asdict(limits) for name, limits in self.origins.items()},
             "verification": asdict(self.verification),
             "tiers": {name: asdict(tier) for name, tier in self.tiers.items()},
+            "channels": dict(self.channels),
         }
 
 
@@ -105,6 +113,7 @@ def read(content: Mapping[str, Any], number: int) -> Policy:
         verification=replace(_default_verification(), **content.get("verification", {})),
         origins={DEFAULT_ORIGIN: default} | {name: replace(default, **each) for name, each in origins.items()},
         tiers=tiers,
+        channels=content.get("channels", {}),
     )
 
 
@@ -223,6 +232,12 @@ class PolicyDocument(StrictSerializer):
     enrollment = _Named(child=EnrollmentDocument(), required=False, help_text="By origin, and 'default'.")
     verification = VerificationDocument(required=False)
     tiers = _Named(child=TierDocument(), required=False, help_text="By risk tier of the transaction.")
+    channels = serializers.DictField(
+        child=serializers.RegexField(CHANNEL),
+        required=False,
+        help_text="By API client: the channel that holds the customer where the channels of a recording differ and the "
+        "call names none. left, right, mono, or a number from 0.",
+    )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         content = super().to_internal_value(data)

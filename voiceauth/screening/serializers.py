@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from voiceauth.platform.api.serializers import StrictSerializer
-from voiceauth.platform.api.uploads import AudioField
+from voiceauth.platform.api.uploads import AudioField, ChannelField
 from voiceauth.screening.models import CaseComment, Fraudster, ReviewCase, Watchlist
 
 
@@ -30,6 +30,7 @@ class NewFraudster(StrictSerializer):
     """A voice for a watchlist, from exactly one of: a recording, the call of a decision, a known fraudster."""
 
     audio = AudioField(required=False, help_text="At most 10 MB and 120 s.")
+    channel = ChannelField()
     decision_id = serializers.UUIDField(required=False, help_text="The call that this decision was about.")
     fraudster_id = serializers.UUIDField(required=False, help_text="Who is on another watchlist already.")
     note = serializers.CharField(max_length=500, required=False, allow_blank=True, default="", help_text="No name.")
@@ -40,6 +41,8 @@ class NewFraudster(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if sum(name in attrs for name in ("audio", "decision_id", "fraudster_id")) != 1:
             raise serializers.ValidationError({"audio": ["Give one of audio, decision_id and fraudster_id."]})
+        if "audio" not in attrs and attrs.pop("channel"):
+            raise serializers.ValidationError({"channel": ["It chooses a channel of `audio`. Give both."]})
         return attrs
 
 

@@ -18,6 +18,7 @@ from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
+from voiceauth.policies import selectors as policies
 from voiceauth.screening import keys, selectors, voiceprints
 from voiceauth.screening.errors import (
     DefaultWatchlist,
@@ -89,6 +90,7 @@ def add_fraudster(
     *,
     watchlist_id: UUID,
     audio: bytes,
+    channel: str = "",
     note: str = "",
     source: str = UPLOAD,
     another_person: bool = False,
@@ -96,13 +98,20 @@ def add_fraudster(
 ) -> Fraudster:
     """Puts the voice of a recording on a watchlist: sealed audio, voiceprint under the model in service.
 
-    ``source`` says where the recording is from. Raises ``WatchlistNotFound``; ``InvalidAudio``;
-    ``NotEnoughFraudsterSpeech``; ``DuplicateFraudster`` for a voice that is known, unless it is ``another_person``;
-    ``ScoringUnavailable``.
+    ``channel`` is needed where the recording's channels differ. ``source`` says where the recording is from.
+
+    Raises ``WatchlistNotFound``; ``InvalidAudio``; ``NotEnoughFraudsterSpeech``; ``DuplicateFraudster`` for a voice
+    that is known, unless it is ``another_person``; ``ScoringUnavailable``.
     """
     selectors.watchlist(watchlist_id)
+    default_channel = policies.in_force().channel_of(actor.name)
+    recording = Recording(audio=audio, channel=channel, default_channel=default_channel)
     for _ in range(2):  # the second time where a promotion came between the analysis and its storage
-        heard = _analyse(audio)
+        heard = worker_client.call(
+            ANALYSE_FRAUDSTER,
+            AnalyseFraudster(recording=recording),
+            deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
+        )
         if heard.speech_seconds < settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS:
             limit = settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS
             raise NotEnoughFraudsterSpeech(speech_seconds=heard.speech_seconds, limit=limit)
@@ -150,14 +159,6 @@ def expire_fraudsters() -> int:
                 _erase(fraudster, "fraudster.expired", SYSTEM)
                 expired += 1
     return expired
-
-
-def _analyse(audio: bytes) -> FraudsterAnalysis:
-    return worker_client.call(
-        ANALYSE_FRAUDSTER,
-        AnalyseFraudster(recording=Recording(audio=audio)),
-        deadline_seconds=settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS,
-    )
 
 
 def _store(

@@ -47,6 +47,7 @@ class Decision(models.Model):
     further_factor_required = models.BooleanField(default=True)  # what an ACCEPT is worth in the tier
     fallback = models.CharField(max_length=32, blank=True)  # the factor that the answer named
     caller = models.CharField(max_length=64, blank=True)  # keyed hash of the caller's number
+    channel = models.CharField(max_length=8, blank=True)  # that was heard where the recording's channels differ
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds: not stored, not scored
     told = models.JSONField(null=True)  # what the caller was answered, where that hides the decision
     fraud_risk = models.JSONField(default=dict)  # level and reasons

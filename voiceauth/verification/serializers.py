@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from enrollment.models import customer_id_validator
 from voiceauth.platform.api.serializers import StrictSerializer
-from voiceauth.platform.api.uploads import AudioField, IntervalList
+from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
 from voiceauth.verification.models import Decision
 
@@ -37,6 +37,7 @@ class VerifySerializer(StrictSerializer):
         allow_blank=True,
         help_text="The calling number, say: refusals are counted for it.",
     )
+    channel = ChannelField()
     redact = IntervalList(required=False, default=())
 
 
@@ -69,6 +70,7 @@ class IdentifySerializer(StrictSerializer):
         help_text="Compare with these customers only. Those who are not enrolled are left out.",
     )
     max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
+    channel = ChannelField()
     redact = IntervalList(required=False, default=())
 
 
@@ -221,6 +223,7 @@ class DecisionAnswer(DecisionBase):
             "further_factor_required",
             "fraud_risk",
             "caller",
+            "channel",
             "redacted",
             "told",
             "actor",

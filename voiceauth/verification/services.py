@@ -36,13 +36,15 @@ def verify(
     audio: bytes,
     tier: str = "",
     caller: str = "",
+    channel: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> Decision:
     """Decide whether ``audio`` is the voice of ``customer_id``; ``policy`` says what decides, and in which order.
 
     The threshold is that of the transaction's ``tier``, or else the model's. Refusals are counted for the ``caller``,
-    a telephone number for example, as well. What ``redact`` names is neither stored nor scored.
+    a telephone number for example, as well. Where the recording's channels differ, only ``channel`` is scored and
+    stored, or the policy's default for the client. What ``redact`` names is neither stored nor scored.
 
     Raises ``UnknownTier``; ``InvalidAudio`` for a recording that cannot be used; ``NoActiveModel``,
     ``TierNotCalibrated`` and ``ScoringUnavailable``. Nothing is decided then.
@@ -50,7 +52,7 @@ def verify(
     rules = policies.in_force()
     claim = _Claim(
         customer_id=customer_id,
-        recording=_recording(audio, redact),
+        recording=_recording(audio, channel, redact, rules, actor),
         tier=tier,
         terms=rules.tier(tier),
         caller=attempts.key_of(caller),
@@ -72,6 +74,7 @@ def identify(
     audio: bytes,
     candidates: Sequence[str] | None = None,
     max_results: int = 5,
+    channel: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> Decision:
@@ -83,7 +86,7 @@ def identify(
     score = worker_client.call(
         IDENTIFY,
         IdentifyCall(
-            recording=_recording(audio, redact),
+            recording=_recording(audio, channel, redact, rules, actor),
             candidates=None if candidates is None else tuple(candidates),
             max_results=max_results,
         ),
@@ -201,5 +204,10 @@ def _locked(customer: Customer | None) -> Customer | None:
     return Customer.objects.select_for_update().filter(pk=customer.pk).first() if customer else None
 
 
-def _recording(audio: bytes, redact: Intervals) -> Recording:
-    return Recording(audio=audio, redact=tuple((start, end) for start, end in redact))
+def _recording(audio: bytes, channel: str, redact: Intervals, rules: Policy, actor: Actor) -> Recording:
+    return Recording(
+        audio=audio,
+        redact=tuple((start, end) for start, end in redact),
+        channel=channel,
+        default_channel=rules.channel_of(actor.name),
+    )

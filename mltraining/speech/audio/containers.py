@@ -6,6 +6,7 @@ import av
 
 from mltraining.speech.audio.errors import AudioError
 
+MP3_PADDING_FRAMES = 3  # the encoder's delay and padding at both ends, which a decoder drops
 MAX_CHUNKS = 1000  # of metadata in a wav, aiff or caf
 
 # Of files made of chunks: where the first begins, how sizes are written, and which chunk holds the audio.
@@ -56,7 +57,8 @@ def declared_seconds(
         if at < 0 or not data[at + 7] & 1:
             return 0.0  # FFmpeg's duration is a guess from the bit rate
         samples_per_frame = 1152 if context.sample_rate >= 32_000 else 576
-        return int.from_bytes(data[at + 8 : at + 12], "big") * samples_per_frame / context.sample_rate
+        frames = int.from_bytes(data[at + 8 : at + 12], "big") - MP3_PADDING_FRAMES
+        return max(0, frames) * samples_per_frame / context.sample_rate
     if demuxer == "matroska":
         return (container.duration or 0) / av.time_base
     if demuxer in ("flac", "mov", "au", "aiff") and stream.duration and stream.time_base:

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from mltraining.speech.audio import containers
+from mltraining.speech.audio import channels, containers
+from mltraining.speech.audio.channels import MAX_CHANNELS
 from mltraining.speech.audio.errors import MIN_SECONDS, AudioError
 from mltraining.speech.audio.waveform import Waveform
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 192_000  # Hz
-MAX_CHANNELS = 8
-SILENCE_PEAK = 1e-4  # -80 dBFS, after the direct current is taken off (silent A-law is a constant)
+MAX_VALUES_A_SECOND = 384_000  # over all channels: two at 192 kHz, eight at 48 kHz; it bounds the memory
 # Below this many bytes a second no speech codec works: what is too long on so few bytes was built to expand.
 BOMB_BYTES_PER_SECOND = 50
 # A packet or frame, on average; Opus goes down to 0.0025. Less was built to keep the decoder busy: each costs 30 us.
@@ -46,13 +46,22 @@ CODECS = (
 )
 
 
-def decode(data: bytes, *, max_seconds: float = 120, format: str | None = None) -> Waveform:
-    """Decode an audio file's bytes to mono; of a video, its audio track. Channels are averaged.
+def decode(
+    data: bytes,
+    *,
+    max_seconds: float = 120,
+    format: str | None = None,
+    channel: str | None = None,
+    default_channel: str | None = None,
+) -> Waveform:
+    """Decode one channel of an audio file's bytes; of a video, its audio track.
 
-    ``format`` names a headerless stream (a key of HEADERLESS). Memory stays within
-    ``max_seconds`` * sample rate * 4 bytes, twice over while the pieces are joined.
+    ``channel``: ``left``, ``right``, a number from 0 or, to mix all of them, ``mono``. Without it, channels that are
+    the same count as one, and of channels that differ ``default_channel`` is taken. ``format`` names a headerless
+    stream (a key of HEADERLESS). Memory stays within ``max_seconds`` * MAX_VALUES_A_SECOND * 4 bytes, twice over while
+    the pieces are joined.
 
-    Raises AudioError with one of the codes in MESSAGES.
+    Raises AudioError with one of the codes in MESSAGES; ChannelRequired where channels differ and none is named.
     """
     if not data:
         raise AudioError("empty_audio")
@@ -62,18 +71,20 @@ def decode(data: bytes, *, max_seconds: float = 120, format: str | None = None) 
     if demuxer is None:
         raise AudioError("not_audio")
     try:
-        waveform = _decode(data, demuxer, max_seconds)
+        planes, decoded = _decode(data, demuxer, max_seconds)
     except (av.FFmpegError, MemoryError, OverflowError, UnicodeError) as error:
         # The first bytes were those of an audio file, so what follows is damaged.
         raise AudioError("truncated_audio") from error
-    if waveform.duration_seconds < MIN_SECONDS:
-        raise AudioError("audio_too_short" if len(waveform.samples) else "empty_audio")
-    if np.abs(waveform.samples - waveform.samples.mean()).max() < SILENCE_PEAK:
+    if decoded.duration_seconds < MIN_SECONDS:
+        raise AudioError("audio_too_short" if len(decoded.samples) else "empty_audio")
+    waveform = channels.choose(planes, decoded, channel, default_channel)
+    if channels.is_silent(waveform.samples):
         raise AudioError("silent_audio")
     return waveform
 
 
-def _decode(data: bytes, demuxer: str, max_seconds: float) -> Waveform:
+def _decode(data: bytes, demuxer: str, max_seconds: float) -> tuple[list[np.ndarray], Waveform]:
+    """The channels, (n,) each, and the first of them with what is known of the file."""
     declared_share = containers.declared_share(data, demuxer)
     options = {
         "codec_whitelist": CODECS,
@@ -94,14 +105,16 @@ def _decode(data: bytes, demuxer: str, max_seconds: float) -> Waveform:
         _check_shape(context.sample_rate or MIN_SAMPLE_RATE, context.channels or 1)
 
         pieces: list[np.ndarray] = []
-        rate, channels, count = 0, 0, 0
+        rate, count = 0, 0
         for frame, consumed in _frames(container, stream, demuxer):
             _check_shape(frame.sample_rate, frame.layout.nb_channels)
             if rate and frame.sample_rate != rate:
                 raise AudioError("truncated_audio", "The audio changes its sample rate midway.")
-            rate, channels = frame.sample_rate, max(channels, frame.layout.nb_channels)
-            pieces.append(_mono(frame))
-            count += len(pieces[-1])
+            rate = frame.sample_rate
+            pieces.append(_planes(frame))
+            if len(pieces[-1]) != len(pieces[0]):
+                raise AudioError("truncated_audio", "The audio changes its number of channels midway.")
+            count += pieces[-1].shape[1]
             if count > (max_seconds + LIMIT_SLACK_SECONDS) * rate:
                 built = consumed < max_seconds * BOMB_BYTES_PER_SECOND
                 raise AudioError("audio_bomb" if built else "audio_too_long", max_seconds=max_seconds)
@@ -109,8 +122,9 @@ def _decode(data: bytes, demuxer: str, max_seconds: float) -> Waveform:
         declared = max(decoded * declared_share, containers.declared_seconds(data, demuxer, container, stream))
         if declared - decoded > max(SHORTFALL_SECONDS, SHORTFALL_SHARE * declared):
             raise AudioError("truncated_audio")
-        samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
-        return Waveform(samples, rate or MIN_SAMPLE_RATE, demuxer, context.codec.canonical_name, channels or 1)
+        planes = list(np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), dtype=np.float32))
+        codec = context.codec.canonical_name
+        return planes, Waveform(planes[0], rate or MIN_SAMPLE_RATE, demuxer, codec, len(planes))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
@@ -122,6 +136,9 @@ def _check_shape(sample_rate: int, channels: int) -> None:
         raise AudioError("audio_bomb", f"A sample rate of {sample_rate} Hz is not that of a recording of speech.")
     if channels > MAX_CHANNELS:
         raise AudioError("audio_bomb", f"The audio has {channels} channels; at most {MAX_CHANNELS} are read.")
+    if sample_rate * channels > MAX_VALUES_A_SECOND:
+        detail = f"{channels} channels of {sample_rate} Hz are more than the {MAX_VALUES_A_SECOND} values a second"
+        raise AudioError("audio_bomb", f"{detail} that are read.")
 
 
 def _frames(
@@ -151,8 +168,8 @@ def _frames(
             raise AudioError("audio_bomb")
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """(n,) float32 in [-1, 1], the channels' mean."""
+def _planes(frame: av.AudioFrame) -> np.ndarray:
+    """(channels, n) float32 in [-1, 1]."""
     values = frame.to_ndarray()  # (channels, n), or interleaved (1, n * channels)
     if not frame.format.is_planar:
         values = values.reshape(-1, frame.layout.nb_channels).T
@@ -160,8 +177,8 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         values = (values.astype(np.float32) - 128) / 128
     elif values.dtype.kind == "i":
         values = values.astype(np.float32) / 2.0 ** (8 * values.dtype.itemsize - 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = values.mean(axis=0).astype(np.float32)
-    if not np.isfinite(mono).all():
+    with np.errstate(over="ignore"):
+        planes = values.astype(np.float32)
+    if not np.isfinite(planes).all():
         raise AudioError("invalid_samples")
-    return np.clip(mono, -1, 1)
+    return np.clip(planes, -1, 1)

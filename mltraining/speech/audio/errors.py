@@ -11,12 +11,17 @@ MESSAGES = {
     "silent_audio": "The audio is silent.",
     "invalid_samples": "The audio holds samples that are not numbers.",
     "audio_bomb": "The file is built to cost far more than a recording of its size does.",
+    "channel_required": (
+        "The recording has {count} channels that differ. Say which one to use with `channel`: left, right, a number "
+        "from 0, or mono to mix them."
+    ),
+    "no_such_channel": "The recording has no channel {channel}; it has {count}.",
 }
 
 
 class AudioError(ValueError):
     """Audio that cannot be used. ``code`` is one of MESSAGES' keys; the message is for people."""
 
-    def __init__(self, code: str, detail: str = "", *, max_seconds: float = 0) -> None:
+    def __init__(self, code: str, detail: str = "", **values: object) -> None:
         self.code = code
-        super().__init__(detail or MESSAGES[code].format(max_seconds=max_seconds))
+        super().__init__(detail or MESSAGES[code].format(**values))

@@ -19,7 +19,7 @@ def load(folder: Path | str, part: Literal["train", "evaluation"]) -> list[np.nd
     if not files:
         raise FileNotFoundError(f"{folder} holds no recordings")
     chosen = [path for number, path in enumerate(files) if (number % EVALUATED == 0) == (part == "evaluation")]
-    waveforms = [decode(path.read_bytes()) for path in chosen]
+    waveforms = [decode(path.read_bytes(), channel="mono") for path in chosen]
     return [resample(waveform.samples, waveform.sample_rate, RATE) for waveform in waveforms]
 
 

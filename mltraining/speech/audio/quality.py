@@ -3,12 +3,14 @@
 import functools
 import importlib.util
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from mltraining.speech.audio.channels import level_dbfs
 from mltraining.speech.audio.waveform import Waveform, resample
 
 # Hz; the detector's. On G.711 upsampled to it, 98.1 % of frames are decided as on the wide-band original; the
@@ -49,6 +51,23 @@ def measure(waveform: Waveform) -> Quality:
         snr_db=_snr_db(samples, speech),
         clipping_ratio=_clipping_ratio(waveform),
     )
+
+
+@dataclass(frozen=True)
+class ChannelQuality:
+    """What tells a person which channel is which: net speech in seconds, and the level in decibels of full scale."""
+
+    channel: int  # from 0; of two, 0 is the left one
+    speech_seconds: float
+    level_dbfs: float
+
+
+def measure_channels(channels: Sequence[Waveform]) -> list[ChannelQuality]:
+    """Measure each channel of a recording."""
+    return [
+        ChannelQuality(number, measure(each).speech_seconds, level_dbfs(each.samples))
+        for number, each in enumerate(channels)
+    ]
 
 
 def speech_only(waveform: Waveform) -> Waveform:

@@ -3,6 +3,7 @@
 import io
 import wave
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def cut(waveform: Waveform, intervals: Intervals) -> Waveform:
     for start, end in intervals:
         first, last = int(np.floor(start * waveform.sample_rate)), int(np.ceil(end * waveform.sample_rate))
         keep[max(0, first) : max(0, last)] = False
-    return Waveform(waveform.samples[keep], waveform.sample_rate, waveform.container, waveform.codec, waveform.channels)
+    return replace(waveform, samples=waveform.samples[keep])
 
 
 def as_wav(waveform: Waveform) -> bytes:

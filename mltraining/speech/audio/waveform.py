@@ -8,13 +8,17 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """Mono audio. ``samples``: float32 (n,) in [-1, 1]; ``sample_rate`` in Hz and ``channels`` are the file's own."""
+    """Mono audio. ``samples``: float32 (n,) in [-1, 1]; ``sample_rate`` in Hz and ``channels`` are the file's own.
+
+    ``channel`` names the one that was taken where the file's channels differ, else it is empty.
+    """
 
     samples: np.ndarray
     sample_rate: int
     container: str = "memory"
     codec: str = "pcm"
     channels: int = 1
+    channel: str = ""
 
     @property
     def duration_seconds(self) -> float:

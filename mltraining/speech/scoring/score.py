@@ -4,12 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mltraining.speech.audio import quality
+from mltraining.speech.audio.channels import ChannelRequired, index_of
 from mltraining.speech.audio.decoding import HEADERLESS, decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform
@@ -28,10 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
     parser.add_argument("--embedding", action="store_true", help="print the embedding, too")
     parser.add_argument("--format", choices=sorted(HEADERLESS), help="the files are headerless streams of this kind")
+    parser.add_argument(
+        "--channel",
+        type=_channel,
+        help="of files with several: left, right, a number from 0, or mono to mix them; needed where they differ",
+    )
     options = parser.parse_args(arguments)
 
     def read(path: Path) -> Waveform:
-        return decode(path.read_bytes(), max_seconds=limit, format=options.format)
+        return decode(path.read_bytes(), max_seconds=limit, format=options.format, channel=options.channel)
 
     try:
         pipeline = ScoringPipeline.load(options.pipeline)
@@ -48,9 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (AudioError, OSError) as error:
             status = REFUSED
             result["error"] = {"code": getattr(error, "code", "unreadable_file"), "message": str(error)}
+            if isinstance(error, ChannelRequired):
+                result["error"]["channels"] = [asdict(each) for each in quality.measure_channels(error.channels)]
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
     return status
+
+
+def _channel(name: str) -> str:
+    """Check the name of a channel, for argparse."""
+    try:
+        index_of(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> tuple[np.ndarray, float] | None:

@@ -67,6 +67,24 @@ class AudioField(serializers.FileField):
         return super().to_internal_value(data).read()
 
 
+CHANNEL_OR_NOTHING = r"^(left|right|mono|[0-7])?\Z"
+
+
+class ChannelField(serializers.RegexField):
+    """Which channel of a recording counts. Nothing: a recording with channels that differ is refused."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        given = {
+            "regex": CHANNEL_OR_NOTHING,
+            "required": False,
+            "default": "",
+            "allow_blank": True,
+            "help_text": "left, right, a number from 0, or mono to mix them. Needed where the recording's channels "
+            "differ, unless the policy names a default for the client.",
+        }
+        super().__init__(**(given | kwargs))
+
+
 MAX_INTERVALS = 20
 
 

@@ -1,5 +1,6 @@
 """The policy: its versions, what each changed, and a form that puts the next one into force."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from rest_framework import serializers
 
+from mltraining.messages import CHANNEL
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import document, selectors, services
 from voiceauth.policies.models import PolicyVersion
@@ -24,6 +26,17 @@ ENROLLMENT, VERIFICATION, TIERS, ANOTHER = "enrollment", "verification", "tiers"
 def _name() -> forms.Field:
     help_text = "Small letters, digits, - and _; as the API's calls name it."
     return forms.RegexField(document.NAME_OR_NOTHING, required=False, label="Name", help_text=help_text)
+
+
+def _channels(in_force: Mapping[str, str]) -> forms.Field:
+    return forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 4}),
+        required=False,
+        label="Customer's channel by API client",
+        initial="\n".join(f"{client}: {channel}" for client, channel in in_force.items()),
+        help_text="One client a line, as in “ivr-1: right”: left, right, mono, or a number from 0. It counts where the "
+        "channels of a recording differ and the call names none.",
+    )
 
 
 class PolicyForm(forms.Form):
@@ -62,6 +75,8 @@ class PolicyForm(forms.Form):
         limits = _limits(document.TierDocument(), document.Tier, {})
         self._part("Transactions, another tier", {"name": _name(), **limits}, TIERS, ANOTHER)
 
+        self._part("Recordings with several channels", {"channels": _channels(policy.channels)})
+
     def _part(self, title: str, fields: Mapping[str, forms.Field], *path: str) -> None:
         names = [".".join([*path, name]) for name in fields]
         self.fields |= dict(zip(names, fields.values(), strict=True))
@@ -88,11 +103,24 @@ class PolicyForm(forms.Form):
             into[name] = value
         for part in (ENROLLMENT, TIERS):
             self._name_another(part, content)
+        if channels := self._given_channels(given.get("channels") or ""):
+            content["channels"] = channels
         for name, tier in content.get(TIERS, {}).items():
             if "target_far" not in tier:
                 own = ANOTHER if f"{TIERS}.{name}.target_far" not in self.fields else name
                 self.add_error(f"{TIERS}.{own}.target_far", "A tier that is named has a rate.")
         return {**given, "content": content}
+
+    def _given_channels(self, text: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for line in filter(str.strip, text.splitlines()):
+            client, _, channel = (word.strip() for word in line.rpartition(":"))
+            if not client or not re.match(CHANNEL, channel):
+                self.add_error(
+                    "channels", f"“{line.strip()}” does not name a client and a channel, as in: ivr-1: right"
+                )
+            found[client] = channel
+        return found
 
     def _name_another(self, part: str, content: dict[str, Any]) -> None:
         another = content.get(part, {}).pop(ANOTHER, None)

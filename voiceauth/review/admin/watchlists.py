@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
+from voiceauth.platform.api.uploads import CHANNEL_OR_NOTHING
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.playback import answer, play_fraudster
@@ -27,6 +28,11 @@ class Recording(forms.Form):
         label="Recording",
         help_text="Any format that an enrollment may have.",
         error_messages={"required": "A recording that is not larger than an upload may be."},
+    )
+    channel = forms.RegexField(
+        CHANNEL_OR_NOTHING,
+        required=False,
+        help_text="Of a recording whose channels differ: left, right, a number from 0, or mono to mix them.",
     )
     note = forms.CharField(max_length=500, required=False, help_text="No name.")
     another_person = forms.BooleanField(required=False, label="Another person than whom the voice is known as")
