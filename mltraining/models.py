@@ -10,7 +10,7 @@ class ModelVersion(models.Model):
 
         CANDIDATE -> PROMOTING -> ACTIVE -> RETIRED
         RETIRED   -> PROMOTING (the way back)
-        PROMOTING -> CANDIDATE or RETIRED where re-embedding fails, or the frozen set refuses (``promotion_error``)
+        PROMOTING -> CANDIDATE or RETIRED where the promotion fails; ``retraining.models.Promotion`` says why
     """
 
     class State(models.TextChoices):
@@ -29,11 +29,6 @@ class ModelVersion(models.Model):
     data_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True)
-    promotion_percent = models.FloatField(default=0)
-    promotion_error = models.CharField(max_length=64, blank=True)
-    promotion_requested_by = models.CharField(max_length=128, blank=True)
-    promotion_forced = models.BooleanField(default=False)  # whatever the frozen set says
-    promotion_heartbeat_at = models.DateTimeField(null=True)
     erased_speakers = models.PositiveIntegerField(default=0)  # trained on them, and they are erased: retrain
 
     class Meta:

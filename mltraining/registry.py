@@ -93,12 +93,24 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
 def put_first_in_service(version: str) -> ModelVersion:
     """CANDIDATE -> ACTIVE at once: no model was in service before, and there is no voice to embed under this one."""
     with transaction.atomic():
-        model = ModelVersion.objects.select_for_update().get(version=version, state=State.CANDIDATE)
-        model.state, model.promotion_percent, model.activated_at = State.ACTIVE, 100, timezone.now()
-        model.save()
+        put_in_service(version)
+        model = ModelVersion.objects.get(version=version)
         after = {"active": version}
         record_event("promoted", model, SYSTEM, before={"active": None}, after=after, threshold=model.threshold)
     return model
+
+
+@transaction.atomic
+def put_in_service(version: str) -> ModelVersion | None:
+    """ACTIVE -> RETIRED for the model in service, then ``version`` -> ACTIVE. Return the model that was retired.
+
+    The caller has made sure that every customer has a voiceprint under ``version``, and records the event.
+    """
+    retired = ModelVersion.objects.select_for_update().filter(state=State.ACTIVE).first()
+    if retired is not None:
+        ModelVersion.objects.filter(version=retired.version).update(state=State.RETIRED)
+    ModelVersion.objects.filter(version=version).update(state=State.ACTIVE, activated_at=timezone.now())
+    return retired
 
 
 def store_evaluation(version: str, figures: dict[str, Any], *, actor: Actor = SYSTEM) -> None:
@@ -136,12 +148,12 @@ def fingerprints_in_service() -> list[str]:
 def record_event(
     event: str, model: ModelVersion, actor: Actor, said: dict[str, Any] | None = None, **fields: Any
 ) -> None:
-    data = {"requested_by": model.promotion_requested_by} if model.promotion_requested_by else {}
+    """Record an event of a model in the audit trail. ``said`` is its data."""
     record(
         action=f"model.{event}",
         actor=actor,
         target=f"model:{model.version}",
         model_version=model.version,
-        data=data | (said or {}),
+        data=said or {},
         **fields,
     )

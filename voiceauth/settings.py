@@ -126,14 +126,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout"
 CELERY_TASK_ROUTES = {
     "retraining.run_training": {"queue": "training"},
     "retraining.run_promotion": {"queue": "training"},
+    "retraining.sweep_training_data": {"queue": "training"},
     "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself
 }
 # Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.
 VOICEAUTH_RETRAIN_SCHEDULE = env.text("VOICEAUTH_RETRAIN_SCHEDULE", "0 2 * * 0")
 CELERY_BEAT_SCHEDULE = {
     "recover-jobs": {"task": "jobs.recover", "schedule": 15.0},
-    "recover-training": {"task": "retraining.recover", "schedule": 15.0},
-    "recover-batches": {"task": "batches.recover", "schedule": 15.0},
+    # For the training worker, which may be busy for hours: what it did not get to in time is dropped.
+    "sweep-training-data": {"task": "retraining.sweep_training_data", "schedule": 300.0, "options": {"expires": 300}},
     "expire-fraudsters": {"task": "screening.expire_fraudsters", "schedule": 3600.0},
     "forget-recent-voices": {"task": "screening.forget_recent", "schedule": 300.0},
     "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
@@ -241,9 +242,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "CustomerState": "enrollment.models.Customer.State",
-        "TrainingRunState": "voiceauth.retraining.models.TrainingRun.State",
+        "JobState": "voiceauth.platform.jobs.models.Job.State",
         "ModelState": "mltraining.models.ModelVersion.State",
-        "BatchState": "enrollment.batches.models.BatchEnrollment.State",
         "ApprovalState": "voiceauth.platform.approvals.models.Approval.State",
         "CaseState": "voiceauth.screening.models.ReviewCase.State",
         "PartStatus": ["ok", "unavailable"],

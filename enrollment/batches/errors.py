@@ -8,22 +8,17 @@ class BatchNotFound(NotFound):
     message = "There is no such batch enrollment."
 
 
-class BatchFinished(Conflict):
-    code = "batch_enrollment_finished"
-    message = "The batch enrollment has ended and cannot be cancelled."
-
-
 class ResultsPurged(DomainError):
     """Carries ``days``."""
 
     code = "batch_results_purged"
     status = 410
-    message = "The results were deleted, as they are some time after the end of a batch enrollment."
+    message = "The results have been deleted: they are kept for a limited time after the end of a batch enrollment."
 
 
 class ClientTokenReused(Conflict):
     code = "client_token_reused"
-    message = "This client_token was used for another batch. Take a new token for new content."
+    message = "This client_token was used for a batch with other content. Use a new token for new content."
 
 
 class LocationRefused(DomainError):
@@ -31,7 +26,7 @@ class LocationRefused(DomainError):
 
     code = "location_outside_storage"
     status = 422
-    message = "The location does not lie in the storage of batches."
+    message = "The location is outside the storage of batches."
 
 
 class LocationNotFound(DomainError):
@@ -55,18 +50,18 @@ class RecordingTooLarge(DomainError):
 class ManifestUnreadable(DomainError):
     code = "manifest_unreadable"
     status = 422
-    message = "The manifest is neither JSON lines nor parquet, or damaged."
+    message = "The manifest is damaged, or neither JSON lines nor parquet."
 
 
 class ManifestEmpty(DomainError):
     code = "manifest_empty"
     status = 422
-    message = "The manifest names no customer."
+    message = "The manifest holds no customer."
 
 
 class ManifestChanged(Conflict):
     code = "manifest_changed"
-    message = "The manifest was changed while the job was under way."
+    message = "The manifest has changed since the job started."
 
 
 class InvalidLine(DomainError):
@@ -87,4 +82,4 @@ class CustomerErased(Conflict):
 
 class NewAudioInsufficient(Conflict):
     code = "new_audio_insufficient"
-    message = "The new recordings do not suffice to enroll. The earlier ones stay."
+    message = "The new recordings hold too little speech to enroll. The earlier recordings stay."

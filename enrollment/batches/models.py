@@ -1,95 +1,82 @@
 """Batch enrollments: many customers from one manifest, as a job that survives its worker."""
 
-import uuid
+from typing import Any
 
+from django.conf import settings
 from django.db import models
 
+from voiceauth.platform.jobs.models import Job, one_at_a_time
 
-class BatchEnrollment(models.Model):
-    """One job.
 
-    States::
+class BatchEnrollment(Job):
+    """One job: it SUCCEEDED once the outcome of every customer is known, also where customers ``failed``.
 
-        SUBMITTED   -> IN_PROGRESS            a worker began; from then on it may change hands (``held``)
-        IN_PROGRESS -> COMPLETED              every customer is ENROLLED, ENROLLING or SKIPPED
-        IN_PROGRESS -> COMPLETED_WITH_ERRORS  at least one customer FAILED; the results say which, and why
-        IN_PROGRESS -> FAILED                 the manifest cannot be used, or worker after worker died
-        SUBMITTED or IN_PROGRESS -> CANCELLED who is enrolled by then stays enrolled
+    A worker carries out a slice of it at a time, so between two slices it is QUEUED again. Who is enrolled when a job
+    is cancelled stays enrolled.
     """
 
-    class State(models.TextChoices):
-        SUBMITTED = "SUBMITTED"
-        IN_PROGRESS = "IN_PROGRESS"
-        COMPLETED = "COMPLETED"
-        COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
-        FAILED = "FAILED"
-        CANCELLED = "CANCELLED"
+    task_name = "batches.run"
+    audit_name = "batch_enrollment"
+    exclusive = True
+    # Enrolling one recording may take two deadlines, and no heartbeat comes meanwhile.
+    lost_after_seconds = Job.lost_after_seconds + 2 * settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS
 
     class Existing(models.TextChoices):
-        """What becomes of a customer who is ENROLLED already."""
+        """What happens to a customer who is ENROLLED already."""
 
         SKIP = "SKIP"
         OVERWRITE = "OVERWRITE"
 
-    OPEN = (State.SUBMITTED, State.IN_PROGRESS)
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    state = models.CharField(max_length=24, choices=State, default=State.SUBMITTED)
     existing = models.CharField(max_length=16, choices=Existing, default=Existing.SKIP)
     manifest = models.CharField(max_length=1024, blank=True)  # its location in the storage; blank: uploaded
     folder = models.CharField(max_length=1024, blank=True)  # of import_customers, in place of the storage
     client_token = models.CharField(max_length=64, null=True)  # noqa: DJ001  many have none
-    content_hash = models.CharField(max_length=64)  # of what was asked for: a token is given once
-    manifest_hash = models.CharField(max_length=64, blank=True)  # SHA-256 of the manifest that was begun with
-    requested_by = models.CharField(max_length=128)
+    content_hash = models.CharField(max_length=64)  # of the request: a token stands for one content
+    manifest_hash = models.CharField(max_length=64, blank=True)  # SHA-256 of the manifest when the job started
     requested_role = models.CharField(max_length=16)
-    cancel_requested = models.BooleanField(default=False)
-    held = models.BooleanField(default=False)  # a worker is at it
-    attempts = models.PositiveIntegerField(default=0)  # claims; a worker that lost its claim sees another number
-    lost_workers = models.PositiveSmallIntegerField(default=0)  # in a row, without a customer done
-    sent_at = models.DateTimeField(null=True)  # when the queue was last told
-    heartbeat_at = models.DateTimeField(null=True)
     line = models.PositiveBigIntegerField(default=0)  # of the manifest: all up to it are done
     total = models.PositiveBigIntegerField(default=0)  # customers in the manifest, once it was read
     enrolled = models.PositiveBigIntegerField(default=0)
     enrolling = models.PositiveBigIntegerField(default=0)
     skipped = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
-    error_code = models.CharField(max_length=64, blank=True)
-    error_message = models.CharField(max_length=500, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
 
-    class Meta:
-        ordering = ["-created_at"]
+    class Meta(Job.Meta):
         constraints = [
             models.UniqueConstraint(fields=["requested_by", "client_token"], name="one_batch_a_client_token"),
-            models.UniqueConstraint(fields=["held"], condition=models.Q(held=True), name="one_batch_at_a_time"),
+            one_at_a_time("one_running_batch"),
         ]
-
-    def __str__(self) -> str:
-        return str(self.id)
 
     @property
     def done(self) -> int:
-        """Customers whose outcome is known."""
+        """Count the customers whose outcome is known."""
         return self.enrolled + self.enrolling + self.skipped + self.failed
 
-    @property
-    def progress_percent(self) -> float:
-        return round(100 * self.done / self.total, 1) if self.total else 0.0
+    @classmethod
+    def waiting(cls) -> models.QuerySet["BatchEnrollment"]:
+        """Leave out the jobs on a folder: workers do not see it, and ``import_customers`` carries them out itself."""
+        return super().waiting().filter(folder="")
+
+    def on_end(self) -> None:
+        """Delete the manifest that was uploaded."""
+        UploadedManifest.objects.filter(batch=self).delete()
+
+    def audit_details(self, event: str) -> dict[str, Any]:
+        """Add how many customers had which outcome."""
+        if self.is_open:
+            return {}
+        return {"data": {name: getattr(self, name) for name in ("total", "enrolled", "enrolling", "skipped", "failed")}}
 
 
 class UploadedManifest(models.Model):
-    """A manifest that came with the request, sealed; deleted when its job ends."""
+    """A manifest that came with the request, sealed. It is deleted when its job ends."""
 
     batch = models.OneToOneField(BatchEnrollment, on_delete=models.CASCADE, primary_key=True, related_name="upload")
     content = models.BinaryField()
 
 
 class BatchResult(models.Model):
-    """What became of one customer, a line of the manifest."""
+    """The result for one customer, which is one line of the manifest."""
 
     class Outcome(models.TextChoices):
         ENROLLED = "ENROLLED"

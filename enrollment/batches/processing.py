@@ -1,19 +1,18 @@
 """Carrying a batch enrollment out in the training worker: a slice of it at a time, one customer after the other.
 
-Each customer goes through the services that a teller's calls go through, so that gate, consent, encryption and trail
-are the same; the trail names the requester, and the job in place of the request. Doing a customer again changes
-nothing, so that a job which lost its worker goes on at the line after the last one saved.
+Each customer goes through the services that a teller's calls go through, so that gate, consent, encryption and audit
+trail are the same. The trail names the requester, and has the job's id in place of the request's. Doing a customer
+again changes nothing, so a job that lost its worker goes on at the line after the last one saved.
 
-OVERWRITE adds the new recordings first. Only where they alone suffice to enroll are the earlier ones removed; else
-the new ones are, and the customer is as before.
+OVERWRITE adds the new recordings first. Only where they alone suffice to enroll are the earlier ones removed.
+Otherwise the new ones are removed, and the customer is as before.
 """
 
-import enum
 import io
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -21,6 +20,7 @@ from typing import IO, Any
 from django.core.exceptions import ValidationError
 from django.core.files.storage import Storage
 from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 
 from enrollment import keys, samples, selectors
 from enrollment import services as customers
@@ -32,20 +32,27 @@ from enrollment.models import AudioSample, Customer, customer_id_validator
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import DomainError
-from voiceauth.platform.jobs import shutdown
-from voiceauth.platform.jobs.leases import Claim, Order
+from voiceauth.platform.jobs import runner
+from voiceauth.platform.jobs.errors import AttemptStopped, CancelRequested, GiveBack
 from voiceauth.platform.jobs.patience import patiently
+from voiceauth.platform.jobs.runner import Attempt
 
 logger = logging.getLogger(__name__)
 
-SLICE_SECONDS = 60.0  # then a promotion or a retrain that waits for the worker has its turn
+SLICE_SECONDS = 60.0  # then it is the turn of a promotion or a retrain that waits for the worker
 SAVE_SECONDS = 1.0
 MOST_UNSAVED = 200
 RETRY_SECONDS = 2.0
-UNAVAILABLE = 503  # nothing is wrong with the recording: it is tried again
+UNAVAILABLE = 503  # nothing is wrong with the recording, so it is tried again
 
 Outcome = BatchResult.Outcome
 Line = dict[str, Any]  # a valid line of the manifest
+COUNTED = {  # the column of the job that counts an outcome
+    Outcome.ENROLLED: "enrolled",
+    Outcome.ENROLLING: "enrolling",
+    Outcome.SKIPPED: "skipped",
+    Outcome.FAILED: "failed",
+}
 
 
 def execute(
@@ -54,47 +61,15 @@ def execute(
     storage: Storage | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
-    """Carry a job on until it ends or its slice is over. False where it is not ours to claim.
+    """Carry a job on until it ends or its slice is over. False where it cannot be claimed.
 
     ``on_progress`` hears how many customers of how many are done.
     """
-    held = patiently(lambda: services.claim(batch_id))
-    if held is None:
-        return False
-    attempt = _Attempt(held, storage or locations.batch_storage(), on_progress)
-    try:
-        attempt.carry_out()
-        patiently(lambda: services.finish(held))
-    except _Stopped as stopped:
-        why = stopped.why
-        patiently(lambda: attempt.settle(why))
-    except DomainError as failure:
-        code, message = failure.code, failure.detail
-        patiently(lambda: services.fail(held, code=code, message=message))
-    except (OperationalError, InterfaceError):
-        raise  # the sweep takes it up again
-    except Exception as error:
-        logger.exception("batch enrollment %s broke", batch_id)
-        name = type(error).__name__
-        patiently(lambda: services.fail(held, code="internal_error", message=name))
-    except BaseException:  # Ctrl+C
-        services.let_go(held)
-        raise
-    return True
 
+    def carry_out(attempt: Attempt[BatchEnrollment]) -> None:
+        _Slice(attempt, storage or locations.batch_storage(), on_progress).carry_out()
 
-class _Why(enum.Enum):
-    """Why an attempt stops before the end of the job."""
-
-    CANCELLED = "cancelled"
-    LET_GO = "another worker has it"
-    PAUSED = "the slice is over, or the worker shuts down"
-
-
-class _Stopped(Exception):
-    def __init__(self, why: _Why) -> None:
-        self.why = why
-        super().__init__(why.value)
+    return runner.run(BatchEnrollment, batch_id, carry_out)
 
 
 @dataclass
@@ -105,38 +80,37 @@ class _Enrolled:
     refused: list[dict[str, str]]
 
 
-class _Attempt:
-    def __init__(self, held: Claim, storage: Storage, on_progress: Callable[[int, int], None]) -> None:
-        self.held, self.storage, self.on_progress = held, storage, on_progress
-        self.batch = patiently(lambda: BatchEnrollment.objects.get(id=held.run_id))
+class _Slice:
+    """One attempt at a job. ``carry_out`` ends early, by ``GiveBack``, when the slice is over."""
+
+    def __init__(
+        self, attempt: Attempt[BatchEnrollment], storage: Storage, on_progress: Callable[[int, int], None]
+    ) -> None:
+        self.attempt, self.storage, self.on_progress = attempt, storage, on_progress
+        self.batch = attempt.job
         self.actor = Actor(name=self.batch.requested_by, role=self.batch.requested_role, request_id=str(self.batch.id))
         self.unsaved: list[BatchResult] = []
         self.done = self.batch.done
         self.saved_at = self.began_at = time.monotonic()
 
     def carry_out(self) -> None:
-        """Raises ``_Stopped``, and a ``DomainError`` where the job as a whole fails."""
+        """Enroll customer after customer. Raises ``AttemptStopped``, and ``DomainError`` where the whole job fails."""
         with self._manifest() as file:
             survey = manifest.survey(file)
             if self.batch.manifest_hash not in ("", survey.sha256):
                 raise ManifestChanged
-            self._obey(patiently(lambda: self._begin(survey)))
+            patiently(self.attempt.save, manifest_hash=survey.sha256, total=survey.total)
             self.began_at = time.monotonic()  # a long manifest is read again in every slice
-            for entry in manifest.entries(file, after=self.batch.line):
-                self._check()
-                self.unsaved.append(patiently(lambda entry=entry: self._result(entry)))  # type: ignore[misc]
-                self.done += 1
-                self.on_progress(self.done, survey.total)
-        self._obey(self._save(), only=_Why.LET_GO)
-
-    def settle(self, why: _Why) -> None:
-        """What is done is saved; the state follows from why the attempt stopped."""
-        if why is _Why.LET_GO or self._save() is Order.LET_GO:
-            logger.warning("batch enrollment %s went to another worker", self.batch.id)
-        elif why is _Why.CANCELLED:
-            services.cancelled(self.held)
-        else:
-            services.let_go(self.held)
+            try:
+                for entry in manifest.entries(file, after=self.batch.line):
+                    self._check()
+                    self.unsaved.append(patiently(self._result, entry))
+                    self.done += 1
+                    self.on_progress(self.done, survey.total)
+            except (CancelRequested, GiveBack, DomainError):
+                self._save()
+                raise
+        self._save()
 
     def _manifest(self) -> IO[bytes]:
         if self.batch.manifest:
@@ -144,25 +118,17 @@ class _Attempt:
             return opened
         return io.BytesIO(services.uploaded_manifest(self.batch))
 
-    def _begin(self, survey: manifest.Survey) -> Order:
-        return services.heartbeat(self.held, manifest_hash=survey.sha256, total=survey.total)
-
     def _check(self) -> None:
-        """Saves now and then, which beats the heart. Raises ``_Stopped`` where the attempt must end."""
-        if shutdown.in_progress() or time.monotonic() - self.began_at > SLICE_SECONDS:
-            raise _Stopped(_Why.PAUSED)
+        """Save results now and then, and keep the job ours. Raises ``AttemptStopped``."""
+        if time.monotonic() - self.began_at > SLICE_SECONDS:
+            raise GiveBack("slice_over", audited=False)
         if time.monotonic() - self.saved_at > SAVE_SECONDS or len(self.unsaved) >= MOST_UNSAVED:
-            self._obey(self._save())
+            self._save()
+        self.attempt.check()
 
-    def _save(self) -> Order:
-        order = patiently(lambda: services.save_results(self.held, self.unsaved))
+    def _save(self) -> None:
+        patiently(save_results, self.attempt, self.unsaved)
         self.unsaved, self.saved_at = [], time.monotonic()
-        return order
-
-    def _obey(self, order: Order, *, only: _Why | None = None) -> None:
-        why = {Order.LET_GO: _Why.LET_GO, Order.CANCEL: _Why.CANCELLED}.get(order)
-        if why and only in (None, why):
-            raise _Stopped(why)
 
     def _result(self, entry: manifest.Entry) -> BatchResult:
         """One customer, done. Whatever is wrong with the line or the customer is the result's ``code``."""
@@ -172,7 +138,7 @@ class _Attempt:
             self._customer(manifest.validated(entry), result)
         except DomainError as failure:
             result.outcome, result.code, result.message = Outcome.FAILED, failure.code, failure.detail
-        except (_Stopped, OperationalError, InterfaceError):
+        except (AttemptStopped, OperationalError, InterfaceError):
             raise
         except Exception:
             logger.exception("line %d of batch enrollment %s broke", entry.line, self.batch.id)
@@ -254,8 +220,8 @@ class _Attempt:
                 except DomainError as failure:
                     refusal = {"location": location, "code": failure.code, "message": failure.detail[:200]}
                     enrolled.refused.append(refusal)
-        except _Stopped as stopped:
-            if stopped.why is not _Why.LET_GO and self.batch.existing == BatchEnrollment.Existing.OVERWRITE:
+        except (CancelRequested, GiveBack):
+            if self.batch.existing == BatchEnrollment.Existing.OVERWRITE:
                 self._remove(customer, {sample.pk for sample in enrolled.kept} & self._ours(customer))
             raise
         return enrolled
@@ -290,6 +256,24 @@ class _Attempt:
         for pk in pks:
             with suppress(SampleNotFound):
                 samples.remove_sample(customer_id=customer.customer_id, sample_id=pk, actor=self.actor)
+
+
+@transaction.atomic
+def save_results(attempt: Attempt[BatchEnrollment], results: Sequence[BatchResult]) -> None:
+    """Save the results of lines that are done. What was saved before is not saved again. Raises ``LeaseLost``."""
+    if not results or not attempt.hold():
+        return
+    batch = BatchEnrollment.objects.get(pk=attempt.job.pk)
+    new = [result for result in results if result.line > batch.line]
+    if not new:
+        return
+    BatchResult.objects.bulk_create(new)
+    for result in new:
+        counted = COUNTED[Outcome(result.outcome)]
+        setattr(batch, counted, getattr(batch, counted) + 1)
+    batch.line, batch.lost_workers, batch.heartbeat_at = new[-1].line, 0, timezone.now()
+    batch.progress_percent = round(100 * batch.done / batch.total, 1) if batch.total else 0.0
+    batch.save(update_fields=["line", "lost_workers", "heartbeat_at", "progress_percent", *COUNTED.values()])
 
 
 def _customer_id(entry: manifest.Entry) -> str:

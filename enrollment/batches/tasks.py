@@ -1,17 +1,12 @@
-"""Thin tasks: an id in, one service called."""
+"""Thin: an id in, one service called."""
 
 import uuid
 
 from celery import shared_task
 
-from enrollment.batches import processing, services
+from enrollment.batches import processing
 
 
 @shared_task(name="batches.run")
 def run(batch_id: str) -> None:
     processing.execute(uuid.UUID(batch_id))
-
-
-@shared_task(name="batches.recover")
-def recover() -> None:
-    services.recover()

@@ -41,13 +41,13 @@ def test_a_job_goes_from_its_manifest_to_its_results(teller: APIClient, worker: 
     lines = [line("ann", said(storage, "ann"), display_name="Ann"), line("bob", said(storage, "bob", speech_seconds=9))]
     put(storage, "october/manifest.jsonl", json_lines([*lines, line("eve", "eve/missing.wav")]))
     answer = post(teller, manifest="october/manifest.jsonl")
-    assert (answer.json()["state"], answer.json()["progress_percent"]) == ("SUBMITTED", 0)
+    assert (answer.json()["state"], answer.json()["progress_percent"]) == ("QUEUED", 0)
     job = carried_out(the_job(answer))
 
     told = teller.get(f"{URL}/{job.id}").json()
-    assert (told["state"], told["progress_percent"]) == ("COMPLETED_WITH_ERRORS", 100)
+    assert (told["state"], told["progress_percent"]) == ("SUCCEEDED", 100)
     assert [told[name] for name in ("total", "enrolled", "enrolling", "skipped", "failed")] == [3, 1, 1, 0, 1]
-    assert teller.get(URL, {"state": "COMPLETED_WITH_ERRORS"}).json()["results"] == [told]
+    assert teller.get(URL, {"state": "SUCCEEDED"}).json()["results"] == [told]
 
     answer = teller.get(f"{URL}/{job.id}/results", HTTP_ACCEPT="application/x-ndjson")
     assert answer["Content-Type"] == "application/x-ndjson"
@@ -63,7 +63,7 @@ def test_an_uploaded_manifest_is_sealed_and_gone_when_the_job_ends(
     job = the_job(post_file(teller, json_lines([line("ann", said(storage, "ann"))]), existing="OVERWRITE"))
     assert job.existing == "OVERWRITE"
     assert b"ann" not in bytes(UploadedManifest.objects.get().content)
-    assert carried_out(job).state == "COMPLETED"
+    assert carried_out(job).state == "SUCCEEDED"
     assert not UploadedManifest.objects.exists()
 
 
@@ -95,7 +95,7 @@ def test_a_job_is_cancelled_before_it_begins_and_a_finished_one_is_not(
     assert teller.post(f"{URL}/{job.id}/cancel").json()["state"] == "CANCELLED"
     job = carried_out(the_job(post_file(teller, json_lines([line("ann", said(storage, "ann"))]))))
     answer = teller.post(f"{URL}/{job.id}/cancel")
-    assert (answer.status_code, error_code(answer)) == (409, "batch_enrollment_finished")
+    assert (answer.status_code, error_code(answer)) == (409, "job_finished")
 
 
 def test_only_tellers_see_and_start_batches_and_a_wrong_request_says_what_is_wrong(

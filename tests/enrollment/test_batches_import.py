@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from enrollment.batches import services
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import AudioSample, Consent, Customer
 from tests.customers import StandInWorker, activate_model, enrolled_customer
 from tests.enrollment.batches import said
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.jobs import services as jobs
 
 pytestmark = pytest.mark.django_db
 
@@ -55,9 +55,9 @@ def test_an_import_that_was_interrupted_goes_on_and_no_worker_takes_it(worker: S
     worker.before_answer = before_answer
     with pytest.raises(KeyboardInterrupt):
         imported(tmp_path)
-    services.recover()
+    jobs.recover()
     batch = BatchEnrollment.objects.get()
-    assert (batch.state, batch.held, batch.sent_at) == ("IN_PROGRESS", False, None)
+    assert (batch.state, batch.line) == ("QUEUED", 0)
     worker.before_answer = None
     assert imported(tmp_path)[0] == "2 enrolled, 0 enrolling, 0 skipped, 0 failed\n"
     assert (BatchEnrollment.objects.get().attempts, AudioSample.objects.count()) == (2, 2)

@@ -37,8 +37,11 @@ from voiceauth.platform.approvals.errors import SecondPersonRequired
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import ScoringUnavailable
+from voiceauth.platform.jobs import runner, shutdown, transitions
+from voiceauth.platform.jobs import services as jobs
+from voiceauth.platform.jobs.runner import Attempt
+from voiceauth.platform.jobs.transitions import MOST_LOST_WORKERS
 from voiceauth.policies.services import change
-from voiceauth.retraining.runs import MOST_LOST_WORKERS
 
 pytestmark = pytest.mark.django_db
 __all__ = ["storage"]
@@ -79,12 +82,12 @@ def killed_at(batch: BatchEnrollment, worker: StandInWorker, monkeypatch: pytest
 
     before, worker.before_answer = len(worker.calls), before_answer
     with monkeypatch.context() as patch:
-        patch.setattr(services, "let_go", lambda held: None)
+        patch.setattr(transitions, "requeue", lambda job, **_: None)
         with pytest.raises(Killed):
             processing.execute(batch.id)
     worker.before_answer = None
     silence(batch)
-    services.recover()
+    jobs.recover()
 
 
 def test_a_customer_is_enrolled_as_by_a_teller_and_the_trail_names_requester_and_job(
@@ -93,9 +96,9 @@ def test_a_customer_is_enrolled_as_by_a_teller_and_the_trail_names_requester_and
     model = activate_model()
     batch = carried_out(submitted(line("ann", said(storage, "ann"), said(storage, "ann", 2))))
     assert (batch.state, batch.progress_percent, actions(batch)) == (
-        "COMPLETED",
+        "SUCCEEDED",
         100,
-        ["submitted", "started", "completed"],
+        ["queued", "started", "succeeded"],
     )
     ann = Customer.objects.get()
     assert (ann.state, ann.speech_seconds) == ("ENROLLED", 60)
@@ -136,7 +139,7 @@ def test_skip_leaves_an_enrolled_customer_as_it_is(worker: StandInWorker, storag
     before, calls = prints(), len(worker.calls)
     newer = CONSENT | {"text_version": "2027-01"}
     batch = carried_out(submitted(line("ann", said(storage, "ann"), consent=newer)))
-    assert (results(batch), batch.state) == ([("ann", "SKIPPED", "")], "COMPLETED")
+    assert (results(batch), batch.state) == ([("ann", "SKIPPED", "")], "SUCCEEDED")
     assert (prints(), len(worker.calls)) == (before, calls)
     assert Customer.objects.get().consents.get().text_version == "2026-09"
 
@@ -172,7 +175,7 @@ def test_overwrite_with_recordings_that_do_not_suffice_leaves_the_old_voiceprint
     enrolled_customer("ann")
     before = takes("ann")
     batch = carried_out(submitted(line("ann", said(storage, "ann", **measured)), existing="OVERWRITE"))
-    assert (batch.state, batch.failed) == ("COMPLETED_WITH_ERRORS", 1)
+    assert (batch.state, batch.failed) == ("SUCCEEDED", 1)
     assert batch.results.get().code == ("too_noisy" if "snr_db" in measured else "new_audio_insufficient")
     ann = Customer.objects.get()
     assert (takes("ann"), ann.state, ann.speech_seconds) == (before, "ENROLLED", 30)
@@ -248,7 +251,7 @@ def test_a_slice_that_ends_while_nobody_can_score_lets_go_and_the_old_voiceprint
             raise ScoringUnavailable(retry_after_seconds=0.01)
 
     worker.before_answer = before_answer
-    assert (carried_out(batch).state, batch.held, batch.enrolled) == (State.IN_PROGRESS, False, 1)
+    assert (carried_out(batch).state, batch.enrolled) == (State.QUEUED, 1)
     assert takes("bob") == before
     worker.before_answer = None
     monkeypatch.setattr(processing, "SLICE_SECONDS", 60.0)
@@ -261,12 +264,12 @@ def test_a_worker_that_shuts_down_lets_the_job_go_and_the_next_one_goes_on(
 ) -> None:
     batch = submitted(*(line(name, said(storage, name)) for name in ("ann", "bob", "eve")))
     asked_before = iter([False, True, False, True])  # a customer: one a worker
-    monkeypatch.setattr(processing.shutdown, "in_progress", lambda: next(asked_before, False))
+    monkeypatch.setattr(shutdown, "in_progress", lambda: next(asked_before, False))
     for enrolled in (1, 2):
-        assert (carried_out(batch).state, batch.enrolled, batch.held) == (State.IN_PROGRESS, enrolled, False)
-    assert carried_out(batch).state == State.COMPLETED
+        assert (carried_out(batch).state, batch.enrolled) == (State.QUEUED, enrolled)
+    assert carried_out(batch).state == State.SUCCEEDED
     assert results(batch) == [("ann", "ENROLLED", ""), ("bob", "ENROLLED", ""), ("eve", "ENROLLED", "")]
-    assert (len(worker.calls), actions(batch)) == (3, ["submitted", "started", "completed"])
+    assert (len(worker.calls), actions(batch)) == (3, ["queued", "started", "requeued", "requeued", "succeeded"])
 
 
 @pytest.mark.parametrize("existing", ["SKIP", "OVERWRITE"])
@@ -280,14 +283,14 @@ def test_where_the_worker_was_killed_no_customer_is_done_twice(
     batch = submitted(*(line(v, said(storage, v), said(storage, v, 2)) for v in voices), existing=existing)
     calls = len(worker.calls)
     killed_at(batch, worker, monkeypatch, call=4)  # bob's second recording
-    assert carried_out(batch).state == State.COMPLETED
+    assert carried_out(batch).state == State.SUCCEEDED
     assert results(batch) == [(voice, "ENROLLED", "") for voice in voices]
     assert len(worker.calls) - calls == 7  # the one that was lost was asked for again
     for customer in Customer.objects.all():
         assert (customer.samples.count(), customer.speech_seconds) == (2, 60)
     accepted = AuditEvent.objects.filter(action="enrollment.accepted", request_id=str(batch.id))
     assert accepted.count() == 6
-    assert actions(batch) == ["submitted", "started", "worker_lost", "completed"]
+    assert actions(batch) == ["queued", "started", "requeued", "succeeded"]
 
 
 def test_a_worker_that_was_thought_dead_changes_nothing(worker: StandInWorker, storage: Path) -> None:
@@ -296,23 +299,24 @@ def test_a_worker_that_was_thought_dead_changes_nothing(worker: StandInWorker, s
     def before_answer() -> None:
         worker.before_answer = None
         silence(batch)
-        services.recover()
+        jobs.recover()
         assert processing.execute(batch.id)  # by another worker, to the end
 
     worker.before_answer = before_answer
     assert processing.execute(batch.id)
     batch.refresh_from_db()
-    assert (batch.state, batch.enrolled, batch.results.count()) == (State.COMPLETED, 2, 2)
+    assert (batch.state, batch.enrolled, batch.results.count()) == (State.SUCCEEDED, 2, 2)
     assert AudioSample.objects.count() == 2
 
 
 def test_results_whose_commit_went_unanswered_are_not_saved_twice(storage: Path) -> None:
     batch = submitted(line("ann", "ann/1.wav"), line("bob", "bob/1.wav"))
-    held = services.claim(batch.id)
+    held = transitions.claim(BatchEnrollment, batch.id)
     assert held is not None
+    attempt = Attempt(held)
     first = [BatchResult(batch=batch, line=1, customer_id="ann", outcome="SKIPPED")]
-    services.save_results(held, first)
-    services.save_results(held, [*first, BatchResult(batch=batch, line=2, customer_id="bob", outcome="FAILED")])
+    processing.save_results(attempt, first)
+    processing.save_results(attempt, [*first, BatchResult(batch=batch, line=2, customer_id="bob", outcome="FAILED")])
     batch.refresh_from_db()
     assert (batch.skipped, batch.failed, batch.results.count()) == (1, 1, 2)
 
@@ -347,22 +351,23 @@ def test_a_job_is_cancelled_after_the_customer_that_it_is_at(worker: StandInWork
     worker.before_answer = before_answer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processing, "SAVE_SECONDS", -1)
+        patch.setattr(runner, "HEARTBEAT_SECONDS", -1)
         assert carried_out(batch).state == State.CANCELLED
     assert results(batch) == [("ann", "ENROLLED", ""), ("bob", "ENROLLED", "")]
     assert Customer.objects.get(customer_id="bob").samples.count() == 2
-    assert actions(batch) == ["submitted", "started", "cancel_requested", "cancelled"]
+    assert actions(batch) == ["queued", "started", "cancel_requested", "cancelled"]
 
 
 def test_one_job_at_a_time_and_the_next_in_line_is_sent_when_it_ends(worker: StandInWorker, storage: Path) -> None:
     first, second = submitted(line("ann", said(storage, "ann"))), submitted(line("bob", said(storage, "bob")))
-    held = services.claim(first.id)
+    held = transitions.claim(BatchEnrollment, first.id)
     assert held is not None
     assert not processing.execute(second.id)
     BatchEnrollment.objects.update(sent_at=None)
-    services.fail(held, code="manifest_empty", message="…")
+    transitions.end(held, State.FAILED, error_code="manifest_empty")
     second.refresh_from_db()
     assert second.sent_at is not None
-    assert carried_out(second).state == State.COMPLETED
+    assert carried_out(second).state == State.SUCCEEDED
 
 
 @pytest.mark.django_db(transaction=True)
@@ -379,10 +384,10 @@ def test_a_real_worker_that_is_killed_leaves_its_job_to_the_next(
         until(lambda: batch.results.count() == 1)
         process.kill()
     batch.refresh_from_db()
-    assert (batch.state, batch.held, batch.line) == (State.IN_PROGRESS, True, 1)
+    assert (batch.state, batch.line) == (State.RUNNING, 1)
     assert not processing.execute(batch.id)
     silence(batch)
-    services.recover()
-    assert carried_out(batch).state == State.COMPLETED_WITH_ERRORS
+    jobs.recover()
+    assert carried_out(batch).state == State.SUCCEEDED
     assert results(batch) == [("ann", "FAILED", "location_not_found"), ("bob", "ENROLLED", ""), ("eve", "ENROLLED", "")]
     assert AudioSample.objects.count() == 2

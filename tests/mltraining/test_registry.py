@@ -1,19 +1,15 @@
 import json
 import uuid
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from mltraining import registry
-from mltraining.errors import ModelNotFound, ModelUnchanged
+from mltraining.errors import ModelUnchanged
 from mltraining.models import ModelVersion
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.retraining import promotion_states
-from voiceauth.retraining.errors import PromotionInProgress
 
 State = ModelVersion.State
 ADMIN = Actor(name="ops", role="admin")
@@ -100,65 +96,3 @@ def test_the_same_weights_are_not_registered_twice(tmp_path: Path) -> None:
     registered(tmp_path / "output")
     with pytest.raises(ModelUnchanged):
         registered(tmp_path / "again")
-
-
-@pytest.mark.django_db
-def test_a_promotion_retires_the_model_in_service_and_the_way_back_is_the_same_step() -> None:
-    a_model("old", State.ACTIVE, activated_at=timezone.now())
-    a_model("new")
-    assert promotion_states.begin_promotion(version="new", actor=ADMIN).state == State.PROMOTING
-    assert states() == {"old": State.ACTIVE, "new": State.PROMOTING}
-    promotion_states.finish_promotion("new")
-    assert states() == {"old": State.RETIRED, "new": State.ACTIVE}
-    promotion_states.begin_promotion(version="old", actor=ADMIN)
-    promotion_states.finish_promotion("old")
-    assert states() == {"old": State.ACTIVE, "new": State.RETIRED}
-    event = AuditEvent.objects.filter(action="model.promoted").order_by("sequence").last()
-    assert event is not None
-    assert (event.before, event.after) == ({"active": "new"}, {"active": "old"})
-    assert event.data == {"requested_by": "ops"}
-    assert event.threshold == 0.5
-
-
-@pytest.mark.django_db
-def test_promoting_the_model_in_service_or_the_same_model_again_changes_nothing() -> None:
-    a_model("active", State.ACTIVE)
-    a_model("next")
-    assert promotion_states.begin_promotion(version="active", actor=ADMIN).state == State.ACTIVE
-    promotion_states.begin_promotion(version="next", actor=ADMIN)
-    assert promotion_states.begin_promotion(version="next", actor=ADMIN).state == State.PROMOTING
-    assert AuditEvent.objects.filter(action="model.promotion_requested").count() == 1
-
-
-@pytest.mark.django_db
-def test_one_promotion_at_a_time() -> None:
-    a_model("one"), a_model("two")
-    promotion_states.begin_promotion(version="one", actor=ADMIN)
-    with pytest.raises(PromotionInProgress):
-        promotion_states.begin_promotion(version="two", actor=ADMIN)
-    with pytest.raises(ModelNotFound):
-        promotion_states.begin_promotion(version="three", actor=ADMIN)
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(("served_before", "state"), [(False, State.CANDIDATE), (True, State.RETIRED)])
-def test_a_promotion_that_fails_leaves_the_model_in_service_and_says_why(served_before: bool, state: str) -> None:
-    a_model("active", State.ACTIVE)
-    a_model("next", activated_at=timezone.now() if served_before else None)
-    promotion_states.begin_promotion(version="next", actor=ADMIN)
-    promotion_states.abort_promotion("next", code="model_unavailable")
-    assert states() == {"active": State.ACTIVE, "next": state}
-    assert ModelVersion.objects.get(pk="next").promotion_error == "model_unavailable"
-    assert AuditEvent.objects.get(action="model.promotion_failed").outcome == "failed"
-
-
-@pytest.mark.django_db
-def test_one_worker_carries_a_promotion_out_and_another_takes_over_where_it_died() -> None:
-    a_model("next")
-    promotion_states.begin_promotion(version="next", actor=ADMIN)
-    assert promotion_states.claim_promotion("next")
-    assert not promotion_states.claim_promotion("next")
-    ModelVersion.objects.update(promotion_heartbeat_at=timezone.now() - timedelta(minutes=2))
-    assert promotion_states.claim_promotion("next")
-    promotion_states.release_promotion("next")
-    assert promotion_states.claim_promotion("next")

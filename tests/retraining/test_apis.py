@@ -111,7 +111,7 @@ def test_a_queued_run_is_cancelled(admin: APIClient) -> None:
 def test_a_run_that_has_ended_is_not_cancelled(admin: APIClient) -> None:
     run = TrainingRun.objects.create(state=TrainingRun.State.SUCCEEDED, requested_by="ops")
     response = admin.post(f"{RUNS}/{run.id}/cancel")
-    assert (response.status_code, code(response)) == (409, "training_run_finished")
+    assert (response.status_code, code(response)) == (409, "job_finished")
 
 
 def test_an_unknown_run_is_not_found(admin: APIClient) -> None:

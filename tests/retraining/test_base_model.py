@@ -11,7 +11,7 @@ from mltraining.speech.scoring.pipeline import ScoringPipeline
 from tests.enrollment.voices import enrolled, small_recogniser
 from tests.mltraining.tiny import export_untrained, register_untrained
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.retraining import promotion
+from voiceauth.retraining import base_model
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
 __all__ = ["small_recogniser"]
@@ -23,12 +23,12 @@ State = ModelVersion.State
 def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A pipeline as the repository holds one: no exports, no charts, and small."""
     folder = export_untrained(tmp_path / "shipped", seed=7)
-    monkeypatch.setattr(promotion, "BASE_MODEL", folder)
+    monkeypatch.setattr(base_model, "BASE_MODEL", folder)
     return folder
 
 
 def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped: Path) -> None:
-    model = promotion.install_base_model()
+    model = base_model.install_base_model()
 
     assert model is not None
     assert model.state == State.ACTIVE
@@ -39,7 +39,7 @@ def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped
     assert active.pipeline.network is None  # the export embeds, torch's network is not even built
     assert not (shipped / "encoder.onnx").exists()  # the repository's folder is left as it is
     assert AuditEvent.objects.filter(action="model.promoted", target=f"model:{model.version}").count() == 1
-    assert promotion.install_base_model() is None  # once
+    assert base_model.install_base_model() is None  # once
     assert ModelVersion.objects.count() == 1
 
 
@@ -50,7 +50,7 @@ def test_beside_another_model_or_a_voice_it_is_a_candidate(shipped: Path, tmp_pa
     else:
         enrolled(1)
 
-    model = promotion.install_base_model()
+    model = base_model.install_base_model()
 
     assert model is not None
     assert model.state == State.CANDIDATE
@@ -59,7 +59,7 @@ def test_beside_another_model_or_a_voice_it_is_a_candidate(shipped: Path, tmp_pa
 def test_the_repository_ships_one_that_loads() -> None:
     from mltraining.speech.config import load_config
 
-    pipeline = ScoringPipeline.load(promotion.BASE_MODEL, runtime="torch")
+    pipeline = ScoringPipeline.load(base_model.BASE_MODEL, runtime="torch")
 
     recipe = load_config(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
     heard = replace(pipeline.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
@@ -68,5 +68,5 @@ def test_the_repository_ships_one_that_loads() -> None:
     assert pipeline.cohort is not None
     assert len(pipeline.cohort.means) == 1445
     assert pipeline.class_rows is None
-    assert (promotion.BASE_MODEL / "encoder.safetensors").stat().st_size <= 50_000_000
+    assert (base_model.BASE_MODEL / "encoder.safetensors").stat().st_size <= 50_000_000
     assert any(pipeline.calibration.weights)

@@ -16,8 +16,8 @@ from tests.mltraining.tiny import register_untrained
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.jobs import shutdown
-from voiceauth.retraining import promotion
-from voiceauth.retraining import training as retraining
+from voiceauth.retraining import promotion, services
+from voiceauth.retraining.models import Promotion
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
 __all__ = ["small_recogniser"]
@@ -26,9 +26,13 @@ State = ModelVersion.State
 ADMIN = Actor(name="ops", role="admin")
 
 
+def last(model: ModelVersion) -> Promotion:
+    return Promotion.objects.filter(model=model).latest("created_at")
+
+
 def promote(model: ModelVersion, **options: Any) -> None:
-    retraining.request_promotion(version=model.version, actor=ADMIN, **options)
-    promotion.execute_promotion(model.version)
+    services.request_promotion(version=model.version, actor=ADMIN, **options)
+    promotion.execute(last(model).pk)
 
 
 def state(model: ModelVersion) -> str:
@@ -45,7 +49,7 @@ def test_the_first_promotion_needs_no_customers(tmp_path: Path) -> None:
     model = register_untrained(tmp_path)
     promote(model)
     assert state(model) == State.ACTIVE
-    assert model.promotion_percent == 100
+    assert last(model).progress_percent == 100
 
 
 def test_every_customer_has_a_voiceprint_under_the_promoted_model(tmp_path: Path) -> None:
@@ -125,14 +129,14 @@ def test_a_promotion_of_a_damaged_model_is_given_up_and_the_active_model_stays(t
     (registry.folder_of(damaged.version) / "encoder.safetensors").unlink()
     promote(damaged)
     assert (state(active), state(damaged)) == (State.ACTIVE, State.CANDIDATE)
-    assert damaged.promotion_error == "model_unavailable"
+    assert last(damaged).error_code == "model_unavailable"
     assert AuditEvent.objects.get(action="model.promotion_failed").target == f"model:{damaged.version}"
 
 
 def test_a_promotion_is_carried_out_once(tmp_path: Path) -> None:
     model = register_untrained(tmp_path)
     promote(model)
-    promotion.execute_promotion(model.version)  # the same message again
+    promotion.execute(last(model).pk)  # the same message again
     assert AuditEvent.objects.filter(action="model.promoted").count() == 1
 
 
@@ -145,7 +149,7 @@ def test_a_worker_that_shuts_down_leaves_the_promotion_to_the_next(
         stopping.setattr(shutdown, "in_progress", lambda: True)
         promote(model)
     assert state(model) == State.PROMOTING
-    promotion.execute_promotion(model.version)
+    promotion.execute(last(model).pk)
     assert state(model) == State.ACTIVE
     assert Voiceprint.objects.get().sample_count == 2
 
@@ -173,7 +177,7 @@ def test_a_candidate_that_is_not_better_on_the_frozen_set_is_refused(tmp_path: P
     promote(champion)  # there is none to beat
     promote(challenger)
     assert (state(champion), state(challenger)) == (State.ACTIVE, State.CANDIDATE)
-    assert challenger.promotion_error == "challenger_not_better"
+    assert last(challenger).error_code == "challenger_not_better"
     assert challenger.metrics["comparison"]["champion"] == champion.version
     compared = AuditEvent.objects.get(action="model.compared")
     assert compared.data["better"] is False
@@ -211,7 +215,7 @@ def test_a_frozen_set_that_cannot_be_scored_keeps_the_model_in_service(tmp_path:
     promote(champion)
     (frozen_set / "trials.csv").unlink()
     promote(challenger)
-    assert (state(challenger), challenger.promotion_error) == (State.CANDIDATE, "frozen_set_unusable")
+    assert (state(challenger), last(challenger).error_code) == (State.CANDIDATE, "frozen_set_unusable")
     promote(challenger, force=True)
     assert state(challenger) == State.ACTIVE
 
@@ -225,7 +229,7 @@ def test_a_worker_that_shuts_down_in_the_comparison_leaves_the_promotion_to_the_
         stopping.setattr(shutdown, "in_progress", lambda: True)
         promote(challenger)
     assert state(challenger) == State.PROMOTING
-    promotion.execute_promotion(challenger.version)
+    promotion.execute(last(challenger).pk)
     assert challenger.pk and state(challenger) == State.CANDIDATE
 
 

@@ -13,8 +13,8 @@ from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import register_untrained
 from tests.screening.voices import RITA, default
 from voiceauth.platform.audit import Actor
-from voiceauth.retraining import promotion
-from voiceauth.retraining import training as retraining
+from voiceauth.retraining import promotion, services
+from voiceauth.retraining.models import Promotion
 from voiceauth.screening import watch, watchlists
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint
 
@@ -27,9 +27,13 @@ def _this_process_is_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
 
 
+def last(model: ModelVersion) -> Promotion:
+    return Promotion.objects.filter(model=model).latest("created_at")
+
+
 def promote(model: ModelVersion) -> None:
-    retraining.request_promotion(version=model.version, actor=Actor(name="ops", role="admin"))
-    promotion.execute_promotion(model.version)
+    services.request_promotion(version=model.version, actor=Actor(name="ops", role="admin"))
+    promotion.execute(last(model).pk)
 
 
 def watched(number: int) -> Fraudster:

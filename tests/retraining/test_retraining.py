@@ -15,8 +15,9 @@ from tests.enrollment.voices import enrolled, run_folder, small_recogniser
 from tests.mltraining.workers import running_worker, until
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.retraining import runs, training_data
-from voiceauth.retraining import training as retraining
+from voiceauth.platform.jobs import queueing
+from voiceauth.platform.jobs import services as jobs
+from voiceauth.retraining import services, training, training_data
 from voiceauth.retraining.errors import InvalidSetting
 from voiceauth.retraining.models import TrainingRun
 
@@ -28,13 +29,13 @@ ADMIN = Actor(name="ops", role="admin")
 
 
 def request(**config: Any) -> TrainingRun:
-    return retraining.request_training(
+    return services.request_training(
         config={key.replace("__", "."): value for key, value in config.items()}, actor=ADMIN
     )
 
 
 def executed(run: TrainingRun) -> TrainingRun:
-    retraining.execute_training(run.id)
+    training.execute(run.id)
     run.refresh_from_db()
     return run
 
@@ -133,17 +134,17 @@ def test_recordings_erased_under_a_run_send_it_back_to_start_without_them(monkey
     assert executed(run).state == State.QUEUED
     assert executed(run).state == State.SUCCEEDED
     assert run.speakers == 2
-    assert actions(run) == ["queued", "started", "requeued", "resumed", "succeeded"]
+    assert actions(run) == ["queued", "started", "requeued", "succeeded"]
 
 
 @pytest.mark.django_db
 def test_the_schedule_starts_a_run_only_where_two_are_enrolled_and_none_is_under_way() -> None:
-    assert retraining.request_scheduled_training() is None
+    assert services.request_scheduled_training() is None
     enrolled(1, clips=1), enrolled(2, clips=1)
-    run = retraining.request_scheduled_training()
+    run = services.request_scheduled_training()
     assert run is not None
     assert run.requested_by == SYSTEM.name
-    assert retraining.request_scheduled_training() is None
+    assert services.request_scheduled_training() is None
 
 
 def trained_epochs(run: TrainingRun, number: int) -> bool:
@@ -155,7 +156,7 @@ def trained_epochs(run: TrainingRun, number: int) -> bool:
 
 def in_state(run: TrainingRun, state: str) -> bool:
     run.refresh_from_db()
-    assert run.state == state or run.state not in TrainingRun.TERMINAL, (run.state, run.error_message)
+    assert run.state == state or run.is_open, (run.state, run.error_message)
     return run.state == state
 
 
@@ -170,26 +171,26 @@ def test_a_run_survives_a_restart_and_a_kill_of_its_worker_and_its_model_is_prom
         assert in_state(run, State.QUEUED)
         seen = len(run.metrics)
     with running_worker(tmp_path / "second.log", "training") as worker:
-        runs.send(run.id)
+        queueing.send(run)
         until(lambda: trained_epochs(run, seen + 1))
         processes = worker.kill()
         _, alive = psutil.wait_procs(processes, timeout=30)
         assert alive == []
         assert in_state(run, State.RUNNING)
-    TrainingRun.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=2 * runs.LOST_SECONDS))
+    TrainingRun.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=2 * TrainingRun.lost_after_seconds))
     with running_worker(tmp_path / "third.log", "training"):
-        retraining.recover()
+        jobs.recover()
         until(lambda: in_state(run, State.SUCCEEDED), seconds=300)
         assert (run.attempts, run.lost_workers) == (3, 1)
         assert [row["epoch"] for row in run.metrics] == list(range(1, epochs + 1))
-        assert actions(run) == ["queued", "started", "requeued", "resumed", "requeued", "resumed", "succeeded"]
+        assert actions(run) == ["queued", "started", "requeued", "requeued", "succeeded"]
         log = (run_folder(tmp_path, run.id) / "training.log").read_text()
         assert log.count("resuming after epoch") == 2
         until(lambda: voices_left(run_folder(tmp_path, run.id)) == [])
 
         model = run.model
         assert model is not None
-        retraining.request_promotion(version=model.version, actor=ADMIN)
+        services.request_promotion(version=model.version, actor=ADMIN)
         until(lambda: ModelVersion.objects.get(pk=model.pk).state == ModelVersion.State.ACTIVE)
         for customer in customers:
             assert voiceprints.voiceprint_of(customer, model.fingerprint) is not None
@@ -203,7 +204,7 @@ def test_a_run_is_cancelled_in_the_middle_and_its_program_ends(tmp_path: Path) -
         until(lambda: trained_epochs(run, 1))
         programs = worker.pool_process().children(recursive=True)
         assert programs
-        runs.request_cancel(run_id=run.id, actor=ADMIN)
+        services.cancel_training(run_id=run.id, actor=ADMIN)
         until(lambda: in_state(run, State.CANCELLED))
         _, alive = psutil.wait_procs(programs, timeout=30)
         assert alive == []

@@ -17,7 +17,8 @@ PAGE, RESULTS = "/admin/batches/batchenrollment/", "/admin/batches/batchresult/"
 def batch() -> BatchEnrollment:
     """Half done: one enrolled, two failed for one reason."""
     batch = BatchEnrollment.objects.create(
-        state="IN_PROGRESS",
+        state="QUEUED",  # between two slices
+        progress_percent=50,
         manifest="monday.jsonl",
         content_hash="0" * 64,
         requested_by="teller-app",
@@ -37,7 +38,7 @@ def test_a_batch_shows_how_far_it_is_and_why_customers_failed(signed_in: SignIn,
     assert "50 %" in page and "monday.jsonl" in page
     assert "<tr><th>opted out</th><td>2</td></tr>" in page
     assert 'http-equiv="refresh"' in page
-    BatchEnrollment.objects.update(state="COMPLETED")
+    BatchEnrollment.objects.update(state="SUCCEEDED")
     assert 'http-equiv="refresh"' not in client.get(f"{PAGE}{batch.pk}/change/").content.decode()
 
 

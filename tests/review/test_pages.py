@@ -202,7 +202,7 @@ def test_promoting_and_rolling_back_start_the_real_promotion(signed_in: SignIn, 
     assert path in client.get(f"/admin/mltraining/modelversion/{model.pk}/change/").content.decode()
     assert client.post(path).status_code == 302
     model.refresh_from_db()
-    assert (model.state, model.promotion_requested_by) == (ModelVersion.State.PROMOTING, "user:grace")
+    assert (model.state, model.promotions.get().requested_by) == (ModelVersion.State.PROMOTING, "user:grace")
     assert AuditEvent.objects.filter(action="model.promotion_requested", actor="user:grace").exists()
 
 

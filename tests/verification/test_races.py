@@ -12,7 +12,7 @@ from tests.enrollment.test_races import at_once
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
-from voiceauth.retraining import promotion_states
+from voiceauth.retraining import services as retraining
 from voiceauth.retraining.errors import PromotionInProgress
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio, Decision
@@ -69,7 +69,7 @@ def test_of_two_promotions_at_once_one_is_begun() -> None:
         activate_model(name)
     ModelVersion.objects.update(state=ModelVersion.State.CANDIDATE)
     outcomes = at_once(
-        *(lambda name=name: promotion_states.begin_promotion(version=name, actor=TELLER) for name in ("one", "two"))
+        *(lambda name=name: retraining.request_promotion(version=name, actor=TELLER) for name in ("one", "two"))
     )
     assert sum(isinstance(each, PromotionInProgress) for each in outcomes) == 1, outcomes
     assert ModelVersion.objects.filter(state=ModelVersion.State.PROMOTING).count() == 1

@@ -1,22 +1,34 @@
-"""Reads of training runs and models, and cancelling. What starts a run or a promotion needs ``enrollment``."""
+"""Training runs and models over HTTP: start and cancel a run, promote a model, and follow both."""
 
 import uuid
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mltraining import selectors as models
 from mltraining.models import ModelVersion
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
+from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
-from voiceauth.retraining import runs, selectors
+from voiceauth.platform.approvals.serializers import ApprovalAnswer
+from voiceauth.retraining import selectors, services
 from voiceauth.retraining.models import TrainingRun
-from voiceauth.retraining.serializers import ModelVersionSerializer, TrainingRunSerializer
+from voiceauth.retraining.serializers import (
+    ModelVersionSerializer,
+    PromotionRequest,
+    TrainingRunRequest,
+    TrainingRunSerializer,
+)
+
+PROMOTION = PolymorphicProxySerializer(
+    component_name="PromotionOrApproval",
+    serializers=[ModelVersionSerializer, ApprovalAnswer],
+    resource_type_field_name=None,
+)
 
 
 class TrainingRunFilter(StrictFilterSet):
@@ -32,7 +44,7 @@ class ModelVersionFilter(StrictFilterSet):
 
 
 @extend_schema_view(get=extend_schema(tags=["training"], operation_id="training_runs_list"))
-class TrainingRunList(generics.ListAPIView):
+class TrainingRunList(IdempotentCreate, generics.ListAPIView):
     """Training runs, the newest first."""
 
     permission_classes = (needs("training:write", reads="training:read"),)
@@ -41,6 +53,19 @@ class TrainingRunList(generics.ListAPIView):
 
     def get_queryset(self) -> QuerySet[TrainingRun]:
         return selectors.training_runs()
+
+    @extend_schema(
+        tags=["training"],
+        operation_id="training_runs_create",
+        request=TrainingRunRequest,
+        responses={201: TrainingRunSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Queue a retrain on the consented audio of the enrolled customers."""
+        given = TrainingRunRequest(data=request.data)
+        given.is_valid(raise_exception=True)
+        run = services.request_training(**given.validated_data, actor=actor_of(request))
+        return Response(TrainingRunSerializer(run).data, status=201)
 
 
 @extend_schema(tags=["training"], responses=TrainingRunSerializer)
@@ -60,27 +85,52 @@ class TrainingRunCancel(APIView):
     permission_classes = (needs("training:write"),)
 
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
-        run = runs.request_cancel(run_id=run_id, actor=actor_of(request))
+        run = services.cancel_training(run_id=run_id, actor=actor_of(request))
         return Response(TrainingRunSerializer(run).data, status=202)
 
 
 @extend_schema_view(get=extend_schema(tags=["models"], operation_id="models_list"))
 class ModelList(generics.ListAPIView):
-    """Registered models, the newest first: candidates, the active one, the retired."""
+    """Registered models, the newest first: candidates, the active one, and retired ones."""
 
     permission_classes = (needs("models:read"),)
     serializer_class = ModelVersionSerializer
     filterset_class = ModelVersionFilter
 
     def get_queryset(self) -> QuerySet[ModelVersion]:
-        return models.models()
+        return selectors.models()
 
 
 @extend_schema(tags=["models"], responses=ModelVersionSerializer)
 class ModelDetail(APIView):
-    """One model: metrics, fingerprint, threshold, state, and how far its promotion is."""
+    """One model: metrics, fingerprint, threshold, state, and the progress of its promotion."""
 
     permission_classes = (needs("models:read"),)
 
     def get(self, request: Request, version: str) -> Response:
-        return Response(ModelVersionSerializer(models.model(version)).data)
+        return Response(ModelVersionSerializer(selectors.model(version)).data)
+
+
+@extend_schema(tags=["models"], request=PromotionRequest, responses={200: ModelVersionSerializer, 202: PROMOTION})
+class PromoteModel(APIView):
+    """Put a model into service: every voiceprint is made again under it, then one step switches.
+
+    202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
+    Promote a retired model to go back to it. Where the server has a frozen set of trials, a candidate must beat the
+    active model on it, or else its `promotion_error` is `challenger_not_better`. `force` promotes it all the same,
+    once a second person has approved: 202 then answers the approval.
+    """
+
+    permission_classes = (needs("models:promote"),)
+
+    def post(self, request: Request, version: str) -> Response:
+        given = PromotionRequest(data=request.data)
+        given.is_valid(raise_exception=True)
+        actor = actor_of(request)
+        if given.validated_data["force"]:
+            reason = given.validated_data["reason"]
+            approval = services.request_forced_promotion(version=version, reason=reason, actor=actor)
+            return Response(ApprovalAnswer(approval).data, status=202)
+        model = services.request_promotion(version=version, actor=actor)
+        status = 200 if model.state == ModelVersion.State.ACTIVE else 202
+        return Response(ModelVersionSerializer(model).data, status=status)

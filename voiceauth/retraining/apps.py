@@ -7,8 +7,8 @@ class RetrainingConfig(AppConfig):
 
     def ready(self) -> None:
         from enrollment import erasure
-        from voiceauth.retraining import erasing, forced_promotion
+        from voiceauth.retraining import erasing, services
 
-        forced_promotion.register_actions()
+        services.register_actions()
         erasure.register("retraining", erasing.forget_customer)
         erasure.register_export(erasing.forget_exports)

@@ -5,11 +5,11 @@ from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 class PromotionInProgress(Conflict):
     code = "promotion_in_progress"
-    message = "Another model is being promoted. Wait until it is done."
+    message = "Another model is being promoted. Wait until that has ended."
 
 
 class ChallengerNotBetter(Conflict):
-    """On the frozen set the model does not beat the one in service, or is worse somewhere. ``reasons`` say where."""
+    """On the frozen set the model does not beat the one in service, or is worse somewhere. Carries ``reasons``."""
 
     code = "challenger_not_better"
     message = "The model is not better than the one in service on the frozen trials."
@@ -27,11 +27,6 @@ class RunNotFound(NotFound):
     message = "There is no such training run."
 
 
-class RunFinished(Conflict):
-    code = "training_run_finished"
-    message = "The training run has ended and cannot be cancelled."
-
-
 class InvalidSetting(DomainError):
     """A training setting is unknown or has a wrong value. The message names it."""
 
@@ -45,12 +40,4 @@ class SettingNotAllowed(DomainError):
 
     code = "setting_not_allowed"
     status = 400
-    message = "This training setting is the server's own."
-
-
-class TrainingFailed(Exception):
-    """An expected end of a training run without a model; ``code`` becomes the run's ``error_code``."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
+    message = "This training setting can be set on the server only."

@@ -1,73 +1,81 @@
-"""Training runs, and whose recordings trained a model."""
+"""Training runs, promotions, and whose recordings trained a model."""
 
-import uuid
+from typing import Any
 
 from django.db import models
 
+from mltraining.models import ModelVersion
+from voiceauth.platform.jobs.models import Job, one_at_a_time
 
-class TrainingRun(models.Model):
-    """One retrain, a state machine that survives its worker.
 
-    States::
+class TrainingRun(Job):
+    """One retrain on what customers have enrolled. It resumes from its last checkpoint."""
 
-        QUEUED  -> RUNNING    a worker claimed it
-        RUNNING -> QUEUED     its worker died (no heartbeat) or shuts down; it resumes from its last checkpoint
-        RUNNING -> SUCCEEDED  a candidate model is registered
-        RUNNING -> FAILED     an expected failure, with ``error_code`` (too_few_speakers, worker_lost, …)
-        RUNNING -> ERRORED    a bug; the trace is in the worker's log
-        QUEUED or RUNNING -> CANCELLED
-    """
+    task_name = "retraining.run_training"
+    audit_name = "training_run"
+    exclusive = True
 
-    class State(models.TextChoices):
-        QUEUED = "QUEUED"
-        RUNNING = "RUNNING"
-        SUCCEEDED = "SUCCEEDED"
-        FAILED = "FAILED"
-        ERRORED = "ERRORED"
-        CANCELLED = "CANCELLED"
-
-    TERMINAL = (State.SUCCEEDED, State.FAILED, State.ERRORED, State.CANCELLED)
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
-    config = models.JSONField(default=dict)  # overrides asked for: {"training.epochs": 15}
-    resolved_config = models.JSONField(default=dict)
-    requested_by = models.CharField(max_length=128)
-    cancel_requested = models.BooleanField(default=False)
-    attempts = models.PositiveIntegerField(default=0)  # claims; a worker that lost its claim sees another number
-    lost_workers = models.PositiveSmallIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True)  # when the queue was last told
-    progress_percent = models.FloatField(default=0)
-    phase = models.CharField(max_length=32, blank=True)  # collecting, decoding, training, …, registering
+    config = models.JSONField(default=dict)  # the overrides that were asked for: {"training.epochs": 15}
+    resolved_config = models.JSONField(default=dict)  # what the run trains with, as the request resolved it
     epoch = models.PositiveIntegerField(default=0)
     epochs = models.PositiveIntegerField(default=0)
     speakers = models.PositiveIntegerField(default=0)
     clips = models.PositiveIntegerField(default=0)
     metrics = models.JSONField(default=list)  # one object an epoch
-    error_code = models.CharField(max_length=64, blank=True)
-    error_message = models.CharField(max_length=500, blank=True)
-    model = models.OneToOneField(
-        "mltraining.ModelVersion", null=True, on_delete=models.PROTECT, related_name="training_run"
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
-    heartbeat_at = models.DateTimeField(null=True)
+    model = models.OneToOneField(ModelVersion, null=True, on_delete=models.PROTECT, related_name="training_run")
 
-    class Meta:
-        ordering = ["-created_at"]
-        constraints = [
-            models.UniqueConstraint(fields=["state"], condition=models.Q(state="RUNNING"), name="one_running_training")
-        ]
+    class Meta(Job.Meta):
+        constraints = [one_at_a_time("one_running_training")]
 
-    def __str__(self) -> str:
-        return str(self.id)
+    def audit_details(self, event: str) -> dict[str, Any]:
+        """Add the model that came of the run."""
+        if self.model is None:
+            return {}
+        return {"model_version": self.model.version, "data": {"fingerprint": self.model.fingerprint}}
+
+
+class Promotion(Job):
+    """Putting one model into service. The model is PROMOTING for as long as its promotion is open."""
+
+    task_name = "retraining.run_promotion"
+    audit_name = "promotion"
+    EVENTS = {"queued": "model.promotion_requested", "succeeded": "model.promoted"}
+
+    model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="promotions")
+    replaced = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
+    forced = models.BooleanField(default=False)  # whatever the frozen set says
+    reason = models.CharField(max_length=200, blank=True)  # why it is forced
+
+    def on_end(self) -> None:
+        """Return the model to where it was, unless it went into service."""
+        if self.state != self.State.SUCCEEDED:
+            self.model.state = ModelVersion.State.RETIRED if self.model.activated_at else ModelVersion.State.CANDIDATE
+            self.model.save(update_fields=["state"])
+
+    def audit_action(self, event: str) -> str:
+        """Name the events of a promotion as events of its model."""
+        return self.EVENTS.get(event, f"model.promotion_{event}")
+
+    def audit_target(self) -> str:
+        """Return the model."""
+        return f"model:{self.model_id}"
+
+    def audit_details(self, event: str) -> dict[str, Any]:
+        """Add who asked for it, whether and why it is forced, and what the switch changed."""
+        said: dict[str, Any] = {"requested_by": self.requested_by}
+        if self.forced:
+            said |= {"force": True, "reason": self.reason}
+        details: dict[str, Any] = {"model_version": self.model_id, "data": said}
+        if event == "succeeded":
+            details |= {"before": {"active": self.replaced_id}, "after": {"active": self.model_id}}
+            details["threshold"] = self.model.threshold
+        return details
 
 
 class TrainingSpeaker(models.Model):
-    """That a customer's recordings trained a model: whose erasure makes a retrain due."""
+    """That a customer's recordings trained a model: erasing that customer makes a retrain due."""
 
-    model = models.ForeignKey("mltraining.ModelVersion", on_delete=models.CASCADE)
+    model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE)
     customer = models.ForeignKey("enrollment.Customer", on_delete=models.CASCADE)
 
     class Meta:

@@ -1,39 +1,31 @@
-"""Putting a model into service: every voiceprint is made anew under it first, then one step switches.
+"""Carrying a promotion out: every voiceprint is made again under the new model first, then one step switches.
 
 Where there is a frozen set of trials, a candidate must first beat the model in service on it.
-Embeddings of two models cannot be compared, so the model in service stays until the last voiceprint of the
-next one is there. Whatever is done already is not done again: a promotion resumes, and the way back to the
-model retired last is instant, because its voiceprints are kept.
+Embeddings of two models cannot be compared, so the model in service stays until the last voiceprint under the next
+one exists. What is done already is not done again: a promotion resumes, and going back to the model that was retired
+last is instant, because its voiceprints are kept.
 """
 
-import json
 import logging
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count
 
 from enrollment import selectors, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
 from mltraining import recordings, registry, scorer
-from mltraining.errors import InvalidAudio, ModelUnavailable
+from mltraining.errors import InvalidAudio
 from mltraining.locks import lock_gallery
-from mltraining.models import ModelVersion
-from voiceauth.platform.jobs import shutdown
+from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.patience import patiently
+from voiceauth.platform.jobs.runner import Attempt
 from voiceauth.platform.storage import RecordingGone
-from voiceauth.retraining import promotion_states
 from voiceauth.retraining.errors import ChallengerNotBetter, FrozenSetUnusable
-from voiceauth.retraining.training_settings import BASE_WEIGHTS
+from voiceauth.retraining.models import Promotion
 from voiceauth.screening import reembedding
 from voiceauth.screening import voiceprints as fraudsters
 
@@ -42,129 +34,97 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 1.0
-BASE_MODEL = BASE_WEIGHTS.parent
+EMBEDDING_PERCENT = 99.0  # of a promotion's progress
 
 
-class _ShuttingDown(Exception):
-    pass
+def execute(promotion_id: uuid.UUID) -> None:
+    """Carry a queued promotion out."""
+    runner.run(Promotion, promotion_id, carry_out)
 
 
-def install_base_model() -> ModelVersion | None:
-    """Register the model that ships, once; ``None`` where it is known. On a fresh install it is in service at once.
-
-    Where there are models or voices already it becomes a candidate, to be promoted like any other. Its exports for
-    ONNX Runtime are built here, in a process of their own: torch is needed for it, and the caller need not keep it.
-    """
-    described = json.loads((BASE_MODEL / "pipeline.json").read_text(encoding="utf-8"))
-    if ModelVersion.objects.filter(fingerprint=described["fingerprint"]).exists():
-        return None
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "pipeline"
-        shutil.copytree(BASE_MODEL, folder)
-        subprocess.run(
-            [sys.executable, "-m", "mltraining.speech", "export-onnx", str(folder)],
-            cwd=settings.BASE_DIR,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        version = registry.install(pipeline=folder, charts=folder)
-    model = registry.register(version=version)
-    if ModelVersion.objects.exclude(version=version).exists() or AudioSample.objects.exists():
-        return model
-    return registry.put_first_in_service(version)
+def carry_out(attempt: Attempt[Promotion]) -> None:
+    """Compare, embed and switch. Raises ``DomainError`` where the model cannot be promoted, and ``AttemptStopped``."""
+    model = patiently(scorer.load, attempt.job.model_id, device=_device())
+    attempt.check(phase="comparing")
+    _beat_the_champion(attempt, model)
+    attempt.check(phase="embedding")
+    unreadable: set[uuid.UUID] = set()
+    while missing := patiently(_missing, model, unreadable):  # enrollment goes on meanwhile
+        _embed_all(attempt, model, missing, unreadable)
+    for customer in patiently(_outdated, model):
+        attempt.check()
+        patiently(_refresh, customer, model)
+    patiently(reembedding.reembed, model, lambda done, total: attempt.check())
+    patiently(_switch, attempt, model, unreadable)
 
 
-def execute_promotion(version: str) -> None:
-    """Carry out a promotion that was asked for; in the training worker. Nothing where another worker is at it."""
-    if not patiently(lambda: promotion_states.claim_promotion(version)):
-        return
-    try:
-        model = patiently(lambda: scorer.load(version, device=_device()))
-        _beat_the_champion(model)
-        unreadable: set[uuid.UUID] = set()
-        while patiently(lambda: _missing(model.fingerprint, unreadable)):  # enrollment goes on meanwhile
-            _embed_all(model, unreadable)
-        for customer in patiently(lambda: _outdated(model.fingerprint)):
-            patiently(lambda: _refresh(customer, model.fingerprint))  # noqa: B023 (called at once)
-        patiently(lambda: reembedding.reembed(model, _heartbeat(version, 99)))
-        patiently(lambda: _switch(model, unreadable))
-    except _ShuttingDown:
-        patiently(lambda: promotion_states.release_promotion(version))
-    except (ModelUnavailable, ChallengerNotBetter, FrozenSetUnusable) as error:
-        code = error.code
-        patiently(lambda: promotion_states.abort_promotion(version, code=code))
-    except Exception:
-        logger.exception("promotion of %s broke", version)
-        patiently(lambda: promotion_states.abort_promotion(version, code="internal_error"))
+def _beat_the_champion(attempt: Attempt[Promotion], model: "LoadedModel") -> None:
+    """Compare the model with the one in service on the frozen set, and keep the verdict with it.
 
-
-def _beat_the_champion(model: "LoadedModel") -> None:
-    """Nothing where there is no frozen set or no champion, or the model was in service before: the way back is free.
-
-    Raises ``ChallengerNotBetter`` and ``FrozenSetUnusable`` unless the promotion is forced; ``ModelUnavailable``;
-    ``_ShuttingDown``. The verdict is kept with the model in any case.
+    Nothing is compared where there is no frozen set or no model in service, or where the model was in service before.
+    Unless the promotion is forced, raises ``ChallengerNotBetter`` and ``FrozenSetUnusable``.
     """
     folder: Path | None = settings.VOICEAUTH_FROZEN_SET_DIR
-    champion = patiently(lambda: registry.champion_of(model.version))
+    champion = patiently(registry.champion_of, model.version)
     if folder is None or champion is None:
         return
-    forced = patiently(lambda: ModelVersion.objects.values_list("promotion_forced", flat=True).get(pk=model.version))
     from mltraining.speech.audio import noise
     from mltraining.speech.audio.errors import AudioError
     from mltraining.speech.evaluation import comparison, hearing
 
-    beat = _heartbeat(model.version)
+    def beat(done: int, total: int) -> None:
+        attempt.check()
+
     try:
         groups = folder / "clips.parquet" if (folder / "clips.parquet").is_file() else None
         data = hearing.load(folder / "enrollment.csv", folder / "trials.csv", folder / "audio", groups, progress=beat)
         noises = noise.load(folder / "noise", "evaluation") if (folder / "noise").is_dir() else []
         conditions = hearing.chosen_conditions(noisy=bool(noises))
-        against = patiently(lambda: scorer.load(champion, device=_device()))
+        against = patiently(scorer.load, champion, device=_device())
         before, after = (
             hearing.hear(each.pipeline, data, conditions, noises, progress=beat) for each in (against, model)
         )
         verdict = comparison.compare(data, before, after, progress=beat)
     except (hearing.EvaluationError, AudioError, OSError) as error:
         logger.error("the frozen set %s cannot be scored: %s", folder, error)
-        if forced:
+        if attempt.job.forced:
             return
         raise FrozenSetUnusable from error
-    patiently(lambda: registry.store_comparison(model.version, champion=champion, verdict=verdict.to_dict()))
-    if not verdict.better and not forced:
+    patiently(registry.store_comparison, model.version, champion=champion, verdict=verdict.to_dict())
+    if not verdict.better and not attempt.job.forced:
         raise ChallengerNotBetter(reasons=verdict.reasons)
 
 
+def _embed_all(
+    attempt: Attempt[Promotion], model: "LoadedModel", missing: list[uuid.UUID], unreadable: set[uuid.UUID]
+) -> None:
+    total = patiently(AudioSample.objects.count)
+    for number, sample_id in enumerate(missing):
+        done = total - len(missing) + number
+        attempt.check(progress_percent=EMBEDDING_PERCENT * max(0, done) / max(1, total))
+        patiently(_embed, sample_id, model, unreadable)
+
+
 @transaction.atomic
-def _switch(model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
-    """Alone with the gallery: what came in between, the switch, and an end to voiceprints of older models."""
+def _switch(attempt: Attempt[Promotion], model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
+    """Alone with the gallery: embed what came in meanwhile, switch, and delete voiceprints of older models."""
     lock_gallery(shared=False)
-    for sample_id in _missing(model.fingerprint, unreadable):
+    if not attempt.hold():
+        return
+    for sample_id in _missing(model, unreadable):
         _embed(sample_id, model, unreadable)
-    for customer in _outdated(model.fingerprint):
-        _refresh(customer, model.fingerprint)
+    for customer in _outdated(model):
+        _refresh(customer, model)
     reembedding.reembed(model)
     kept = {model.fingerprint, *registry.fingerprints_in_service()}
     fraudsters.keep_only(kept)
     SampleEmbedding.objects.exclude(model_fingerprint__in=kept).delete()
     Voiceprint.objects.exclude(model_fingerprint__in=kept).delete()
-    promotion_states.finish_promotion(model.version)
-
-
-def _embed_all(model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
-    """An embedding under ``model`` for every sample that has none. Raises ``_ShuttingDown``."""
-    total, todo = patiently(AudioSample.objects.count), patiently(lambda: _missing(model.fingerprint, unreadable))
-    saved_at = 0.0
-    for number, sample_id in enumerate(todo):
-        if shutdown.in_progress():
-            raise _ShuttingDown
-        if time.monotonic() - saved_at > PROGRESS_SECONDS:
-            saved_at = time.monotonic()
-            _save_progress(model.version, 99 * (total - len(todo) + number) / max(1, total))
-        patiently(lambda: _embed(sample_id, model, unreadable))  # noqa: B023 (called at once)
+    attempt.succeed(replaced=registry.put_in_service(model.version))
 
 
 def _embed(sample_id: uuid.UUID, model: "LoadedModel", unreadable: set[uuid.UUID]) -> None:
+    """Store the sample's embedding under the model; add to ``unreadable`` a recording that has none."""
     sample = AudioSample.objects.select_related("customer", "audio").filter(id=sample_id).first()
     if sample is None:
         return  # erased meanwhile
@@ -179,56 +139,31 @@ def _embed(sample_id: uuid.UUID, model: "LoadedModel", unreadable: set[uuid.UUID
             logger.error("the storage has lost the recording of sample %s", sample_id)
             unreadable.add(sample_id)
     except InvalidAudio as error:
-        # Accepted once, so a decoder has changed. One recording must not keep every customer from a model.
+        # It was accepted once, so a decoder has changed. One recording must not keep every customer from a model.
         logger.error("sample %s cannot be embedded under %s: %s", sample_id, model.version, error.code)
         unreadable.add(sample_id)
 
 
 @transaction.atomic
-def _refresh(customer_pk: uuid.UUID, fingerprint: str) -> None:
+def _refresh(customer_pk: uuid.UUID, model: "LoadedModel") -> None:
     customer = Customer.objects.select_for_update().filter(pk=customer_pk).first()
     if customer is not None:
-        voiceprints.refresh_voiceprint(customer, fingerprint)
+        voiceprints.refresh_voiceprint(customer, model.fingerprint)
 
 
-def _missing(fingerprint: str, unreadable: set[uuid.UUID]) -> list[uuid.UUID]:
-    """The samples without an embedding under the model."""
-    samples = AudioSample.objects.exclude(embeddings__model_fingerprint=fingerprint)
+def _missing(model: "LoadedModel", unreadable: set[uuid.UUID]) -> list[uuid.UUID]:
+    """Return the samples without an embedding under the model."""
+    samples = AudioSample.objects.exclude(embeddings__model_fingerprint=model.fingerprint)
     return [pk for pk in samples.values_list("pk", flat=True) if pk not in unreadable]
 
 
-def _outdated(fingerprint: str) -> list[uuid.UUID]:
-    """The customers whose voiceprint under the model does not rest on all of their embeddings."""
-    embeddings = SampleEmbedding.objects.filter(model_fingerprint=fingerprint, sample__held_for=[])
+def _outdated(model: "LoadedModel") -> list[uuid.UUID]:
+    """Return the customers whose voiceprint under the model does not rest on all of their embeddings."""
+    embeddings = SampleEmbedding.objects.filter(model_fingerprint=model.fingerprint, sample__held_for=[])
     counts = embeddings.values_list("sample__customer").annotate(count=Count("pk")).order_by()
-    prints = Voiceprint.objects.filter(model_fingerprint=fingerprint).values_list("customer", "sample_count")
+    prints = Voiceprint.objects.filter(model_fingerprint=model.fingerprint).values_list("customer", "sample_count")
     have = dict(prints)
     return [customer for customer, count in counts if have.get(customer) != count]
-
-
-def _heartbeat(version: str, percent: float = 0) -> Callable[[int, int], None]:
-    """Keeps the promotion ours, at ``percent``, while something else is worked through.
-
-    What it gives raises ``_ShuttingDown``.
-    """
-    beaten_at = 0.0
-
-    def beat(done: int, total: int) -> None:
-        nonlocal beaten_at
-        if shutdown.in_progress():
-            raise _ShuttingDown
-        if time.monotonic() - beaten_at > PROGRESS_SECONDS:
-            beaten_at = time.monotonic()
-            _save_progress(version, percent)
-
-    return beat
-
-
-def _save_progress(version: str, percent: float) -> None:
-    try:
-        promotion_states.promotion_progress(version, percent)
-    except (OperationalError, InterfaceError):
-        connection.close()
 
 
 def _device() -> str:

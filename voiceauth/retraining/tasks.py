@@ -1,28 +1,27 @@
-"""Thin tasks: an id in, one service called."""
+"""Thin tasks: an id in, one call."""
 
 import uuid
 
 from celery import shared_task
 
-from voiceauth.retraining import promotion
-from voiceauth.retraining import training as retraining
+from voiceauth.retraining import promotion, services, training, training_data
 
 
 @shared_task(name="retraining.run_training")
 def run_training(run_id: str) -> None:
-    retraining.execute_training(uuid.UUID(run_id))
+    training.execute(uuid.UUID(run_id))
 
 
 @shared_task(name="retraining.run_promotion")
-def run_promotion(version: str) -> None:
-    promotion.execute_promotion(version)
+def run_promotion(promotion_id: str) -> None:
+    promotion.execute(uuid.UUID(promotion_id))
 
 
-@shared_task(name="retraining.recover")
-def recover() -> None:
-    retraining.recover()
+@shared_task(name="retraining.sweep_training_data")
+def sweep_training_data() -> None:
+    training_data.sweep()
 
 
 @shared_task(name="retraining.scheduled_retrain")
 def scheduled_retrain() -> None:
-    retraining.request_scheduled_training()
+    services.request_scheduled_training()

@@ -27,7 +27,7 @@ from enrollment.models import AudioSample, Consent, Customer
 from mltraining.speech.training import sealed
 from voiceauth.platform import vault
 from voiceauth.platform.storage import RecordingGone
-from voiceauth.retraining.selectors import unfinished_runs
+from voiceauth.retraining.selectors import open_runs
 
 FOLDS = 10  # a tenth of each customer's recordings is held out
 HELD_OUT = 0  # the fold that the recipe holds out
@@ -76,14 +76,17 @@ def forget_customer(customer: uuid.UUID) -> None:
 
 
 def sweep() -> None:
-    """Remove the recordings and the output of runs that have ended, or that the database does not know."""
+    """Remove the recordings and the output of runs that have ended, or that the database does not know.
+
+    Runs in the training worker, which owns the files. Raises ``OSError`` where one cannot be removed.
+    """
     root = Path(settings.VOICEAUTH_RUNS_DIR)
-    folders = list(root.iterdir()) if root.is_dir() else []  # before the question: a run is there before its folder
-    unfinished = {str(run) for run in unfinished_runs().values_list("id", flat=True)}
+    folders = list(root.iterdir()) if root.is_dir() else []  # first: the row of a run is older than its folder
+    kept = {str(run) for run in open_runs().values_list("id", flat=True)}
     for folder in folders:
-        if folder.name not in unfinished:
-            shutil.rmtree(folder / "data", ignore_errors=True)
-            shutil.rmtree(folder / "output", ignore_errors=True)
+        if folder.name not in kept:
+            _remove(folder / "data")
+            _remove(folder / "output")
 
 
 def fold_of(position: int, clips: int) -> int:
@@ -120,8 +123,8 @@ def _complete(folder: Path, rows: list[Row]) -> bool:
 
 def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    shutil.rmtree(folder / "output", ignore_errors=True)
+    _remove(folder / "data")
+    _remove(folder / "output")
     (folder / "data").mkdir(mode=0o700)
     customers = _consenting().filter(state=Customer.State.ENROLLED)
     samples = AudioSample.objects.filter(customer__in=customers, held_for=[]).order_by(
@@ -144,6 +147,11 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
             on_clip(len(rows) / total)
     _write_manifest(folder, rows)
     return rows
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _exported(folder: Path) -> list[Row] | None:

@@ -1,7 +1,7 @@
 """The training program as a child process, followed by its progress lines.
 
-A process of its own keeps a crash, a leak or a full GPU out of the worker. It never outlives the worker: the
-kernel kills it when the worker dies (Linux), and everywhere it watches its parent itself.
+A process of its own keeps a crash, a leak or a full GPU out of the worker. It never outlives the worker: on Linux the
+kernel kills it when the worker dies, and on every system it watches its parent itself.
 """
 
 import contextlib
@@ -14,56 +14,49 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
 
+from mltraining.speech.config import Config
 from mltraining.speech.training.sealed import KEY_VARIABLE
+from voiceauth.platform.jobs.errors import GiveBack, JobFailed
 
 TICK_SECONDS = 0.5
-STOP_SECONDS = 1.5  # to stop by itself: whoever shuts us down waits little longer, and the last epoch is safe
+STOP_SECONDS = 1.5  # to stop by itself; whoever shuts us down waits little longer, and the last epoch is on disk
 PR_SET_PDEATHSIG = 1
 STOPPED = 3  # the program's own exit status after SIGTERM
 BUG = "internal_error"  # the program's own code for what it did not expect
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How the program ended. ``stopped``: because we asked, or because something killed it.
-
-    ``code`` and ``message``: why configuration or data were refused. Without any of these, it hit a bug.
-    """
-
-    succeeded: bool = False
-    stopped: bool = False
-    code: str = ""
-    message: str = ""
+class TrainerBroke(RuntimeError):
+    """The training program ended because of a bug. Its log has the trace."""
 
 
 def train(
     *,
     folder: Path,
-    recipe: Path,
-    overrides: Sequence[str],
-    processes: int,
+    config: Config,
     data_key: bytes,
     on_event: Callable[[dict[str, Any]], None],
-    keep_going: Callable[[], bool],
-) -> Outcome:
+    check: Callable[[], None],
+) -> None:
     """Train on ``folder/data`` into ``folder/output``, or go on from the checkpoint that lies there.
 
-    ``on_event`` gets each progress object, ``keep_going`` is asked at least every half second; False stops the
-    program. With several ``processes``, one a GPU, torchrun starts them. ``data_key`` opens the recordings.
+    ``on_event`` gets each progress object; ``check`` is called at least every half second. An exception from either
+    stops the program and is passed on. ``data_key`` (32 bytes) opens the recordings. With several GPUs, torchrun
+    starts one process for each. Raises ``JobFailed`` where the program refuses the configuration or the data,
+    ``GiveBack`` where something killed it, and ``TrainerBroke``.
     """
+    processes = _processes(config)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
     command = [sys.executable, *launcher, "-m", "mltraining.speech", "train"]
-    # Relative to the run's folder: the resolved configuration, which is kept, tells nothing of this machine.
-    command += ["--config", str(recipe), "--data-folder", "data", "--train-dataframe", "train.pq", "--output", "output"]
-    command += ["--progress", "json", *(word for override in overrides for word in ("--set", override))]
+    # Relative to the run's folder: the configuration that the model keeps tells nothing of this machine.
+    command += ["--config", "config.json", "--output", "output", "--progress", "json"]
     with (folder / "training.log").open("ab") as log:
         program = subprocess.Popen(
             command,
@@ -72,26 +65,27 @@ def train(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            start_new_session=True,  # Ctrl-C in the terminal is the worker's to handle
+            start_new_session=True,  # Ctrl-C in the terminal is for the worker to handle
             preexec_fn=partial(_die_with_parent, os.getpid()),
         )
     try:
-        return _follow(program, on_event, keep_going)
+        _follow(program, on_event, check)
+    except BaseException:
+        _stop(program)
+        raise
     finally:
         _kill(program)
 
 
 def _follow(
-    program: "subprocess.Popen[bytes]", on_event: Callable[[dict[str, Any]], None], keep_going: Callable[[], bool]
-) -> Outcome:
+    program: "subprocess.Popen[bytes]", on_event: Callable[[dict[str, Any]], None], check: Callable[[], None]
+) -> None:
     assert program.stdout is not None
     events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(program.stdout, events), daemon=True).start()
     last_error: dict[str, Any] = {}
     while True:
-        if not keep_going():
-            _stop(program)
-            return Outcome(stopped=True)
+        check()
         with contextlib.suppress(queue.Empty):
             event = events.get(timeout=TICK_SECONDS)
             if event is None:
@@ -101,16 +95,16 @@ def _follow(
             on_event(event)
     status = program.wait()
     if status == 0:
-        return Outcome(succeeded=True)
+        return
     if status < 0 or status == STOPPED:
-        return Outcome(stopped=True)
+        raise GiveBack("trainer_killed", lost=True)
     code = str(last_error.get("code") or BUG)  # not by the status: torchrun has its own
     message = str(last_error.get("message") or f"The training program ended with status {status}.")
-    return Outcome(code="" if code == BUG else code, message=message)
+    raise TrainerBroke(message) if code == BUG else JobFailed(code, message)
 
 
 def _read(lines: IO[bytes], events: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
-    """Each line that is a JSON object; ``None`` at the end."""
+    """Put each line that is a JSON object into ``events``, and ``None`` at the end."""
     for line in lines:
         with contextlib.suppress(ValueError):
             event = json.loads(line)
@@ -128,17 +122,26 @@ def _stop(program: "subprocess.Popen[bytes]") -> None:
 
 
 def _kill(program: "subprocess.Popen[bytes]") -> None:
-    """The program and whatever it started (its session is its own)."""
+    """Kill the program and whatever it started, which is in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(program.pid, signal.SIGKILL)
     program.wait()
 
 
 def _environment() -> dict[str, str]:
-    """The library needs none of the service's secrets."""
+    """Return the environment without the service's secrets, which the library does not need."""
     ours = ("VOICEAUTH_", "DATABASE_URL", "REDIS_URL", "DJANGO_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": str(settings.BASE_DIR)}
+
+
+def _processes(config: Config) -> int:
+    """Return one process for each GPU that the configuration names and that is there."""
+    if len(config.environment.gpus) < 2:
+        return 1
+    import torch
+
+    return max(1, min(len(config.environment.gpus), torch.cuda.device_count()))
 
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

@@ -39,7 +39,7 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
             for model in ModelVersion.objects.filter(state__in=["active", "promoting"]).defer("config", "metrics")
         }
     if user.has_perm("retraining.view_trainingrun"):  # type: ignore[union-attr]
-        runs = TrainingRun.objects.defer("metrics", "resolved_config").exclude(state__in=TrainingRun.TERMINAL)
+        runs = TrainingRun.objects.defer("metrics", "resolved_config").filter(state__in=TrainingRun.OPEN)
         parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED
         parts["run_progress"] = progress_bar(run.progress_percent, run.phase) if run else ""
     if user.has_perm("audit.view_auditevent"):  # type: ignore[union-attr]

@@ -67,7 +67,7 @@ def test_a_forced_promotion_waits_for_a_second_person(forced: dict[str, Any]) ->
     answer = decide(second, forced).json()
     assert (answer["state"], answer["decided_by"]) == ("EXECUTED", second.api_client.name)
     model = ModelVersion.objects.get(pk="v2")
-    assert (model.state, model.promotion_forced) == ("promoting", True)
+    assert (model.state, model.promotions.get().forced) == ("promoting", True)
     executed = AuditEvent.objects.get(action="approval.executed")
     assert (executed.actor, executed.data["requested_by"]) == (second.api_client.name, forced["requested_by"])
     assert AuditEvent.objects.get(action="model.promotion_requested").data["reason"] == "the line changed"

@@ -1,7 +1,6 @@
 """What callers do with jobs: start one, cancel one; and the sweep that takes up what was lost."""
 
 import logging
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,12 +19,12 @@ J = TypeVar("J", bound=Job)
 
 
 @transaction.atomic
-def enqueue(job: J, *, actor: Actor, after: Mapping[str, Any] | None = None) -> J:
-    """Save a new job as QUEUED and send it. ``after`` says in the audit trail what was asked for."""
+def enqueue(job: J, *, actor: Actor, **details: Any) -> J:
+    """Save a new job, which is QUEUED, and send it. ``details`` (``before``, ``after``, …) go to the audit trail."""
     job.requested_by = actor.name
-    job.save(force_insert=True)
+    job.save()
     queueing.send(job)
-    transitions.audit(job, "queued", actor, **({"after": after} if after else {}))
+    transitions.audit(job, "queued", actor, **details)
     return job
 
 

@@ -14,8 +14,8 @@ from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, progress_bar
 
-State, Outcome = BatchEnrollment.State, BatchResult.Outcome
-TONES = {State.COMPLETED: "good", State.IN_PROGRESS: "busy", State.COMPLETED_WITH_ERRORS: "bad", State.FAILED: "bad"}
+Outcome = BatchResult.Outcome
+TONES = {"QUEUED": "busy", "RUNNING": "busy", "SUCCEEDED": "good", "FAILED": "bad", "ERRORED": "bad"}
 OUTCOMES = {Outcome.ENROLLED: "good", Outcome.ENROLLING: "busy", Outcome.FAILED: "bad"}
 COUNTS = ["total", "enrolled", "enrolling", "skipped", "failed"]
 
@@ -50,14 +50,14 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
             permission="review.cancel_batch",
             question="Cancel the batch enrollment {object}? Who is enrolled by then stays enrolled.",
             run=_cancel,
-            available=lambda batch: batch.state in BatchEnrollment.OPEN and not batch.cancel_requested,
+            available=lambda batch: batch.is_open and not batch.cancel_requested,
             danger=True,
         )
     ]
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: BatchEnrollment) -> SafeString:
-        return badge(obj.state, TONES.get(State(obj.state), "neutral"))
+        return badge(obj.state, TONES.get(obj.state, "neutral"))
 
     @admin.display(description="progress")
     def progress(self, obj: BatchEnrollment) -> SafeString:
@@ -76,7 +76,7 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
         return [("Customers", f"{reverse('admin:batches_batchresult_changelist')}?batch__id__exact={obj.pk}")]
 
     def detail_context(self, request: HttpRequest, obj: BatchEnrollment) -> dict[str, Any]:
-        return {"refresh": 5} if obj.state in BatchEnrollment.OPEN else {}
+        return {"refresh": 5} if obj.is_open else {}
 
 
 @admin.register(BatchResult)

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_GET
 from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
 from voiceauth.platform.audit import Actor
-from voiceauth.retraining.forced_promotion import request_forced_promotion
-from voiceauth.retraining.training import request_promotion
+from voiceauth.retraining.selectors import last_promotion
+from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, pretty, progress_bar
 
@@ -104,7 +104,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return FileResponse(found.open("rb"), content_type="image/png")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("training_run")
+        return super().get_queryset(request).select_related("training_run").prefetch_related("promotions")
 
     def detail_context(self, request: HttpRequest, obj: ModelVersion) -> dict[str, Any]:
         images = [
@@ -119,9 +119,20 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: ModelVersion) -> SafeString:
-        if obj.state == State.PROMOTING:
-            return progress_bar(obj.promotion_percent, "promoting")
+        promotion = last_promotion(obj)
+        if promotion and promotion.is_open:
+            return progress_bar(promotion.progress_percent, "promoting")
         return badge(obj.state, TONES.get(State(obj.state), "neutral"))
+
+    @admin.display
+    def promotion_requested_by(self, obj: ModelVersion) -> str:
+        promotion = last_promotion(obj)
+        return promotion.requested_by if promotion else "—"
+
+    @admin.display
+    def promotion_error(self, obj: ModelVersion) -> str:
+        promotion = last_promotion(obj)
+        return (promotion.error_code if promotion else "") or "—"
 
     @admin.display(description="metrics")
     def headline(self, obj: ModelVersion) -> str:

@@ -11,8 +11,7 @@ from django.utils.safestring import SafeString
 
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining.models import TrainingRun
-from voiceauth.retraining.runs import request_cancel
-from voiceauth.retraining.training import request_training
+from voiceauth.retraining.services import cancel_training, request_training
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, line_chart, metrics_table, pretty, progress_bar
 
@@ -48,7 +47,7 @@ def _start(_: None, actor: Actor, given: dict[str, Any]) -> str:
 
 
 def _cancel(run: TrainingRun, actor: Actor, _: dict[str, Any]) -> str:
-    state = request_cancel(run_id=run.pk, actor=actor).state
+    state = cancel_training(run_id=run.pk, actor=actor).state
     return "The run is cancelled." if state == TrainingRun.State.CANCELLED else "The run stops at its next step."
 
 
@@ -83,7 +82,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
             permission="review.run_training",
             question="Stop training run {object}? No model comes of it.",
             run=_cancel,
-            available=lambda run: run.state not in TrainingRun.TERMINAL and not run.cancel_requested,
+            available=lambda run: run.is_open and not run.cancel_requested,
             danger=True,
         ),
     ]
@@ -92,11 +91,11 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).select_related("model")
 
     def changelist_view(self, request: Any, extra_context: dict[str, Any] | None = None) -> Any:
-        busy = TrainingRun.objects.exclude(state__in=TrainingRun.TERMINAL).exists()
+        busy = TrainingRun.objects.filter(state__in=TrainingRun.OPEN).exists()
         return super().changelist_view(request, {"refresh": REFRESH_SECONDS if busy else None, **(extra_context or {})})
 
     def detail_context(self, request: Any, obj: TrainingRun) -> dict[str, Any]:
-        busy = obj.state not in TrainingRun.TERMINAL
+        busy = obj.is_open
         losses, areas = curves(obj.metrics, "loss"), curves(obj.metrics, "auc")
         return {
             "title": f"Training run of {obj.created_at:%d %b %Y, %H:%M}",

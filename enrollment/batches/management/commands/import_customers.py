@@ -14,6 +14,7 @@ from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import Consent
 from voiceauth.platform.audit import Actor
+from voiceauth.platform.jobs import services as jobs
 
 OPERATOR = Actor(name="import_customers", role="system")
 TURN_SECONDS = 2.0
@@ -56,9 +57,9 @@ class Command(BaseCommand):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            while batch.state in BatchEnrollment.OPEN:
+            while batch.is_open:
                 if not processing.execute(batch.id, storage=storage, on_progress=on_progress):
-                    services.recover()  # whoever was at it may have been killed
+                    jobs.recover_kind(BatchEnrollment)  # whoever was at it may have been killed
                     time.sleep(TURN_SECONDS)  # another batch is under way
                 batch.refresh_from_db()
 
@@ -69,7 +70,7 @@ class Command(BaseCommand):
         counts = (
             f"{batch.enrolled} enrolled, {batch.enrolling} enrolling, {batch.skipped} skipped, {batch.failed} failed"
         )
-        if batch.state != BatchEnrollment.State.COMPLETED:
+        if batch.state != BatchEnrollment.State.SUCCEEDED or batch.failed:
             raise CommandError(f"{batch.error_message or batch.state} ({counts})")
         self.stdout.write(counts)
 

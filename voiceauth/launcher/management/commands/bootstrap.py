@@ -10,7 +10,7 @@ from django.db import transaction
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import SYSTEM
-from voiceauth.retraining.promotion import install_base_model
+from voiceauth.retraining.base_model import install_base_model
 from voiceauth.review.roles import ensure_groups
 
 CLIENTS = {"teller-app": "teller", "ivr": "ivr", "reviewer-app": "reviewer", "operator": "admin"}
