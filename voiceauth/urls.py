@@ -14,7 +14,7 @@ api = [
     path("", include("voiceauth.retraining.urls")),
     path("", include("voiceauth.policies.urls")),
     path("", include("voiceauth.platform.approvals.urls")),
-    path("", include("voiceauth.platform.audit.urls")),
+    path("", include("voiceauth.platform.api.urls")),
 ]
 
 urlpatterns = [

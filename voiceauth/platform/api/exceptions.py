@@ -14,12 +14,12 @@ from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.uploads import UploadTooLarge
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
 logger = logging.getLogger(__name__)
 
-API_PATHS = ("/api/", "/healthz", "/readyz")
 DATABASE_RETRY_SECONDS = 2
 
 

@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from voiceauth.platform.api import request_id
 from voiceauth.platform.api.actor import actor_of
-from voiceauth.platform.api.exceptions import API_PATHS, MalformedRequest, answer
+from voiceauth.platform.api.exceptions import MalformedRequest, answer
+from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.uploads import UploadTooLarge
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record

@@ -12,6 +12,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.errors import DomainError
 
 
@@ -34,8 +35,6 @@ class CappedMemoryUploadHandler(FileUploadHandler):
         self.file = io.BytesIO()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        from voiceauth.platform.api.exceptions import API_PATHS  # which imports this module
-
         self.received += len(raw_data)
         if self.received > settings.VOICEAUTH_MAX_UPLOAD_BYTES:
             if self.request is None or self.request.path.startswith(API_PATHS):
