@@ -1,13 +1,15 @@
 """The queue: ``scoring`` answers calls, ``training`` retrains and promotes, ``maintenance`` sweeps."""
 
 import ctypes
+import logging.config
 import os
 import signal
 import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import setup_logging, worker_process_init
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
 
@@ -17,6 +19,12 @@ app = Celery("voiceauth")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.autodiscover_tasks(related_name="worker")  # what the scoring workers answer
+
+
+@setup_logging.connect
+def keep_the_logs_private(**_: Any) -> None:
+    """Log as the settings say: Celery's own handlers would print the results and errors of tasks."""
+    logging.config.dictConfig(settings.LOGGING)
 
 
 @worker_process_init.connect

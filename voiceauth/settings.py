@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from voiceauth.platform import env
+from voiceauth.platform import env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(env.text("VOICEAUTH_STATE_DIR", str(BASE_DIR / "var"))).resolve()
@@ -270,13 +270,4 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request": {"()": "voiceauth.platform.api.request_id.RequestIdFilter"}},
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
-    "root": {"handlers": ["stderr"], "level": env.text("VOICEAUTH_LOG_LEVEL", "INFO")},
-}
+LOGGING = logs.configuration(level=env.text("VOICEAUTH_LOG_LEVEL", "INFO"), private=not DEBUG)

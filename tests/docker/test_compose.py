@@ -11,6 +11,8 @@ import compose_spec
 import pytest
 import yaml
 
+from voiceauth.launcher import embedded
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker" / "compose.yaml").read_text()
 # What compose itself does before it reads the file: ${NAME:-default}, with nothing set.
@@ -55,6 +57,11 @@ def test_no_secret_is_written_into_the_file() -> None:
             if re.search("KEY|PASSWORD|TOKEN|URL", name):
                 assert name.endswith("_FILE"), name
                 assert str(value).startswith("/run/secrets/"), name
+
+
+def test_the_database_logs_as_little_as_the_embedded_one() -> None:
+    options = [word.removeprefix("-c").partition("=") for word in SERVICES["postgres"]["command"][1:]]
+    assert {name: value for name, _, value in options} == embedded.PRIVATE_LOG
 
 
 def test_each_secret_is_made_by_the_script_that_the_file_names(tmp_path: Path) -> None:

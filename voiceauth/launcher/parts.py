@@ -48,9 +48,8 @@ def redis_part() -> tuple[Part, str]:
 
 
 def web_part() -> Part:
-    options = ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--timeout", "60"]
-    options += ["--keep-alive", "30", "--graceful-timeout", "8", "--no-control-socket", "--bind", bind_address()]
-    return Part("web", [PYTHON, "-m", "gunicorn", *options, "voiceauth.wsgi:application"], stage=0)
+    """The API and the dashboard; ``launcher/gunicorn.py`` configures it."""
+    return Part("web", [PYTHON, "-m", "gunicorn", "--config", "python:voiceauth.launcher.gunicorn"], stage=0)
 
 
 def scoring_part() -> Part:

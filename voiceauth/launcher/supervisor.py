@@ -103,7 +103,7 @@ class Supervisor:
 
     def _start(self, part: Part) -> None:
         tether = [sys.executable, "-ISc", TETHER, str(os.getpid()), str(int(part.death_signal)), str(part.nice)]
-        with open(self.log_path(part), "ab") as log:
+        with open(self.log_path(part), "ab", opener=_private) as log:
             part.process = subprocess.Popen(
                 [*tether, *part.command],
                 env=os.environ | part.environment,
@@ -181,6 +181,13 @@ def tail(path: Path, lines: int = 5) -> list[str]:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 8192))
         return file.read().decode(errors="replace").splitlines()[-lines:]
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only we may read, also where it exists already with another mode."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _named(code: int) -> str:

@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
-from voiceauth.platform.api.request_id import RequestIdFilter
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.logs import RequestIdFilter
 
 pytestmark = pytest.mark.urls("tests.platform.api.edge")
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 
-from voiceauth.platform.api import request_id
+from voiceauth.platform import logs
 from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import MalformedRequest, answer
 from voiceauth.platform.api.paths import API_PATHS
@@ -44,7 +44,7 @@ class RequestContextMiddleware:
     def __call__(self, request: Any) -> HttpResponseBase:
         request.request_id = _request_id_of(request)
         request.client_ip = _client_ip_of(request)
-        marker = request_id.current.set(request.request_id)
+        marker = logs.request_id.set(request.request_id)
         try:
             try:
                 _refuse_early(request)
@@ -54,7 +54,7 @@ class RequestContextMiddleware:
             _record_refusal(request)
             _drain(request)
         finally:
-            request_id.current.reset(marker)
+            logs.request_id.reset(marker)
         _add_headers(request, response)
         return response
 

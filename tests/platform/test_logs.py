@@ -1,0 +1,101 @@
+"""What the formatter of all processes holds back."""
+
+import logging
+import sys
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from django.test import Client
+
+from voiceauth.platform.logs import PrivateFormatter
+
+SECRET = "zq-marker-4711"
+
+
+def formatted(message: str, *args: object, name: str = "x", error: BaseException | None = None, **extra: object) -> str:
+    """The line of a record, with the traceback of ``error``."""
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord(name, logging.ERROR, "file.py", 1, message, args, exc_info)
+    vars(record).update(extra)
+    return PrivateFormatter("%(message)s").format(record)
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def test_an_exception_is_logged_with_its_frames_and_types_and_without_messages() -> None:
+    text = formatted("it broke", error=raised(KeyError(SECRET), cause=raised(ValueError(SECRET))))
+    assert SECRET not in text
+    assert text.count("in raised") == 2
+    assert text.index("ValueError") < text.index("KeyError")
+
+
+def test_an_error_of_the_database_is_told_by_its_code() -> None:
+    error = psycopg.errors.UniqueViolation(f"Key (customer_id)=({SECRET}) already exists.")
+    text = formatted("it broke", error=raised(error))
+    assert SECRET not in text
+    assert "UniqueViolation (SQLSTATE 23505)" in text
+
+
+def test_an_error_that_leads_to_itself_ends() -> None:
+    error = raised(ValueError(SECRET))
+    error.__cause__ = error
+    assert formatted("it broke", error=error).count("ValueError") == 1
+
+
+def test_what_another_formatter_left_in_the_record_is_not_used() -> None:
+    assert SECRET not in formatted("it broke", error=raised(ValueError()), exc_text=SECRET)
+
+
+@pytest.mark.parametrize(("status", "is_traced"), [(400, False), (403, False), (500, True)])
+def test_a_request_is_named_by_its_route_and_only_our_own_failures_are_traced(status: int, is_traced: bool) -> None:
+    match = SimpleNamespace(route="api/v1/customers/<customer_id>")
+    request = SimpleNamespace(method="GET", resolver_match=match, path=f"/api/v1/customers/{SECRET}")
+    text = formatted(
+        "Forbidden: %s", request.path, error=raised(PermissionError(SECRET)), request=request, status_code=status
+    )
+    assert SECRET not in text
+    assert text.startswith(f"{status} GET /api/v1/customers/<customer_id>")
+    assert ("Traceback" in text or "in raised" in text) == is_traced
+
+
+def test_an_address_that_leads_nowhere_and_a_made_up_method_are_not_repeated() -> None:
+    request = SimpleNamespace(method=SECRET, resolver_match=None, path=f"/{SECRET}")
+    assert formatted("Not Found: %s", request.path, request=request, status_code=404) == (
+        "404 unknown method /<unknown path>"
+    )
+
+
+def test_a_task_is_logged_without_its_result_and_its_error() -> None:
+    data = {"name": "x.run", "id": "1", "return_value": SECRET, "runtime": 0.12345, "args": SECRET, "exc": SECRET}
+    text = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
+    assert formatted(text, data, name="celery.app.trace", data=data) == "Task x.run[1] succeeded in 0.123 s"
+    data["description"] = "raised unexpected"
+    text = formatted("Task: %(exc)s", data, name="celery.app.trace", data=data, error=raised(ValueError(SECRET)))
+    assert SECRET not in text
+    assert "raised unexpected" in text
+
+
+@pytest.mark.parametrize("message", [f"Invalid request from ip=::1: {SECRET}", f"Error handling request /{SECRET}"])
+def test_what_gunicorn_cannot_parse_is_not_repeated(message: str) -> None:
+    assert SECRET not in formatted(message, name="gunicorn.error")
+
+
+def test_other_lines_of_gunicorn_are_logged_as_they_are() -> None:
+    assert formatted("Booting worker with pid: %s", 7, name="gunicorn.error") == "Booting worker with pid: 7"
+
+
+@pytest.mark.parametrize("headers", [{"HTTP_HOST": f"{SECRET}.example"}, {}])
+def test_a_wrong_host_and_a_plain_403_write_one_line(
+    db: None, headers: dict[str, str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    Client(enforce_csrf_checks=True).post(f"/admin/login/?next={SECRET}", headers or None, **headers)
+    lines = [PrivateFormatter("%(message)s").format(record) for record in caplog.records]
+    assert lines
+    assert all("\n" not in line and SECRET not in line for line in lines)
+    assert sys.exc_info() == (None, None, None)

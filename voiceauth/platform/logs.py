@@ -1,0 +1,121 @@
+"""Logs without personal data: no customer identifier, name, score or content of a row, whatever goes wrong.
+
+All processes (web, workers, beat) write through ``PrivateFormatter``. It holds back the three places where a library
+would print what a caller sent: the path of a request, the result of a task and the message of an exception.
+Imports nothing of ours: logging is set up before anything else.
+"""
+
+import copy
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TypeAlias
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+def configuration(*, level: str, private: bool = True) -> dict[str, Any]:
+    """Return the ``logging.config`` dictionary of every process. With ``private=False`` nothing is held back."""
+    line = {
+        "()": "voiceauth.platform.logs.PrivateFormatter" if private else "logging.Formatter",
+        "fmt": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request": {"()": "voiceauth.platform.logs.RequestIdFilter"}},
+        "formatters": {"line": line},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
+        "loggers": {
+            "gunicorn.error": {"handlers": [], "level": "INFO", "propagate": True},  # its own would pass us by
+            "gunicorn.access": {"handlers": [], "propagate": False},  # whole paths
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+    }
+
+
+class RequestIdFilter(logging.Filter):
+    """Add ``request_id`` to every log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        # Django logs refusals with their request, after the middleware is done with it.
+        record.request_id = getattr(getattr(record, "request", None), "request_id", request_id.get())
+        return True
+
+
+class PrivateFormatter(logging.Formatter):
+    """Format a record without the path of a request, the result of a task and the message of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with the traceback of what is our fault."""
+        kept = copy.copy(record)
+        kept.exc_text = None  # another handler's formatter may have left its own there
+        if (request := getattr(record, "request", None)) is not None:
+            _describe_request(kept, request)
+        elif isinstance(task := getattr(record, "data", None), Mapping) and record.name.startswith("celery."):
+            _describe_task(kept, task)
+        elif record.name == "gunicorn.error":
+            _describe_connection(kept)
+        return super().format(kept)
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  logging's name
+        """Return the traceback and the types of the exceptions, of the whole chain, without their messages.
+
+        PostgreSQL puts the contents of rows into its messages, and many others repeat the value that they refuse.
+        """
+        lines: list[str] = []
+        for error in reversed(list(_chain(ei[1]))):
+            lines += [*traceback.format_tb(error.__traceback__), f"{_described(error)}\n"]
+        return "".join(lines).rstrip("\n")
+
+
+def _describe_request(record: logging.LogRecord, request: Any) -> None:
+    """Name the route in place of the path. A refusal needs no traceback; its code is in the audit trail."""
+    status = getattr(record, "status_code", 500)
+    match = getattr(request, "resolver_match", None)
+    method = request.method if request.method in METHODS else "unknown method"
+    error = record.exc_info[1] if record.exc_info else None
+    record.msg = f"{status} {method} /{match.route if match else '<unknown path>'}"
+    record.args = None
+    if status < 500:
+        record.msg += f" ({type(error).__name__})" if error is not None else ""
+        record.exc_info = None
+
+
+def _describe_task(record: logging.LogRecord, task: Mapping[str, Any]) -> None:
+    """Leave out a task's arguments, result and exception message."""
+    words = f"{task.get('description') or 'succeeded'}"
+    took = f" in {task['runtime']:.3f} s" if isinstance(task.get("runtime"), float) else ""
+    record.msg, record.args = f"Task {task.get('name')}[{task.get('id')}] {words}{took}", None
+
+
+def _describe_connection(record: logging.LogRecord) -> None:
+    """Leave out the request lines and headers that gunicorn repeats where it cannot parse them."""
+    for beginning in ("Invalid request from ip=", "Error handling request"):
+        if str(record.msg).startswith(beginning):
+            record.msg, record.args = beginning.removesuffix(" from ip="), None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what led to it, the last one first, as Python prints them."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _described(error: BaseException) -> str:
+    """The exception's type, and what PostgreSQL's errors say without a row's content."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    sqlstate = getattr(error, "sqlstate", None)
+    constraint = getattr(getattr(error, "diag", None), "constraint_name", None)
+    known = ", ".join(filter(None, [sqlstate and f"SQLSTATE {sqlstate}", constraint and f"constraint {constraint}"]))
+    return f"{name} ({known})" if known else name
