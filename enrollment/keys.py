@@ -42,29 +42,29 @@ def unseal_call(customer: Customer, decision_pk: UUID, sealed: Sealed) -> bytes:
     return vault.unseal(_data_key(customer), bytes(sealed), f"call:{customer.pk}:{decision_pk}")
 
 
-def seal_embedding(customer: Customer, sample_pk: UUID, fingerprint: str, vector: np.ndarray) -> bytes:
+def seal_embedding(customer: Customer, sample_pk: UUID, model_fingerprint: str, vector: np.ndarray) -> bytes:
     """A sample's embedding ``(d,)`` under one model, as little-endian float32, sealed."""
-    return _seal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{fingerprint}", vector)
+    return _seal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{model_fingerprint}", vector)
 
 
-def unseal_embedding(customer: Customer, sample_pk: UUID, fingerprint: str, sealed: Sealed) -> np.ndarray:
+def unseal_embedding(customer: Customer, sample_pk: UUID, model_fingerprint: str, sealed: Sealed) -> np.ndarray:
     """The embedding ``(d,)`` float32 that ``seal_embedding`` sealed."""
-    return _unseal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{fingerprint}", sealed)
+    return _unseal_vector(customer, f"embedding:{customer.pk}:{sample_pk}:{model_fingerprint}", sealed)
 
 
-def seal_voiceprint(customer: Customer, fingerprint: str, vector: np.ndarray) -> bytes:
+def seal_voiceprint(customer: Customer, model_fingerprint: str, vector: np.ndarray) -> bytes:
     """A voiceprint ``(d,)`` under one model, as little-endian float32, sealed."""
-    return _seal_vector(customer, f"voiceprint:{customer.pk}:{fingerprint}", vector)
+    return _seal_vector(customer, f"voiceprint:{customer.pk}:{model_fingerprint}", vector)
 
 
-def unseal_voiceprint(customer: Customer, fingerprint: str, sealed: Sealed) -> np.ndarray:
+def unseal_voiceprint(customer: Customer, model_fingerprint: str, sealed: Sealed) -> np.ndarray:
     """The voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed."""
-    return _unseal_vector(customer, f"voiceprint:{customer.pk}:{fingerprint}", sealed)
+    return _unseal_vector(customer, f"voiceprint:{customer.pk}:{model_fingerprint}", sealed)
 
 
-def seal_heard(customer: Customer, heard_pk: UUID, fingerprint: bytes) -> bytes:
+def seal_heard(customer: Customer, heard_pk: UUID, acoustic_fingerprint: bytes) -> bytes:
     """The acoustic fingerprint of a recording, as it is stored."""
-    return vault.seal(_data_key(customer), fingerprint, f"heard:{customer.pk}:{heard_pk}")
+    return vault.seal(_data_key(customer), acoustic_fingerprint, f"heard:{customer.pk}:{heard_pk}")
 
 
 def unseal_heard(customer: Customer, heard_pk: UUID, sealed: Sealed) -> bytes:

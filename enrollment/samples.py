@@ -193,7 +193,9 @@ def _store_sample(
     return sample
 
 
-def _refresh(customer: Customer, fingerprints: "Sequence[str] | models.QuerySet[Any, str]", *, renew: bool) -> None:
+def _refresh(
+    customer: Customer, model_fingerprints: "Sequence[str] | models.QuerySet[Any, str]", *, renew: bool
+) -> None:
     """Net speech, state and voiceprints from the recordings that count. ``renew``: a new one was added."""
     counting = customer.samples.filter(held_for=[])
     customer.speech_seconds = counting.aggregate(total=models.Sum("speech_seconds"))["total"] or 0.0
@@ -205,8 +207,8 @@ def _refresh(customer: Customer, fingerprints: "Sequence[str] | models.QuerySet[
         state = state_of_speech(customer)
         changes["enrolled_at"] = (customer.enrolled_at or timezone.now()) if state == State.ENROLLED else None
     lifecycle.move(customer, state, **changes)
-    for fingerprint in list(fingerprints):
-        voiceprints.refresh_voiceprint(customer, fingerprint)
+    for model_fingerprint in list(model_fingerprints):
+        voiceprints.refresh_voiceprint(customer, model_fingerprint)
 
 
 def _figures(customer: Customer) -> dict[str, Any]:

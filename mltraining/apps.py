@@ -1,7 +1,11 @@
+"""The app of models and training: its registry, and the calls to scoring workers."""
+
 from django.apps import AppConfig
 
 
 class MltrainingConfig(AppConfig):
+    """Tells the health check how to reach a scoring worker."""
+
     name = "mltraining"
     verbose_name = "models and training"
 

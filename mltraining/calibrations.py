@@ -1,4 +1,4 @@
-"""Services on calibrations: a registered model is calibrated anew without being trained or embedded again."""
+"""Services on calibrations: calibrate a registered model anew, without training it or embedding anybody again."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from voiceauth.platform.audit.services import record
 
 
 def in_force(version: str) -> Calibration | None:
-    """The calibration that replaces the one in the model's ``pipeline.json``, where there is one."""
+    """Return the calibration that replaces the one in the model's ``pipeline.json``, where there is one."""
     return Calibration.objects.filter(model=version, active=True).first()
 
 

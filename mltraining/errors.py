@@ -1,30 +1,30 @@
-"""Failures of the machine-learning side that callers may see."""
+"""Failures of models and of recordings that callers may see."""
 
 from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class InvalidAudio(DomainError):
-    """The recording itself cannot be used. One subclass a cause; ``code`` is that of ``speech.audio.AudioError``."""
+    """The recording cannot be used. Each cause has a subclass, with the code of the speech library."""
 
     code = "invalid_audio"
     status = 422
-    message = "The audio cannot be used."
+    message = "The recording cannot be used."
 
 
 class EmptyAudio(InvalidAudio):
     code = "empty_audio"
-    message = "The upload holds no audio."
+    message = "The upload holds no audio. Send a recording of at least 0.1 seconds."
 
 
 class NotAudio(InvalidAudio):
     code = "not_audio"
     status = 415
-    message = "The upload is not audio in a format that is understood."
+    message = "The upload is not audio in a format that is read here. docs/api.md lists the formats."
 
 
 class TruncatedAudio(InvalidAudio):
     code = "truncated_audio"
-    message = "The recording is cut off or damaged."
+    message = "The recording is damaged, or ends before its declared end. Send it again."
 
 
 class AudioTooLong(InvalidAudio):
@@ -40,18 +40,18 @@ class AudioTooShort(InvalidAudio):
 
 class SilentAudio(InvalidAudio):
     code = "silent_audio"
-    message = "The recording is silent."
+    message = "The recording is silent. Check the microphone, or the channel."
 
 
 class InvalidSamples(InvalidAudio):
     code = "invalid_samples"
-    message = "The recording holds samples that are not finite numbers."
+    message = "The recording holds samples that are not numbers."
 
 
 class AudioBomb(InvalidAudio):
     code = "audio_bomb"
     status = 413
-    message = "The recording unpacks to far more than it may."
+    message = "The file is built to cost far more than a recording of its size does."
 
 
 class ChannelRequired(InvalidAudio):
@@ -87,7 +87,7 @@ INVALID_AUDIO: dict[str, type[InvalidAudio]] = {
 
 
 class ModelUnavailable(DomainError):
-    """The model's folder is missing, damaged, or holds another model than the registry says."""
+    """The model's folder is missing or damaged, or holds another model than the registry says."""
 
     code = "model_unavailable"
     status = 503
@@ -100,7 +100,7 @@ class ModelNotFound(NotFound):
 
 
 class ModelUnchanged(Conflict):
-    """Training gave, bit by bit, a model that is registered already."""
+    """Training gave a model that is registered already, bit by bit."""
 
     code = "model_unchanged"
     message = "The run reproduced a registered model exactly."

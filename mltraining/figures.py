@@ -5,7 +5,7 @@ from typing import Any
 
 
 def finite(values: Any) -> Any:
-    """``values`` for a JSON column: what is not a finite number becomes null."""
+    """Return ``values`` as a JSON column takes them: a number that is not finite becomes null."""
     if isinstance(values, dict):
         return {str(key): finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

@@ -20,7 +20,7 @@ from voiceauth.platform.audit.services import record
 State = ModelVersion.State
 
 # What a model keeps of a training run. Its class rows are voiceprints and their names are customers:
-# they stay behind, and so does every chart that names a class.
+# they stay behind, as does every chart that names a class.
 PIPELINE_FILES = ("encoder.safetensors", "pipeline.json")
 EXPORTS = ("encoder.onnx", "encoder-int8.onnx")  # for ONNX Runtime, where the run built them
 COHORT = "cohort.safetensors"  # of speakers who are no secret, where there is one
@@ -28,17 +28,17 @@ CHARTS = ("losses.png", "roc.png", "score_histogram.png")
 
 
 def folder_of(version: str) -> Path:
-    """Where the files of ``version`` lie."""
+    """Return the folder with the files of ``version``."""
     return Path(settings.VOICEAUTH_MODELS_DIR) / version
 
 
 def charts_of(version: str) -> list[Path]:
-    """The charts kept with ``version``."""
+    """List the charts that are kept with ``version``."""
     return [path for name in CHARTS if (path := folder_of(version) / "charts" / name).is_file()]
 
 
 def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> str:
-    """Copy a trained pipeline into the models' folder in one step (rename) and answer its new version.
+    """Copy a trained pipeline into the models' folder in one step (rename), and return its new version.
 
     Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), or a cohort
     was made of them, and ``ModelUnchanged`` where it was installed this very second.
@@ -71,7 +71,7 @@ def uninstall(version: str) -> None:
 
 
 def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
-    """An installed version becomes a CANDIDATE. Raises ``ModelUnchanged`` where its fingerprint is known."""
+    """Register an installed version as a CANDIDATE. Raises ``ModelUnchanged`` where its fingerprint is known."""
     described: dict[str, Any] = json.loads((folder_of(version) / "pipeline.json").read_text(encoding="utf-8"))
     fingerprint = described["fingerprint"]
     with transaction.atomic():
@@ -91,7 +91,7 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
 
 
 def put_first_in_service(version: str) -> ModelVersion:
-    """CANDIDATE -> ACTIVE at once: no model was in service before, and there is no voice to embed under this one."""
+    """Move a CANDIDATE to ACTIVE at once: no model was in service before, so there is no voice to embed again."""
     with transaction.atomic():
         put_in_service(version)
         model = ModelVersion.objects.get(version=version)
@@ -114,12 +114,12 @@ def put_in_service(version: str) -> ModelVersion | None:
 
 
 def store_evaluation(version: str, figures: dict[str, Any], *, actor: Actor = SYSTEM) -> None:
-    """Keep what an evaluation measured in the model's metrics, in place of an earlier one's."""
+    """Store what an evaluation measured in the model's metrics, in place of an earlier one's."""
     _add_metrics(version, "evaluation", figures, "evaluated", actor)
 
 
 def store_comparison(version: str, *, champion: str, verdict: dict[str, Any]) -> None:
-    """Keep what the frozen set said of the model beside the champion in its metrics, and the reasons in the trail."""
+    """Store how the model compares with the champion on the frozen set, and record the reasons in the trail."""
     said = {"better": verdict["better"], "reasons": verdict["reasons"]}
     _add_metrics(version, "comparison", {"champion": champion} | verdict, "compared", SYSTEM, champion=champion, **said)
 
@@ -133,14 +133,14 @@ def _add_metrics(version: str, name: str, content: dict[str, Any], event: str, a
 
 
 def champion_of(version: str) -> str | None:
-    """The active model that ``version`` must beat. ``None``: there is none, or ``version`` was in service before."""
+    """Return the active model that ``version`` must beat; ``None`` where there is none, or it was in service before."""
     if ModelVersion.objects.filter(version=version, activated_at__isnull=False).exists():
         return None
     return ModelVersion.objects.filter(state=State.ACTIVE).values_list("version", flat=True).first()
 
 
-def fingerprints_in_service() -> list[str]:
-    """Of the model in service and, while a promotion is under way, of the one that follows it."""
+def model_fingerprints_in_service() -> list[str]:
+    """List the fingerprints of the model in service and, during a promotion, of the one that follows it."""
     serving = ModelVersion.objects.filter(state__in=[State.ACTIVE, State.PROMOTING])
     return list(serving.values_list("fingerprint", flat=True))
 

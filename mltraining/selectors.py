@@ -7,12 +7,12 @@ from mltraining.models import ModelVersion
 
 
 def models() -> QuerySet[ModelVersion]:
-    """All models, the newest first."""
+    """Select all models, the newest first."""
     return ModelVersion.objects.all()
 
 
 def model(version: str) -> ModelVersion:
-    """Raises ``ModelNotFound``."""
+    """Read one model. Raises ``ModelNotFound``."""
     found = models().filter(version=version).first()
     if found is None:
         raise ModelNotFound
@@ -20,5 +20,5 @@ def model(version: str) -> ModelVersion:
 
 
 def active_model() -> ModelVersion | None:
-    """The model in service, where there is one."""
+    """Return the model in service, where there is one."""
     return models().filter(state=ModelVersion.State.ACTIVE).first()

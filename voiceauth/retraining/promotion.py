@@ -116,7 +116,7 @@ def _switch(attempt: Attempt[Promotion], model: "LoadedModel", unreadable: set[u
     for customer in _outdated(model):
         _refresh(customer, model)
     reembedding.reembed(model)
-    kept = {model.fingerprint, *registry.fingerprints_in_service()}
+    kept = {model.fingerprint, *registry.model_fingerprints_in_service()}
     fraudsters.keep_only(kept)
     SampleEmbedding.objects.exclude(model_fingerprint__in=kept).delete()
     Voiceprint.objects.exclude(model_fingerprint__in=kept).delete()

@@ -29,15 +29,15 @@ def unseal_audio(fraudster: Fraudster, sealed: Sealed) -> bytes:
     return vault.unseal(_fraudster_key(fraudster), bytes(sealed), f"fraudster-audio:{fraudster.pk}")
 
 
-def seal_voiceprint(fraudster: Fraudster, fingerprint: str, vector: np.ndarray) -> bytes:
+def seal_voiceprint(fraudster: Fraudster, model_fingerprint: str, vector: np.ndarray) -> bytes:
     """A voiceprint ``(d,)`` under one model, as little-endian float32, sealed."""
-    context = f"fraudster-voiceprint:{fraudster.pk}:{fingerprint}"
+    context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
     return vault.seal(_fraudster_key(fraudster), _bytes(vector), context)
 
 
-def unseal_voiceprint(fraudster: Fraudster, fingerprint: str, sealed: Sealed) -> np.ndarray:
+def unseal_voiceprint(fraudster: Fraudster, model_fingerprint: str, sealed: Sealed) -> np.ndarray:
     """The voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed."""
-    context = f"fraudster-voiceprint:{fraudster.pk}:{fingerprint}"
+    context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
     return _vector(vault.unseal(_fraudster_key(fraudster), bytes(sealed), context))
 
 

@@ -31,7 +31,7 @@ class Verify(IdempotentCreate, APIView):
 
     @extend_schema(request={"multipart/form-data": VerifySerializer}, responses={200: VerifyAnswer})
     def post(self, request: Request) -> Response:
-        """Is this the voice of the claimed customer?"""
+        """Decide whether this is the voice of the claimed customer."""
         call = VerifySerializer(data=request.data)
         call.is_valid(raise_exception=True)
         decision = services.verify(**call.validated_data, actor=actor_of(request))
@@ -49,7 +49,7 @@ class Identify(IdempotentCreate, APIView):
 
     @extend_schema(request={"multipart/form-data": IdentifySerializer}, responses={200: IdentifyAnswer})
     def post(self, request: Request) -> Response:
-        """Whose voice is this? Ranked candidates, and an explicit NO_MATCH."""
+        """Find whose voice this is: ranked candidates, or NO_MATCH."""
         call = IdentifySerializer(data=request.data)
         call.is_valid(raise_exception=True)
         decision = services.identify(**call.validated_data, actor=actor_of(request))
@@ -71,7 +71,7 @@ class DecisionFilter(StrictFilterSet):
 
 @extend_schema(tags=["decisions"])
 class DecisionList(generics.ListAPIView):
-    """All decisions, the latest first."""
+    """List all decisions, the latest first."""
 
     permission_classes = (needs("decisions:read"),)
     serializer_class = DecisionAnswer
@@ -87,5 +87,5 @@ class DecisionDetail(APIView):
 
     @extend_schema(responses=DecisionAnswer)
     def get(self, request: Request, decision_id: UUID) -> Response:
-        """One decision, and all that it rested on."""
+        """Show one decision, and everything that it rested on."""
         return Response(DecisionAnswer(selectors.decision(decision_id)).data)

@@ -1,7 +1,7 @@
-"""Refusals in a row, of a customer and of a caller: a delay that grows, and in the end a lock (NIST SP 800-63B-4).
+"""Refusals in a row, of a customer and of a caller: a growing delay, and in the end a lock (NIST SP 800-63B-4).
 
-The customer's count lives on the customer, whose row is locked while a decision is made; the caller's row is locked
-after it, and the trail comes last.
+The customer's count is a column of the customer, whose row is locked while a decision is made. The caller's row is
+locked after it, and the trail comes last.
 """
 
 import hashlib
@@ -25,17 +25,18 @@ State = Customer.State
 
 
 def key_of(caller: str) -> str:
-    """A caller's number, say, as it is kept: keyed, so that the database alone tells no number."""
+    """Return the keyed hash of a caller, a telephone number for example, so that the database alone reveals none."""
     if not caller:
         return ""
     return hmac.new(vault.derived_key("callers"), caller.strip().encode(), hashlib.sha256).hexdigest()
 
 
 def judge(limits: VerificationLimits, customer: Customer | None, caller: str, now: datetime) -> Verdict | None:
-    """The verdict on the claimed customer's state, then on what was refused before."""
-    if verdict := policy.judge_speaker(customer.state if customer else None):
+    """Judge the claimed customer's state, then what was refused before; ``None`` where the voice decides."""
+    if customer is None:
+        return policy.UNKNOWN_SPEAKER
+    if verdict := policy.judge_speaker(customer.state):
         return verdict
-    assert customer is not None
     if verdict := policy.judge_attempts(limits, customer.refusals, customer.refused_at, now):
         return verdict
     known = Caller.objects.filter(pk=caller).first() if caller else None
@@ -43,9 +44,9 @@ def judge(limits: VerificationLimits, customer: Customer | None, caller: str, no
 
 
 def count(limits: VerificationLimits, decision: Decision, customer: Customer | None) -> None:
-    """A refusal counts, an acceptance starts over, anything else says nothing. ``customer`` is locked by the caller.
+    """Count a refusal, and start over after an acceptance; other decisions change nothing.
 
-    An unknown customer's refusal counts for the caller, who learns of none of it.
+    ``customer`` must be locked. The refusal of an unknown customer counts for the caller, who is not told.
     """
     outcome, now = decision.decision, decision.created_at
     if outcome == Outcome.ACCEPT and customer is not None:

@@ -9,7 +9,7 @@ class DecisionNotFound(NotFound):
 
 
 class NoActiveModel(DomainError):
-    """No model was ever promoted: nothing can be scored."""
+    """No model was ever promoted, so nothing can be scored."""
 
     code = "no_active_model"
     status = 503

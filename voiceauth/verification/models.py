@@ -8,6 +8,8 @@ from voiceauth.platform.storage import AudioField
 
 
 class Decision(models.Model):
+    """One verification or identification. It is never changed, and it outlives the customer."""
+
     class Kind(models.TextChoices):
         VERIFY = "verify"
         IDENTIFY = "identify"
@@ -46,10 +48,10 @@ class Decision(models.Model):
     policy = models.PositiveIntegerField(default=0)  # number of the policy that decided
     further_factor_required = models.BooleanField(default=True)  # what an ACCEPT is worth in the tier
     fallback = models.CharField(max_length=32, blank=True)  # the factor that the answer named
-    caller = models.CharField(max_length=64, blank=True)  # keyed hash of the caller's number
+    caller = models.CharField(max_length=64, blank=True)  # keyed hash, see attempts.key_of
     channel = models.CharField(max_length=8, blank=True)  # that was heard where the recording's channels differ
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds: not stored, not scored
-    told = models.JSONField(null=True)  # what the caller was answered, where that hides the decision
+    told = models.JSONField(null=True)  # what the caller was told instead, where the decision is hidden
     fraud_risk = models.JSONField(default=dict)  # level and reasons
     actor = models.CharField(max_length=128)
     request_id = models.CharField(max_length=36, blank=True)
@@ -70,7 +72,7 @@ class Decision(models.Model):
 
 
 class CallAudio(models.Model):
-    """The audio of a verification, sealed under the claimed customer's data key, kept for a while."""
+    """The audio of a verification, sealed under the claimed customer's data key and kept for a while."""
 
     decision = models.OneToOneField(Decision, on_delete=models.CASCADE, primary_key=True, related_name="audio")
     customer = models.ForeignKey("enrollment.Customer", on_delete=models.CASCADE)  # erased with the customer
@@ -79,7 +81,7 @@ class CallAudio(models.Model):
 
 
 class Caller(models.Model):
-    """A telephone number, say, as a keyed hash: refusals in a row, whomever it claimed to be."""
+    """A caller, such as a telephone number, as a keyed hash: refusals in a row, whomever it claimed to be."""
 
     key = models.CharField(max_length=64, primary_key=True)
     refusals = models.PositiveIntegerField(default=0)

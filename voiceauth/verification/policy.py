@@ -1,24 +1,25 @@
 """The policy: from what is known of a call to its decision. Pure functions.
 
-The first that applies decides::
+The first rule that applies decides::
 
     1  the claimed speaker's state     SPEAKER_NOT_ENROLLED (unknown, PENDING, ENROLLING), SPEAKER_OPTED_OUT,
                                        SPEAKER_EXPIRED, SPEAKER_LOCKED
        refusals in a row               TOO_MANY_ATTEMPTS, of the customer or the caller, until the delay is over
     2  net speech under the minimum    NOT_ENOUGH_SPEECH
-    3  audio that misleads             INCONCLUSIVE with TOO_NOISY, CLIPPED or both
+    3  audio that would mislead        INCONCLUSIVE with TOO_NOISY, CLIPPED or both
        nothing to compare with         INCONCLUSIVE with VOICEPRINT_STALE: none yet under the model in service
        a recording heard before        REJECT with REPLAY: a challenge is accepted once
     4  probability >= threshold        ACCEPT (verify), MATCH (identify, the best candidate)
        otherwise                       REJECT (verify), NO_MATCH (identify)
 
-The caller must not learn from the answer who is a customer, who is locked, or that they have to wait: an unknown and a
-locked customer, and too many attempts, are **hidden**. Their call is scored against a decoy, and the caller is told the
-refusal, or what is wrong with the audio, that this gives (PSD2 RTS Art. 4(3)(a)); the decision keeps the cause.
+The caller must not learn from the answer who is a customer, who is locked, or that they have to wait (PSD2 RTS
+Art. 4(3)(a)). So an unknown customer, a locked customer and too many attempts are **hidden**: the call is scored
+against a decoy, and the caller is told what that gives, a refusal or what is wrong with the audio. The decision keeps
+the cause.
 
-Each row of an identification is a verification trial of its own, at the same threshold. With N candidates
-and a false match rate FMR a stranger is matched with probability 1 - (1 - FMR)^N: claim and verify, or give
-few candidates.
+Each row of an identification is a verification trial of its own, at the same threshold. With N candidates and a false
+match rate FMR a stranger is matched with probability 1 - (1 - FMR)^N. Verify a claimed identity where you can, and give
+few candidates where you cannot.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,6 @@ SPEAKER_OUTCOMES = {
     State.OPTED_OUT: Outcome.SPEAKER_OPTED_OUT,
     State.EXPIRED: Outcome.SPEAKER_EXPIRED,
 }
-UNKNOWN = (None, State.ERASED)
 
 
 class Quality(Protocol):
@@ -59,22 +59,27 @@ class Quality(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
+    """What the policy says of a call, and why."""
+
     outcome: Decision.Outcome
     reasons: tuple[str, ...] = ()
     hidden: bool = False  # the caller is told something else
 
     @property
     def is_scored(self) -> bool:
-        """Whether the decision rests on a score, so that the score may be told."""
+        """Whether the decision rests on a score, so that the caller may see the score."""
         return self.outcome in {Outcome.ACCEPT, Outcome.REJECT, Outcome.MATCH, Outcome.NO_MATCH}
 
 
+UNKNOWN_SPEAKER = Verdict(Outcome.SPEAKER_NOT_ENROLLED, hidden=True)
+
+
 def judge_speaker(state: str | None) -> Verdict | None:
-    """Step 1: the verdict on the claimed speaker's state, ``None`` for unknown; no verdict where ENROLLED."""
+    """Step 1: judge the claimed speaker's state, ``None`` for an unknown one. No verdict where ENROLLED."""
     if state == State.ENROLLED:
         return None
-    if state in UNKNOWN:
-        return Verdict(Outcome.SPEAKER_NOT_ENROLLED, hidden=True)
+    if state in (None, State.ERASED):
+        return UNKNOWN_SPEAKER
     if state == State.LOCKED:
         return Verdict(Outcome.SPEAKER_LOCKED, hidden=True)
     return Verdict(SPEAKER_OUTCOMES.get(State(state), Outcome.SPEAKER_NOT_ENROLLED))
@@ -83,14 +88,14 @@ def judge_speaker(state: str | None) -> Verdict | None:
 def judge_attempts(
     limits: VerificationLimits, refusals: int, refused_at: datetime | None, now: datetime
 ) -> Verdict | None:
-    """Step 1: the verdict on ``refusals`` in a row, the last at ``refused_at``; no verdict where the wait is over."""
+    """Step 1: judge ``refusals`` in a row, the last at ``refused_at``. No verdict where the wait is over."""
     if refused_at is None or now >= refused_at + delay_after(limits, refusals):
         return None
     return Verdict(Outcome.TOO_MANY_ATTEMPTS, hidden=True)
 
 
 def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
-    """How long nothing is scored after so many refusals in a row: it doubles with each further one."""
+    """Return how long no call is scored after so many refusals in a row. It doubles with each further one."""
     beyond = refusals - limits.delay_after
     if beyond < 0:
         return timedelta(0)
@@ -99,7 +104,7 @@ def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
 
 
 def judge_audio(limits: VerificationLimits, quality: Quality) -> Verdict | None:
-    """Steps 2 and 3: the verdict on the audio; none where it may be scored."""
+    """Steps 2 and 3: judge the audio. No verdict where it may be scored."""
     if quality.speech_seconds < limits.min_speech_seconds:
         return Verdict(Outcome.NOT_ENOUGH_SPEECH)
     reasons = []
@@ -118,7 +123,7 @@ def decide_verification(
     *,
     replayed: bool = False,
 ) -> Verdict:
-    """Steps 2 to 4 for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint."""
+    """Steps 2 to 4: decide for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint."""
     if verdict := judge_audio(limits, quality):
         return verdict
     if replayed:
@@ -131,7 +136,7 @@ def decide_verification(
 def decide_identification(
     limits: VerificationLimits, quality: Quality, best: float | None, threshold: float
 ) -> Verdict:
-    """Steps 2 to 4 over all candidates; ``best`` is the highest probability, ``None`` without any candidate."""
+    """Steps 2 to 4: decide over all candidates; ``best`` is the highest probability, ``None`` without candidates."""
     if verdict := judge_audio(limits, quality):
         return verdict
     return Verdict(Outcome.MATCH if best is not None and best >= threshold else Outcome.NO_MATCH)

@@ -11,12 +11,12 @@ from voiceauth.verification.models import CallAudio, Decision
 
 
 def decisions() -> QuerySet[Decision]:
-    """All decisions, the latest first."""
+    """Select all decisions, the latest first."""
     return Decision.objects.order_by("-created_at", "id")
 
 
 def decision(decision_id: UUID) -> Decision:
-    """Raises ``DecisionNotFound``."""
+    """Read one decision. Raises ``DecisionNotFound``."""
     found = decisions().filter(pk=decision_id).first()
     if found is None:
         raise DecisionNotFound
@@ -24,5 +24,5 @@ def decision(decision_id: UUID) -> Decision:
 
 
 def call_audio(recording: CallAudio) -> bytes:
-    """The recording of a call as it was uploaded. Whoever plays it records that in the trail."""
+    """Unseal the audio of a call. Whoever plays it must record that in the trail."""
     return keys.unseal_call(recording.customer, recording.decision_id, audio_store.read(recording.content))

@@ -28,21 +28,21 @@ class VerifySerializer(StrictSerializer):
         required=False,
         default="",
         allow_blank=True,
-        help_text="Risk tier of the transaction: balance, transfer, … by policy.",
+        help_text="The risk tier of the transaction, as the policy names it: balance, transfer, …",
     )
     caller = serializers.CharField(
         max_length=128,
         required=False,
         default="",
         allow_blank=True,
-        help_text="The calling number, say: refusals are counted for it.",
+        help_text="The caller, such as the calling number, kept as a keyed hash. Refusals are counted for it.",
     )
     channel = ChannelField()
     redact = IntervalList(required=False, default=())
 
 
 class CandidateList(serializers.ListField):
-    """A repeated field, one comma-separated value, or a JSON list: what form encoders make of a list."""
+    """A list as form encoders send it: a repeated field, one comma-separated value, or a JSON list."""
 
     child = serializers.CharField(max_length=64, trim_whitespace=False, validators=[customer_id_validator])
 
@@ -59,7 +59,7 @@ class CandidateList(serializers.ListField):
 
 
 class IdentifySerializer(StrictSerializer):
-    """A call whose caller is not known."""
+    """A call whose caller claims nobody."""
 
     audio = AudioField(help_text=AUDIO_HELP)
     candidates = CandidateList(
@@ -67,7 +67,7 @@ class IdentifySerializer(StrictSerializer):
         default=None,
         min_length=1,
         max_length=1000,
-        help_text="Compare with these customers only. Those who are not enrolled are left out.",
+        help_text="Compare with these customers only. Customers who are not enrolled are left out.",
     )
     max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
     channel = ChannelField()
@@ -100,16 +100,17 @@ class FraudRisk(serializers.Serializer):
 class DecisionBase(serializers.ModelSerializer):
     decision_id = serializers.UUIDField(source="id")
     reasons = serializers.ListField(
-        child=serializers.CharField(), help_text="Of INCONCLUSIVE: TOO_NOISY, CLIPPED, VOICEPRINT_STALE."
+        child=serializers.CharField(),
+        help_text="Why: TOO_NOISY, CLIPPED or VOICEPRINT_STALE for INCONCLUSIVE, REPLAY for REJECT.",
     )
-    model = serializers.SerializerMethodField(help_text="What scored the call; null where it was not scored.")
+    model = serializers.SerializerMethodField(help_text="The model that scored the call; null without a score.")
     fallback_required = serializers.SerializerMethodField(
-        help_text="Ask for another factor instead. Voice is never the sole factor, whatever the decision."
+        help_text="Whether to ask for another factor instead. Voice is never the sole factor, whatever the decision."
     )
 
     fallback = serializers.CharField(help_text="The factor to ask for, by policy.")
     fraud_risk = serializers.SerializerMethodField(
-        help_text="HIGH_RISK where there is a reason: KNOWN_FRAUDSTER, REPLAY, VELOCITY; null where nothing was heard."
+        help_text="HIGH_RISK where there is a reason: KNOWN_FRAUDSTER, REPLAY, VELOCITY. Null without a voice to judge."
     )
     further_factor_required = serializers.BooleanField(
         help_text="Whether even an ACCEPT needs another factor. By policy, for the tier."
@@ -128,9 +129,9 @@ class DecisionBase(serializers.ModelSerializer):
 
 
 class VerifyAnswer(DecisionBase):
-    """Probability and log-likelihood ratio come with ACCEPT and REJECT only.
+    """The decision on a claimed identity. Probability and log-likelihood ratio come with ACCEPT and REJECT only.
 
-    Who is unknown or locked, or tries too often, is answered like any other who is refused.
+    An unknown customer, a locked one, and too many attempts get the same answer as a voice that is refused.
     """
 
     class Meta:
@@ -159,9 +160,9 @@ class VerifyAnswer(DecisionBase):
 
 
 class IdentifyAnswer(DecisionBase):
-    """Every row is a verification trial of its own at the same threshold.
+    """Ranked candidates. Each row is a verification trial of its own at the same threshold.
 
-    The more candidates, the likelier a stranger is over it for one of them: give few, or claim and verify.
+    The more candidates there are, the likelier a stranger passes for one of them. Give few, or verify a claim.
     """
 
     match = serializers.SerializerMethodField(help_text="The best candidate over the threshold; null for no match.")
@@ -192,10 +193,10 @@ class IdentifyAnswer(DecisionBase):
 
 
 class DecisionAnswer(DecisionBase):
-    """All that a decision rested on, for the reviewer."""
+    """Everything that a decision rested on, for the reviewer."""
 
     candidates = Candidate(many=True)
-    told = serializers.DictField(allow_null=True, help_text="What the caller was answered, where that hides the cause.")
+    told = serializers.DictField(allow_null=True, help_text="What the caller was told where the cause is hidden.")
     redacted = serializers.ListField(child=serializers.ListField(child=serializers.FloatField()))
 
     class Meta:

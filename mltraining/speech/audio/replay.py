@@ -80,11 +80,11 @@ def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def kept(asked: list[np.ndarray]) -> bytes:
-    """``fingerprint`` of a recording whose ``views`` are made already: the first is of all its samples."""
+    """``acoustic_fingerprint`` of a recording whose ``views`` are made already: the first is of all its samples."""
     return asked[0][:KEPT].tobytes()
 
 
-def fingerprint(samples: np.ndarray) -> bytes:
+def acoustic_fingerprint(samples: np.ndarray) -> bytes:
     """What a recording leaves: at most ``KEPT`` pairs, 6 bytes each. ``samples``: (n,) float32 at 8 kHz."""
     return kept([pairs(samples)])
 

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, strangers = order[: options.remembered], order[options.remembered :][: options.heard]
     recordings = [_read(options.audio_root / table.audio[row]) for row in known]
     index = replay.ReplayIndex()
-    index.add_many((number, replay.fingerprint(each)) for number, each in enumerate(recordings))
+    index.add_many((number, replay.acoustic_fingerprint(each)) for number, each in enumerate(recordings))
 
     _say("| attack | caught | of those under 1.2 s | longer |\n| --- | ---: | ---: | ---: |")
     asked = np.arange(min(options.heard, len(recordings)))
@@ -96,7 +96,7 @@ def _same_words(table: pd.DataFrame, root: Path, limit: int, random: np.random.G
     chosen = [groups[number] for number in random.permutation(len(groups))[:limit]]
     for first, second, *_ in chosen:
         index = replay.ReplayIndex()
-        index.add_many([(0, replay.fingerprint(_read(root / table.audio[first])))])
+        index.add_many([(0, replay.acoustic_fingerprint(_read(root / table.audio[first])))])
         wrong += index.find(replay.views(_read(root / table.audio[second]))) is not None
     return wrong, len(chosen)
 
@@ -107,7 +107,7 @@ def _time(recordings: Sequence[np.ndarray], count: int, random: np.random.Genera
     The others are made up: pairs of the recordings with each peak moved by up to ``SPREAD`` bins and frames, for 1,500
     recordings have not every pair that a million have.
     """
-    real = [np.frombuffer(replay.fingerprint(each), dtype=replay.PAIR) for each in recordings]
+    real = [np.frombuffer(replay.acoustic_fingerprint(each), dtype=replay.PAIR) for each in recordings]
     pool, mean = np.concatenate(real), round(float(np.mean([len(each) for each in real])))
     started = time.perf_counter()
     made_up = np.empty((count - len(real)) * mean, dtype=replay.POSTING)

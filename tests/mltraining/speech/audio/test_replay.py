@@ -31,7 +31,9 @@ def attacked(samples: np.ndarray, name: str) -> np.ndarray:
 def index() -> replay.ReplayIndex:
     filled = replay.ReplayIndex()
     filled.add_many(
-        (10 * speaker + take, replay.fingerprint(recording(speaker, take))) for speaker in range(6) for take in range(3)
+        (10 * speaker + take, replay.acoustic_fingerprint(recording(speaker, take)))
+        for speaker in range(6)
+        for take in range(3)
     )
     return filled
 
@@ -50,7 +52,7 @@ def test_the_same_speaker_again_is_not_a_replay(index: replay.ReplayIndex) -> No
 
 def test_what_is_removed_is_not_found_and_the_others_are(index: replay.ReplayIndex) -> None:
     own = replay.ReplayIndex()
-    own.add_many((take, replay.fingerprint(recording(0, take))) for take in range(3))
+    own.add_many((take, replay.acoustic_fingerprint(recording(0, take))) for take in range(3))
     own.remove_many([1, 77])
     assert own.find(replay.views(recording(0, 1))) is None
     found = own.find(replay.views(recording(0, 2)))
@@ -61,7 +63,9 @@ def test_merging_changes_no_answer(index: replay.ReplayIndex, monkeypatch: pytes
     monkeypatch.setattr(replay.ReplayIndex, "MERGE_AT", 100)
     merged = replay.ReplayIndex()
     for speaker in range(6):
-        merged.add_many((10 * speaker + take, replay.fingerprint(recording(speaker, take))) for take in range(3))
+        merged.add_many(
+            (10 * speaker + take, replay.acoustic_fingerprint(recording(speaker, take))) for take in range(3)
+        )
     for speaker in range(6):
         asked = replay.views(attacked(recording(speaker, 2), "noise"))
         assert merged.find(asked) == index.find(asked) is not None
@@ -73,6 +77,6 @@ def test_silence_and_next_to_nothing_are_no_replay(index: replay.ReplayIndex, sa
 
 
 def test_a_fingerprint_is_small_and_the_same_each_time() -> None:
-    content = replay.fingerprint(recording(1, 1))
-    assert content == replay.fingerprint(recording(1, 1)) and 0 < len(content) <= 6 * replay.KEPT
+    content = replay.acoustic_fingerprint(recording(1, 1))
+    assert content == replay.acoustic_fingerprint(recording(1, 1)) and 0 < len(content) <= 6 * replay.KEPT
     assert content == replay.kept(replay.views(recording(1, 1)))
