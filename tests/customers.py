@@ -128,6 +128,9 @@ class StandInWorker:
     calls: list[str] = field(default_factory=list)
     before_answer: Callable[[], object] | None = None
 
+    def __post_init__(self) -> None:
+        app.loader.import_default_modules()  # as a worker does, which registers what it answers
+
     def call(self, kind: Call[Question, Answer], question: Question, *, deadline_seconds: float) -> Answer:
         self.calls.append(kind.task)
         answer = encode(worker_server.handlers[kind.task](decode(encode(question), kind.question)))
@@ -176,7 +179,6 @@ def embedding_of(voice: str, take: int, fingerprint: str) -> np.ndarray:
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     """The stand-in, in place of the queue and the process behind it."""
-    app.loader.import_default_modules()  # as a worker does: what it answers is registered
     stand_in = StandInWorker()
     monkeypatch.setattr(worker_client, "call", stand_in.call)
     monkeypatch.setattr(scorer, "active_model", _active_model)

@@ -26,7 +26,8 @@ from voiceauth.platform import vault
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining import promotion
-from voiceauth.retraining import training as retraining
+from voiceauth.retraining import services as retraining
+from voiceauth.retraining.models import Promotion
 from voiceauth.verification import services as verification
 
 __all__ = ["small_recogniser", "storage"]
@@ -105,7 +106,7 @@ def test_a_promotion_unwraps_a_key_once_for_each_recording_and_each_voiceprint(
     model = register_untrained(tmp_path)
     retraining.request_promotion(version=model.version, actor=ADMIN)
     unwrapped.clear()
-    promotion.execute_promotion(model.version)
+    promotion.execute(Promotion.objects.get(model=model).pk)
     assert len(unwrapped) == 3 + 1
 
 

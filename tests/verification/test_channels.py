@@ -18,7 +18,6 @@ from tests.enrollment.batches import carried_out, line, put, results, storage, s
 from tests.factories import api_client
 from tests.mltraining.speech.synthetic import wav
 from tests.tiny_model import put_into_service, register_tiny_model
-from voiceauth.celery import app
 from voiceauth.demo import voices
 from voiceauth.platform import storage as audio_store
 from voiceauth.policies import services as policies
@@ -40,7 +39,6 @@ def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     """A small model in service, and this process as its worker."""
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
-    app.loader.import_default_modules()
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
     model = register_tiny_model(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
     put_into_service(model)
