@@ -13,9 +13,11 @@ import enrollment.messages
 import mltraining.messages
 import voiceauth.screening.messages
 import voiceauth.verification.messages
+from mltraining import worker_server
 from mltraining.messages import Call, Embedding, Recording, decode, encode
 from mltraining.speech.scoring import scores
 from mltraining.vectors import mean_voiceprint
+from voiceauth.celery import app
 
 ROOMS = (mltraining.messages, enrollment.messages, voiceauth.screening.messages, voiceauth.verification.messages)
 CALLS = [value for room in ROOMS for value in vars(room).values() if isinstance(value, Call)]
@@ -56,6 +58,12 @@ def test_questions_and_answers_arrive_as_they_were_sent(call: Call[Any, Any]) ->
         sent = example(kind)
         arrived = decode(encode(sent), kind)
         assert plain(dataclasses.asdict(arrived)) == plain(dataclasses.asdict(sent))
+
+
+def test_a_worker_answers_every_call() -> None:
+    app.loader.import_default_modules()
+    ours = {name for name in worker_server.handlers if not name.startswith("tests.")}
+    assert ours == {call.task for call in CALLS}
 
 
 def test_a_vector_travels_as_float32_and_audio_as_bytes() -> None:

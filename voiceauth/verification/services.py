@@ -5,6 +5,7 @@ customer again, locked, decides, and writes the decision, its event in the trail
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -59,14 +60,10 @@ def verify(
         rules=rules,
         actor=actor,
     )
-    try:
-        return claim.decide()
-    except _ClaimChanged:  # retry once: the customer was locked or erased while we were scoring
-        pass
-    try:
-        return claim.decide()
-    except _ClaimChanged:
-        raise ScoringUnavailable(retry_after_seconds=1, customer_id=customer_id) from None
+    for _ in range(2):  # Retry once: the customer may have been locked or erased while we were scoring.
+        with suppress(_ClaimChanged):
+            return claim.decide()
+    raise ScoringUnavailable(retry_after_seconds=1, customer_id=customer_id)
 
 
 def identify(

@@ -38,6 +38,7 @@ class DecisionAdmin(ReadOnlyAdmin):
                     "speech",
                     "snr",
                     "clipping",
+                    "channel",
                     "model_version",
                     "model_fingerprint",
                     "calibration_version",
