@@ -68,7 +68,7 @@ def test_it_listens_on_no_network_address(server: embedded.PostgreSQL) -> None:
 
 def test_nobody_else_may_enter_the_sockets_folder(server: embedded.PostgreSQL) -> None:
     server.join()
-    assert server._socket_folder().stat().st_mode & 0o077 == 0
+    assert server.socket_folder.stat().st_mode & 0o077 == 0
 
 
 def test_a_process_that_comes_and_goes_leaves_the_server_to_the_others(server: embedded.PostgreSQL) -> None:
