@@ -69,7 +69,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID])
 class CustomerDetail(APIView):
-    permission_classes = (Customers,)
+    permission_classes = (needs("customers:write", reads="customers:read", deletes="customers:erase"),)
 
     @extend_schema(responses=CustomerAnswer)
     def get(self, request: Request, customer_id: str) -> Response:

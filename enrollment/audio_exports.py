@@ -10,6 +10,7 @@ from django.db import transaction
 from enrollment import selectors
 from enrollment.models import AudioSample
 from enrollment.services import locked
+from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import Actor
@@ -20,9 +21,7 @@ EXPORT_AUDIO = "customer.export_audio"
 
 def register_actions() -> None:
     registry.register(
-        registry.Action(
-            name=EXPORT_AUDIO, label="Export a customer's recordings", approvers=frozenset({"admin", "reviewer"})
-        )
+        registry.Action(name=EXPORT_AUDIO, label="Export a customer's recordings", approvers=roles_with("audio:export"))
     )
 
 

@@ -83,7 +83,7 @@ class BatchDetail(APIView):
 class BatchCancel(APIView):
     """Cancel a job. One that is under way ends after the customer that it is at; who is enrolled stays enrolled."""
 
-    permission_classes = (Batches,)
+    permission_classes = (needs("batches:cancel"),)
 
     def post(self, request: Request, batch_id: UUID) -> Response:
         batch = services.request_cancel(batch_id=batch_id, actor=actor_of(request))

@@ -53,13 +53,18 @@ def a_model(version: str, state: str = "candidate") -> ModelVersion:
         ("post", RUNS),
         ("get", f"{RUNS}/{uuid.UUID(int=1)}"),
         ("post", f"{RUNS}/{uuid.UUID(int=1)}/cancel"),
-        ("get", MODELS),
-        ("get", f"{MODELS}/v1"),
         ("post", f"{MODELS}/v1/promote"),
     ],
 )
-def test_training_and_models_are_the_admins_alone(role: str, method: str, path: str) -> None:
+def test_training_and_promotion_are_the_admins_alone(role: str, method: str, path: str) -> None:
     response = getattr(client_of(role), method)(path)
+    assert (response.status_code, code(response)) == (403, "permission_denied")
+
+
+@pytest.mark.parametrize("role", ["teller", "ivr"])
+@pytest.mark.parametrize("path", [MODELS, f"{MODELS}/v1"])
+def test_models_are_read_by_those_who_review_them(role: str, path: str) -> None:
+    response = client_of(role).get(path)
     assert (response.status_code, code(response)) == (403, "permission_denied")
 
 

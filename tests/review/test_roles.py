@@ -18,8 +18,8 @@ from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies.models import PolicyVersion
-from voiceauth.retraining.forced_promotion import request_forced_promotion
 from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.services import request_forced_promotion
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 from voiceauth.screening.models import Watchlist
 from voiceauth.verification.models import Decision

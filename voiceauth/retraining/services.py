@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from enrollment.models import Customer
 from mltraining.errors import ModelNotFound
 from mltraining.models import ModelVersion
+from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry as approvals
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.approvals.services import request as request_approval
@@ -82,7 +83,7 @@ def register_actions() -> None:
         approvals.Action(
             name=FORCE_PROMOTION,
             label="Promote a model whatever the frozen set says",
-            approvers=frozenset({"admin"}),
+            approvers=roles_with("models:promote"),
             execute=_force_promotion,
         )
     )

@@ -1,4 +1,4 @@
-"""The roles of people: which group may see and do what on the review site.
+"""The roles of people: which group may see and do what on the dashboard, from the one table of authority.
 
 A superuser may do everything that the site offers, and is the only one who manages accounts.
 Nobody may write a row directly: the site only reads, and calls services.
@@ -7,69 +7,48 @@ Nobody may write a row directly: the site only reads, and calls services.
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-APPROVALS = ["approvals.view_approval", "approvals.decide_approval"]
-FRAUD = ["screening.view_reviewcase", "screening.view_watchlist", "screening.view_fraudster"]
-CUSTOMER_DATA = ["enrollment.view_customer", "enrollment.view_consent", "enrollment.view_audiosample"]
+from voiceauth.platform.api.roles import ROLES, capabilities_of
 
-BATCHES = ["batches.view_batchenrollment", "batches.view_batchresult", "review.cancel_batch"]
-
+# The capability (``platform.api.roles``) that a permission of the dashboard belongs to.
+CAPABILITY_OF = {
+    "api.view_apiclient": "clients:read",
+    "approvals.decide_approval": "approvals:decide",
+    "approvals.view_approval": "approvals:read",
+    "audit.view_auditevent": "audit:read",
+    "batches.view_batchenrollment": "batches:read",
+    "batches.view_batchresult": "batches:read",
+    "enrollment.view_audiosample": "enrollment:read",
+    "enrollment.view_consent": "customers:read",
+    "enrollment.view_customer": "customers:read",
+    "mltraining.view_modelversion": "models:read",
+    "policies.view_policyversion": "policy:read",
+    "retraining.view_trainingrun": "training:read",
+    "review.approve_enrollment": "enrollment:approve",
+    "review.cancel_batch": "batches:cancel",
+    "review.change_policy": "policy:write",
+    "review.erase_customer": "customers:erase",
+    "review.lock_customer": "customers:lock",
+    "review.manage_clients": "clients:write",
+    "review.play_audio": "audio:play",
+    "review.promote_model": "models:promote",
+    "review.run_training": "training:write",
+    "review.verify_trail": "audit:verify",
+    "screening.handle_reviewcase": "cases:write",
+    "screening.manage_watchlist": "watchlists:write",
+    "screening.view_fraudster": "watchlists:read",
+    "screening.view_reviewcase": "cases:read",
+    "screening.view_watchlist": "watchlists:read",
+    "verification.view_decision": "decisions:read",
+}
 PERMISSIONS: dict[str, list[str]] = {
-    "teller": [*CUSTOMER_DATA, *BATCHES, "review.erase_customer", "review.approve_enrollment"],
-    "reviewer": [
-        *CUSTOMER_DATA,
-        "verification.view_decision",
-        "mltraining.view_modelversion",
-        "audit.view_auditevent",
-        "policies.view_policyversion",
-        "review.play_audio",
-        "review.approve_enrollment",
-        "review.lock_customer",
-        "review.verify_trail",
-        "screening.handle_reviewcase",
-        "screening.manage_watchlist",
-        *FRAUD,
-        *APPROVALS,
-    ],
-    "admin": [
-        *CUSTOMER_DATA,
-        *BATCHES,
-        *APPROVALS,
-        *FRAUD,
-        "screening.manage_watchlist",
-        "verification.view_decision",
-        "mltraining.view_modelversion",
-        "retraining.view_trainingrun",
-        "audit.view_auditevent",
-        "api.view_apiclient",
-        "policies.view_policyversion",
-        "review.play_audio",
-        "review.erase_customer",
-        "review.approve_enrollment",
-        "review.lock_customer",
-        "review.change_policy",
-        "review.run_training",
-        "review.promote_model",
-        "review.verify_trail",
-        "review.manage_clients",
-    ],
-    "auditor": [  # reads, and nothing else; no audio
-        "enrollment.view_customer",
-        "enrollment.view_consent",
-        "verification.view_decision",
-        "mltraining.view_modelversion",
-        "retraining.view_trainingrun",
-        "audit.view_auditevent",
-        "api.view_apiclient",
-        "approvals.view_approval",
-        "policies.view_policyversion",
-        *FRAUD,
-        "review.verify_trail",
-    ],
+    role: [permission for permission, capability in CAPABILITY_OF.items() if capability in capabilities_of(role)]
+    for role in ROLES
+    if role != "ivr"  # no person
 }
 
 
 def ensure_groups() -> None:
-    """Make one group a role, with exactly the permissions above. Safe to repeat."""
+    """Make one group for each role, with exactly the permissions above. Safe to repeat."""
     for role, names in PERMISSIONS.items():
         group, _ = Group.objects.get_or_create(name=role)
         wanted = Q()

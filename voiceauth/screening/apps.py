@@ -5,6 +5,8 @@ from typing import Any
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
+from voiceauth.platform.api.roles import roles_with
+
 
 class ScreeningConfig(AppConfig):
     name = "voiceauth.screening"
@@ -18,7 +20,7 @@ class ScreeningConfig(AppConfig):
             Action(
                 name=watchlists.DELETE_WATCHLIST,
                 label="Delete a watchlist",
-                approvers=frozenset({"admin", "reviewer"}),
+                approvers=roles_with("watchlists:write"),
                 execute=lambda approval, actor: watchlists.delete_watchlist(**approval.parameters, actor=actor),
             )
         )

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from voiceauth.platform.api import scopes as known
+from voiceauth.platform.api import roles
 from voiceauth.platform.api.authentication import token_hash
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import Actor
@@ -68,8 +68,8 @@ def create_client(
     """
     if role not in ApiClient.Role.values:
         raise UnknownRole()
-    if set(scopes) - known.ROLES[role]:
-        raise UnknownScope(scopes=sorted(known.ROLES[role]))
+    if set(scopes) - roles.scopes_of(role):
+        raise UnknownScope(scopes=sorted(roles.scopes_of(role)))
     if name.startswith("user:") or name in {"system", "anonymous"}:
         raise InvalidClientName()
     token = _new_token(role)

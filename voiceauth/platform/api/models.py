@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-from voiceauth.platform.api import scopes
+from voiceauth.platform.api import roles
 
 EXPIRES_SOON = timedelta(days=30)
 
@@ -73,7 +73,7 @@ class ApiClient(models.Model):
 
     def may(self, scope: str) -> bool:
         """Whether the role has ``scope`` and the token is not limited to others."""
-        return scope in scopes.ROLES[self.role] and (not self.scopes or scope in self.scopes)
+        return scope in roles.scopes_of(self.role) and (not self.scopes or scope in self.scopes)
 
 
 class IdempotentRequest(models.Model):

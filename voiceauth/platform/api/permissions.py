@@ -1,16 +1,17 @@
-"""Who may call what. Nothing is allowed unless a view says so; ``scopes`` says what each role may."""
+"""Who may call what. Nothing is allowed unless a view says so; ``roles`` says what each role may do."""
 
 from typing import Any, ClassVar
 
 from rest_framework.permissions import BasePermission
 
-from voiceauth.platform.api import scopes
+from voiceauth.platform.api.roles import READ_METHODS, SCOPES
 
 
 class DenyAll(BasePermission):
     """The default: a view without ``permission_classes`` answers nobody."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
+        """Refuse."""
         return False
 
 
@@ -19,25 +20,32 @@ class ScopePermission(BasePermission):
 
     scope: ClassVar[str]
     reads: ClassVar[str]
+    deletes: ClassVar[str]
 
     @classmethod
     def scope_for(cls, method: str) -> str:
-        """The scope that a call by ``method`` needs."""
-        return cls.reads if method in scopes.READ_METHODS else cls.scope
+        """Return the scope that a call by ``method`` needs."""
+        if method in READ_METHODS:
+            return cls.reads
+        return cls.deletes if method == "DELETE" else cls.scope
 
     def has_permission(self, request: Any, view: Any) -> bool:
+        """Ask the client."""
         return request.user is not None and request.user.may(self.scope_for(request.method))
 
 
-def needs(scope: str, *, reads: str | None = None) -> type[ScopePermission]:
-    """A permission for clients with ``scope``; with ``reads`` GET needs that one instead."""
-    read_scope = scope if reads is None else reads
-    if unknown := {scope, read_scope} - scopes.SCOPES:
+def needs(scope: str, *, reads: str = "", deletes: str = "") -> type[ScopePermission]:
+    """Return a permission for clients with ``scope``; GET needs ``reads`` and DELETE ``deletes`` where given.
+
+    Raises ``ValueError`` for a scope that is not in the table of ``roles``.
+    """
+    names = {"scope": scope, "reads": reads or scope, "deletes": deletes or scope}
+    if unknown := set(names.values()) - SCOPES:
         raise ValueError(f"no role has {', '.join(sorted(unknown))}")
-    return type("Needs", (ScopePermission,), {"scope": scope, "reads": read_scope})
+    return type("Needs", (ScopePermission,), names)
 
 
 def scope_of(view: Any, method: str) -> str:
-    """The scope that a call of ``view`` needs; empty where it names none."""
+    """Return the scope that a call of ``view`` needs; empty where it names none."""
     found = (each.scope_for(method) for each in view.permission_classes if hasattr(each, "scope_for"))
     return next(found, "")

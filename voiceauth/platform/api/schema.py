@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter
 
 from voiceauth.platform.api.idempotency import KEY_PATTERN, IdempotentCreate
 from voiceauth.platform.api.permissions import scope_of
-from voiceauth.platform.api.scopes import roles_with
+from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.api.serializers import ErrorEnvelope
 
 DESCRIPTIONS = {
@@ -63,7 +63,7 @@ class ApiSchema(AutoSchema):
         if self.method in {"POST", "PUT", "PATCH", "DELETE"}:
             statuses += WITH_BODY
         if scope := scope_of(self.view, self.method):
-            roles = roles_with(scope)
+            roles = sorted(roles_with(scope))
             operation |= {"x-scope": scope, "x-roles": roles}
             needed = f"Needs the scope `{scope}` ({', '.join(roles)})."
             operation["description"] = "\n\n".join(filter(None, [operation.get("description", ""), needed]))

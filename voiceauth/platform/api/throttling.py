@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rest_framework.throttling import BaseThrottle
 
-from voiceauth.platform.api import scopes
+from voiceauth.platform.api import roles
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.api.permissions import scope_of
 from voiceauth.platform.errors import DomainError
@@ -61,12 +61,12 @@ class Throttled(DomainError):
 
 
 class ClientThrottle(BaseThrottle):
-    """Counts a client's call against the rate of its class (``scopes.rate_class``). Raises ``Throttled``."""
+    """Counts a client's call against the rate of its class (``roles.rate_class``). Raises ``Throttled``."""
 
     def allow_request(self, request: Any, view: Any) -> bool:
         client = request.user
         if isinstance(client, ApiClient):
-            kind = scopes.rate_class(scope_of(view, request.method), request.method)
+            kind = roles.rate_class(scope_of(view, request.method), request.method)
             limit = client.rate_limits.get(kind, settings.VOICEAUTH_RATE_LIMITS[kind])
             request.counted = f"{client.pk}:{kind}", limit
             admit(*request.counted)

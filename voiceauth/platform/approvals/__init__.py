@@ -3,13 +3,13 @@
 An app registers what it wants under dual control in its ``AppConfig.ready``::
 
     def ready(self) -> None:
-        from voiceauth.approvals.registry import Action, register
+        from voiceauth.platform.approvals.registry import Action, register
 
         register(
             Action(
                 name="watchlist.delete",
                 label="Delete a watchlist",
-                approvers=frozenset({"admin"}),
+                approvers=roles_with("watchlists:write"),
                 execute=lambda approval, actor: services.delete_watchlist(**approval.parameters, actor=actor),
             )
         )

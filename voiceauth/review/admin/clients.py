@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from voiceauth.platform.api import clients
 from voiceauth.platform.api.models import ApiClient
-from voiceauth.platform.api.scopes import SCOPES
+from voiceauth.platform.api.roles import SCOPES
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
