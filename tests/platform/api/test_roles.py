@@ -80,7 +80,10 @@ def test_a_client_cannot_take_a_name_that_the_trail_gives_to_others(db, name):
 def test_the_openapi_document_says_which_scope_and_roles_a_call_needs(db):
     document = APIClient().get("/api/schema", HTTP_ACCEPT="application/vnd.oai.openapi+json").json()
     operation = document["paths"]["/api/v1/customers"]["get"]
-    assert (operation["x-scope"], operation["x-roles"]) == ("customers:read", ["admin", "auditor", "reviewer", "teller"])
+    assert (operation["x-scope"], operation["x-roles"]) == (
+        "customers:read",
+        ["admin", "auditor", "reviewer", "teller"],
+    )
     assert "429" in operation["responses"]
 
 
