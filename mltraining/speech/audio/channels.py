@@ -21,6 +21,7 @@ NAMES = {"left": 0, "right": 1}
 MAX_CHANNELS = 8
 PATTERN = rf"^(left|right|{MONO}|[0-{MAX_CHANNELS - 1}])\Z"
 
+COMPARED_RATE = 8_000  # Hz: every so many samples are compared; what is the same stays the same without those between
 STRETCH_SECONDS = 0.5
 LEAST_CORRELATION = 0.9
 LEAST_SHARE = 0.98  # of the stretches with sound; of a short recording all of them
@@ -114,6 +115,8 @@ def _power(plane: np.ndarray) -> float:
 
 def _stretches(plane: np.ndarray, sample_rate: int) -> np.ndarray:
     """(stretches, samples) float64 without direct current; what is left over at the end is not used."""
-    length = max(1, min(len(plane), round(STRETCH_SECONDS * sample_rate)))
+    step = max(1, sample_rate // COMPARED_RATE)
+    plane = plane[::step]
+    length = max(1, min(len(plane), round(STRETCH_SECONDS * sample_rate / step)))
     whole = plane[: len(plane) // length * length].astype(np.float64)
     return np.asarray(whole - whole.mean()).reshape(-1, length)
