@@ -1,4 +1,4 @@
-"""Batch enrollments over HTTP: for the teller."""
+"""Batch enrollments over HTTP, for tellers."""
 
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,8 @@ Batches = needs("batches:write", reads="batches:read")
 
 
 class JsonLines(renderers.JSONRenderer):
+    """Lets a client ask for JSON lines by ``Accept``."""
+
     media_type = "application/x-ndjson"
     format = "jsonl"
 
@@ -71,7 +73,7 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["batch enrollment"], responses=BatchAnswer)
 class BatchDetail(APIView):
-    """One job: its state, how far it is, and how many customers came out how."""
+    """One job: its state, its progress, and the number of customers by outcome."""
 
     permission_classes = (Batches,)
 
@@ -81,7 +83,7 @@ class BatchDetail(APIView):
 
 @extend_schema(tags=["batch enrollment"], request=None, responses={202: BatchAnswer})
 class BatchCancel(APIView):
-    """Cancel a job. One that is under way ends after the customer that it is at; who is enrolled stays enrolled."""
+    """Cancel a job. A running one ends after the current customer. Customers who are enrolled stay enrolled."""
 
     permission_classes = (needs("batches:cancel"),)
 
@@ -95,11 +97,11 @@ class BatchCancel(APIView):
     responses={(200, JsonLines.media_type): OpenApiTypes.STR},
 )
 class BatchResults(APIView):
-    """The results so far as JSON lines, one a customer, in the order of the manifest.
+    """The results so far as JSON lines, one for each customer, in the order of the manifest.
 
-    Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), `code` and `message` of what
-    went wrong, `accepted` (recordings), `refused` (recordings: `location`, `code`, `message`), `speech_seconds` (the
-    customer's net speech by then) and `seconds` (that it took).
+    Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), the `code` and `message` of a
+    problem, `accepted` (the number of recordings), `refused` (for each refused recording its `location`, `code` and
+    `message`), `speech_seconds` (the customer's net speech afterwards) and `seconds` (the time that it took).
     """
 
     permission_classes = (Batches,)

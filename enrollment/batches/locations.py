@@ -1,12 +1,12 @@
-"""Where manifests and recordings lie: names in one storage, which is only read, and nothing outside of it.
+"""Manifests and recordings in the storage of batches, and the guard against reading anything outside of it.
 
-The storage is Django's, ``STORAGES["batches"]``: a folder by default.
+The storage is Django's ``STORAGES["batches"]``, a folder by default. It is only read.
 """
 
 import os
 import stat
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, cast
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
@@ -16,18 +16,22 @@ from enrollment.batches.errors import LocationNotFound, LocationRefused, Locatio
 
 
 def batch_storage() -> Storage:
+    """Return the storage that manifests and recordings are read from."""
     return storages["batches"]
 
 
 def check_name(location: str) -> None:
-    """Raises ``LocationRefused`` for what cannot lie in a storage: absolute, a URL, with ``..`` or a backslash."""
+    """Refuse a name that is absolute or a URL, or has ``..`` or a backslash in it. Raises ``LocationRefused``."""
     parts = PurePosixPath(location).parts
     if not parts or parts[0] == "/" or ".." in parts or "://" in location or "\\" in location or "\0" in location:
         raise LocationRefused(location=location)
 
 
 def check(storage: Storage, location: str) -> None:
-    """Raises ``LocationRefused``, and ``LocationNotFound`` where there is no such file."""
+    """Refuse a location outside the storage.
+
+    Raises ``LocationRefused``, ``LocationNotFound`` and ``LocationUnreadable``.
+    """
     check_name(location)
     try:
         path, root = Path(os.path.realpath(storage.path(location))), os.path.realpath(storage.path(""))
@@ -35,7 +39,7 @@ def check(storage: Storage, location: str) -> None:
             raise LocationRefused(location=location)
         if not stat.S_ISREG(path.stat().st_mode):
             raise LocationNotFound(location=location)
-    except NotImplementedError:  # no folder but, say, S3, where a name is a name
+    except NotImplementedError:  # not a folder but, say, S3, which knows no links
         if not storage.exists(location):
             raise LocationNotFound(location=location) from None
     except SuspiciousFileOperation as error:
@@ -46,21 +50,21 @@ def check(storage: Storage, location: str) -> None:
         raise LocationUnreadable(location=location) from error
 
 
-def open_file(storage: Storage, location: str) -> Any:
-    """The file, opened for reading. Raises what ``check`` does, and ``LocationUnreadable``."""
+def open_file(storage: Storage, location: str) -> IO[bytes]:
+    """Open the file for reading. Raises what ``check`` does."""
     check(storage, location)
     try:
-        return storage.open(location, "rb")
+        return cast(IO[bytes], storage.open(location, "rb"))
     except OSError as error:
         raise LocationUnreadable(location=location) from error
 
 
 def read_recording(storage: Storage, location: str) -> bytes:
-    """Its bytes. Raises what ``open_file`` does, and ``RecordingTooLarge``."""
+    """Return the bytes of a recording. Raises what ``open_file`` does, and ``RecordingTooLarge``."""
     limit = settings.VOICEAUTH_MAX_UPLOAD_BYTES
     try:
         with open_file(storage, location) as file:
-            content = bytes(file.read(limit + 1))
+            content = file.read(limit + 1)
     except OSError as error:
         raise LocationUnreadable(location=location) from error
     if len(content) > limit:

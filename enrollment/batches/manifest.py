@@ -25,6 +25,8 @@ PARQUET = b"PAR1"
 
 
 class ManifestLine(NewCustomer):
+    """One customer of a manifest: the recordings, the consent, and where the recordings come from."""
+
     audio = serializers.ListField(
         child=serializers.CharField(max_length=1024, trim_whitespace=False), min_length=1, max_length=MOST_RECORDINGS
     )
@@ -35,7 +37,7 @@ class ManifestLine(NewCustomer):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line, from 1 (of a parquet file the row): what it says, or what is wrong with it."""
+    """One line with its number (from 1; of a parquet file the row): its content, or the problem with it."""
 
     line: int
     content: Any = None
@@ -44,6 +46,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Survey:
+    """What one pass over a manifest finds out."""
+
     sha256: str
     total: int  # lines that are not blank
 
@@ -52,7 +56,7 @@ _schema = ManifestLine()  # one for all lines: making one takes longer than vali
 
 
 def survey(file: IO[bytes]) -> Survey:
-    """Reads the manifest once, in chunks. Raises ``ManifestUnreadable`` and ``ManifestEmpty``."""
+    """Read the manifest once, in chunks. Raises ``ManifestUnreadable`` and ``ManifestEmpty``."""
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(CHUNK_BYTES):
@@ -64,7 +68,7 @@ def survey(file: IO[bytes]) -> Survey:
 
 
 def entries(file: IO[bytes], *, after: int = 0) -> Iterator[Entry]:
-    """The lines beyond ``after``, in order; a few of them in memory. Raises ``ManifestUnreadable``."""
+    """Yield the lines after number ``after``, in order, with a few of them in memory. Raises ``ManifestUnreadable``."""
     if _is_parquet(file):
         yield from _parquet(file, after)
         return
@@ -74,13 +78,13 @@ def entries(file: IO[bytes], *, after: int = 0) -> Iterator[Entry]:
 
 
 def validated(entry: Entry) -> dict[str, Any]:
-    """The fields of a ``ManifestLine``. Raises ``InvalidLine``, which says what is wrong."""
+    """Return the fields of a ``ManifestLine``. Raises ``InvalidLine``, which says what is wrong."""
     if entry.problem:
         raise InvalidLine(entry.problem)
     try:
         return dict(_schema.run_validation(entry.content))
     except serializers.ValidationError as error:
-        raise InvalidLine(_told(error.detail)) from error
+        raise InvalidLine(_as_text(error.detail)) from error
 
 
 def _is_parquet(file: IO[bytes]) -> bool:
@@ -103,7 +107,7 @@ def _count(file: IO[bytes]) -> int:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """The lines that are not blank, by number; ``None`` for one beyond ``MOST_LINE_BYTES``."""
+    """Yield the lines that are not blank with their numbers; ``None`` for one longer than ``MOST_LINE_BYTES``."""
     number = 0
     while line := file.readline(MOST_LINE_BYTES):
         number += 1
@@ -118,10 +122,10 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
 
 def _parsed(number: int, line: bytes | None) -> Entry:
     if line is None:
-        return Entry(number, problem=f"A line has at most {MOST_LINE_BYTES} bytes.")
+        return Entry(number, problem=f"The line is too long: a line may have at most {MOST_LINE_BYTES} bytes.")
     try:
         content = json.loads(line)
-        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair can be stored nowhere
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
         return Entry(number, content)
     except (ValueError, RecursionError):
         return Entry(number, problem="The line is not JSON.")
@@ -156,16 +160,16 @@ def _opened(file: IO[bytes]) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A column that a row leaves empty is a field that it does not have."""
+    """Drop the columns that a row leaves empty, as if the field were absent."""
     if isinstance(value, dict):
         return {name: _without_nulls(each) for name, each in value.items() if each is not None}
     return value
 
 
-def _told(detail: Any, name: str = "") -> str:
-    """Field names and what is wrong with each, in one line."""
+def _as_text(detail: Any, name: str = "") -> str:
+    """Return the field names and what is wrong with each, in one line."""
     if isinstance(detail, dict):
-        return " ".join(_told(each, f"{name}.{field}" if name else str(field)) for field, each in detail.items())
+        return " ".join(_as_text(each, f"{name}.{field}" if name else str(field)) for field, each in detail.items())
     if isinstance(detail, list):
-        return " ".join(_told(each, name) for each in detail)
+        return " ".join(_as_text(each, name) for each in detail)
     return f"{name}: {detail}" if name else str(detail)

@@ -99,3 +99,6 @@ class BatchResult(models.Model):
         ordering = ["line"]
         constraints = [models.UniqueConstraint(fields=["batch", "line"], name="one_result_a_line")]
         indexes = [models.Index(fields=["batch", "customer_id"])]
+
+    def __str__(self) -> str:
+        return f"Line {self.line} of batch {self.batch_id}"

@@ -25,12 +25,12 @@ ROWS_AT_ONCE = 500
 
 
 def batches() -> QuerySet[BatchEnrollment]:
-    """All jobs, the newest first."""
+    """Return all jobs, the newest first."""
     return BatchEnrollment.objects.order_by("-created_at")
 
 
 def batch(batch_id: uuid.UUID) -> BatchEnrollment:
-    """Raises ``BatchNotFound``."""
+    """Return a job. Raises ``BatchNotFound``."""
     found = BatchEnrollment.objects.filter(id=batch_id).first()
     if found is None:
         raise BatchNotFound
@@ -38,9 +38,9 @@ def batch(batch_id: uuid.UUID) -> BatchEnrollment:
 
 
 def result_lines(batch: BatchEnrollment) -> Iterator[bytes]:
-    """The results so far as JSON lines, in the order of the manifest; a few rows in memory.
+    """Return the results so far as JSON lines, in the order of the manifest, with a few rows in memory.
 
-    Raises ``ResultsPurged`` at once.
+    Raises ``ResultsPurged`` before the first line.
     """
     if batch.done and not BatchResult.objects.filter(batch=batch).exists():
         raise ResultsPurged(days=settings.VOICEAUTH_KEEP_BATCH_RESULTS_DAYS)

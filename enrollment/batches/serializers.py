@@ -1,4 +1,4 @@
-"""What the API takes and answers about batch enrollments."""
+"""Requests and answers of the API on batch enrollments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from voiceauth.platform.api.serializers import StrictSerializer
 
 
 class _ClientToken(serializers.RegexField):
-    """An empty one is refused in a form, too: whoever sends it believes that the request can be repeated."""
+    """Refuse an empty token in a form too, where DRF would take it for an absent one: its sender relies on it."""
 
     def get_value(self, dictionary: Mapping[str, Any]) -> Any:
         return dictionary.get(self.field_name, empty)
@@ -21,18 +21,18 @@ class _NewBatch(StrictSerializer):
     existing = serializers.ChoiceField(
         BatchEnrollment.Existing.choices,
         default=BatchEnrollment.Existing.SKIP,
-        help_text="What becomes of a customer who is ENROLLED already.",
+        help_text="What happens to a customer who is ENROLLED already.",
     )
     client_token = _ClientToken(
         r"^[A-Za-z0-9_-]{1,64}\Z",
         max_length=64,
         default=None,
-        help_text="The same token with the same content gets the first job again, whenever it comes.",
+        help_text="A request with the same token and the same content answers the first job again, at any time.",
     )
 
 
 class BatchFromLocation(_NewBatch):
-    """A batch whose manifest lies in the storage of batches."""
+    """A batch whose manifest is in the storage of batches."""
 
     manifest = serializers.CharField(
         max_length=1024, trim_whitespace=False, help_text="Its location, relative to the storage."
@@ -46,7 +46,9 @@ class BatchFromUpload(_NewBatch):
 
 
 class BatchAnswer(serializers.ModelSerializer):
-    manifest = serializers.CharField(help_text="Its location; empty for an uploaded one.")
+    """One job, with the number of customers by outcome."""
+
+    manifest = serializers.CharField(help_text="Location of the manifest; empty if it was uploaded.")
     total = serializers.IntegerField(help_text="Customers in the manifest, once it was read.")
     progress_percent = serializers.FloatField()
 

@@ -75,6 +75,19 @@ def test_a_retrain_registers_a_candidate_that_holds_no_customer(tmp_path: Path) 
 
 
 @pytest.mark.django_db
+def test_a_run_trains_with_the_configuration_that_its_request_resolved(settings: Any) -> None:
+    enrolled(1), enrolled(2)
+    run = request(training__loss_function="CosineBCE")
+    resolved = run.resolved_config
+    settings.VOICEAUTH_TRAINING_OVERRIDES = [*settings.VOICEAUTH_TRAINING_OVERRIDES, "training.epochs=1"]
+    assert executed(run).state == State.SUCCEEDED, run.error_message
+    assert run.resolved_config == resolved
+    assert run.epochs == resolved["training"]["epochs"] == 2
+    assert run.model is not None
+    assert run.model.config["training"] == resolved["training"]
+
+
+@pytest.mark.django_db
 def test_a_retrain_of_one_speaker_fails_with_its_code(tmp_path: Path) -> None:
     enrolled(1)
     run = executed(request())

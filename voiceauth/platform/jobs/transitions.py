@@ -114,9 +114,8 @@ def lose(job: Job, *, reason: str = "worker_lost") -> None:
 
 def audit(job: Job, event: str, actor: Actor = SYSTEM, **details: Any) -> None:
     """Record an event of the job. ``details`` come before what the job itself adds."""
-    ended = {} if job.is_open else {"after": {"state": job.state}}
-    if job.error_code and ended:
-        ended["after"]["error_code"] = job.error_code
+    after = {"state": job.state} | ({"error_code": job.error_code} if job.error_code else {})
+    ended = {} if job.is_open else {"after": after}
     record(
         action=job.audit_action(event),
         actor=actor,
