@@ -15,8 +15,9 @@ from tests.screening.voices import RITA, default
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining import promotion, services
 from voiceauth.retraining.models import Promotion
-from voiceauth.screening import watch, watchlists
+from voiceauth.screening import watch
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint
+from voiceauth.verification import fraudsters
 
 __all__ = ["small_recogniser"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
@@ -38,7 +39,9 @@ def promote(model: ModelVersion) -> None:
 
 def watched(number: int) -> Fraudster:
     audio = wav(voice(number, seconds=3, sample_rate=8000), 8000)
-    return watchlists.add_fraudster(watchlist_id=default().pk, audio=audio, another_person=True, actor=RITA)
+    made = fraudsters.add_recording(watchlist_id=default().pk, audio=audio, another_person=True, actor=RITA)
+    assert isinstance(made, Fraudster)
+    return made
 
 
 def test_every_fraudster_has_a_voiceprint_under_the_promoted_model_and_none_under_older_ones(tmp_path: Path) -> None:

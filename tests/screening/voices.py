@@ -7,9 +7,10 @@ from mltraining.messages import Recording
 from tests import customers
 from tests.customers import recording
 from voiceauth.platform.audit import Actor
-from voiceauth.screening import selectors, services, watch, watchlists
+from voiceauth.screening import selectors, services, watch
 from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import Fraudster, Watchlist
+from voiceauth.verification import fraudsters
 
 RITA = Actor(name="user:rita", role="reviewer")
 
@@ -21,7 +22,9 @@ def default() -> Watchlist:
 def watched(voice: str, **options: Any) -> Fraudster:
     """A fraudster of that voice on the default watchlist. Needs ``worker``."""
     given = {"watchlist_id": default().pk, "audio": recording(voice, take=0), "actor": RITA} | options
-    return watchlists.add_fraudster(**given)
+    made = fraudsters.add_recording(**given)
+    assert isinstance(made, Fraudster)
+    return made
 
 
 def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: Any) -> Screening:

@@ -41,6 +41,16 @@ class NotEnoughFraudsterSpeech(DomainError):
     message = "The recording has too little speech to recognize the voice by. Give a longer one."
 
 
+class CustomersVoice(Conflict):
+    """Carries the ``customer_id``."""
+
+    code = "customers_voice"
+    message = (
+        "This sounds like the voice of a customer, whose own calls would then look like fraud. If it must be on the "
+        "watchlist all the same, give a `reason` to ask for a second person's approval."
+    )
+
+
 class ModelChanged(DomainError):
     code = "model_switched"
     status = 503

@@ -1,8 +1,8 @@
-"""What screening asks a scoring worker, and what the worker answers."""
+"""What a scoring worker answers about the screening of a voice."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mltraining.messages import Call, Embedding, Recording
+from mltraining.messages import Embedding
 from voiceauth.screening.risk import Hit
 
 
@@ -16,23 +16,3 @@ class Screening:
     hits: tuple[Hit, ...] = ()
     voice: Embedding | None = None
     speech_seconds: float = 0.0  # net, of the call
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalyseFraudster:
-    """Analyse a recording whose voice is to go on a watchlist."""
-
-    recording: Recording
-
-
-@dataclass(frozen=True, kw_only=True)
-class FraudsterAnalysis:
-    """What the worker found out. Without a model in service there is no embedding, and nothing to compare."""
-
-    speech_seconds: float
-    hits: tuple[Hit, ...]  # known fraudsters who sound like it, the likeliest first
-    embedding: Embedding | None
-    remainder: bytes | None = field(repr=False)  # to be stored where something was cut out of the upload
-
-
-ANALYSE_FRAUDSTER = Call("screening.analyse_fraudster", AnalyseFraudster, FraudsterAnalysis)

@@ -31,16 +31,25 @@ class NewFraudster(StrictSerializer):
 
     audio = AudioField(required=False, help_text="At most 10 MB and 120 s.")
     channel = ChannelField()
-    decision_id = serializers.UUIDField(required=False, help_text="The call that this decision was about.")
-    fraudster_id = serializers.UUIDField(required=False, help_text="Who is on another watchlist already.")
-    note = serializers.CharField(max_length=500, required=False, allow_blank=True, default="", help_text="No name.")
+    decision_id = serializers.UUIDField(required=False, help_text="Takes the call of this decision.")
+    fraudster_id = serializers.UUIDField(required=False, help_text="Takes a fraudster from another watchlist.")
+    note = serializers.CharField(
+        max_length=500, required=False, allow_blank=True, default="", help_text="Give no name here."
+    )
     another_person = serializers.BooleanField(
-        required=False, default=False, help_text="Enroll the voice though it sounds like a known fraudster's."
+        required=False, default=False, help_text="It is not the known fraudster who sounds like it."
+    )
+    reason = serializers.CharField(
+        max_length=500,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Asks for a second person's approval where the voice is a customer's own.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if sum(name in attrs for name in ("audio", "decision_id", "fraudster_id")) != 1:
-            raise serializers.ValidationError({"audio": ["Give one of audio, decision_id and fraudster_id."]})
+            raise serializers.ValidationError({"audio": ["Give exactly one of audio, decision_id and fraudster_id."]})
         if "audio" not in attrs and attrs.pop("channel"):
             raise serializers.ValidationError({"channel": ["It chooses a channel of `audio`. Give both."]})
         return attrs

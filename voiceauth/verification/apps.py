@@ -1,12 +1,17 @@
+"""The verification app."""
+
 from django.apps import AppConfig
 
 
 class VerificationConfig(AppConfig):
+    """Registers what happens to calls when a customer is erased, and what needs a second person."""
+
     name = "voiceauth.verification"
     label = "verification"
 
     def ready(self) -> None:
         from enrollment import erasure
-        from voiceauth.verification import call_audio
+        from voiceauth.verification import call_audio, fraudsters
 
         erasure.register("verification", call_audio.forget_customer)
+        fraudsters.register_actions()

@@ -1,8 +1,9 @@
-"""The fraudsters of a watchlist over HTTP: from a recording, a call, or another watchlist."""
+"""The voices of a watchlist over HTTP: of a recording, of a call, or from another watchlist."""
 
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, parsers
 from rest_framework.request import Request
@@ -10,6 +11,8 @@ from rest_framework.response import Response
 
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.approvals.serializers import ApprovalAnswer
 from voiceauth.screening import selectors, watchlists
 from voiceauth.screening.apis import Watchlists
 from voiceauth.screening.models import Fraudster
@@ -19,7 +22,7 @@ from voiceauth.verification import fraudsters
 
 @extend_schema(tags=["watchlists"], parameters=[OpenApiParameter("watchlist_id", UUID, OpenApiParameter.PATH)])
 class FraudsterList(IdempotentCreate, generics.ListAPIView):
-    """Who is on a watchlist, the latest first. Fraudsters have no names here."""
+    """List the voices on a watchlist, the latest first. They have no names."""
 
     permission_classes = (Watchlists,)
     parser_classes = (parsers.MultiPartParser,)
@@ -31,22 +34,29 @@ class FraudsterList(IdempotentCreate, generics.ListAPIView):
             return Fraudster.objects.none()
         return selectors.fraudsters(self.kwargs["watchlist_id"])
 
-    @extend_schema(request={"multipart/form-data": NewFraudster}, responses={201: FraudsterAnswer})
+    @extend_schema(request={"multipart/form-data": NewFraudster}, responses={201: FraudsterAnswer, 202: ApprovalAnswer})
     def post(self, request: Request, watchlist_id: UUID) -> Response:
-        """Puts a voice on the watchlist: from a recording, from the call of a decision, or a known fraudster's."""
+        """Put a voice on the watchlist: of a recording, of the call of a decision, or of a known fraudster.
+
+        A customer's own voice answers 409 `customers_voice`. With a `reason` it answers 202 and an approval: once
+        another person has approved it, repeat the request (with a new Idempotency-Key).
+        """
         new = NewFraudster(data=request.data)
         new.is_valid(raise_exception=True)
         given = {"watchlist_id": watchlist_id, "actor": actor_of(request), **new.validated_data}
         if "fraudster_id" in given:
             names = ("watchlist_id", "fraudster_id", "actor")
-            fraudster = watchlists.list_fraudster(**{name: given[name] for name in names})
-        elif "decision_id" in given:
-            fraudster = fraudsters.add_caller(**given)
-        else:
-            fraudster = watchlists.add_fraudster(**given)
-        return Response(FraudsterAnswer(fraudster).data, status=201)
+            return _answer(watchlists.list_fraudster(**{name: given[name] for name in names}))
+        return _answer(fraudsters.add_caller(**given) if "decision_id" in given else fraudsters.add_recording(**given))
 
     def recall(self, kind: str, identifier: str) -> Response | None:
-        """Answer with the fraudster that the first request listed."""
-        found = self.get_queryset().filter(pk=identifier).first() if kind == "fraudster" else None
-        return Response(FraudsterAnswer(found).data, status=201) if found else None
+        """Answer with the fraudster that the first request listed, or with the approval that it asked for."""
+        rows: QuerySet[Any] = Approval.objects.all() if kind == "approval" else self.get_queryset()
+        found = rows.filter(pk=identifier).first() if kind in ("approval", "fraudster") else None
+        return _answer(found) if found else None
+
+
+def _answer(found: Fraudster | Approval) -> Response:
+    if isinstance(found, Approval):
+        return Response(ApprovalAnswer(found).data, status=202)
+    return Response(FraudsterAnswer(found).data, status=201)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from mltraining.messages import Call, Nearest, QualityReport, Recording
+from mltraining.messages import Call, Embedding, Nearest, QualityReport, Recording
 from voiceauth.screening.messages import Screening
+from voiceauth.screening.risk import Hit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,5 +58,24 @@ class CallScore:
         return self.best.probability if self.best else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnalyseFraudster:
+    """Analyse a recording whose voice is to go on a watchlist."""
+
+    recording: Recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class FraudsterAnalysis:
+    """What the worker found out. Without a model in service there is no embedding, and nothing to compare."""
+
+    speech_seconds: float
+    hits: tuple[Hit, ...]  # known fraudsters who sound like it, the likeliest first
+    customer: Nearest | None  # the customer who sounds most like it
+    embedding: Embedding | None
+    remainder: bytes | None = field(repr=False)  # to be stored where something was cut out of the upload
+
+
 VERIFY = Call("verification.verify_call", VerifyCall, CallScore)
 IDENTIFY = Call("verification.identify_call", IdentifyCall, CallScore)
+ANALYSE_FRAUDSTER = Call("verification.analyse_fraudster", AnalyseFraudster, FraudsterAnalysis)

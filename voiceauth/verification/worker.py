@@ -14,7 +14,16 @@ from voiceauth.screening import watch
 from voiceauth.screening.messages import Screening
 from voiceauth.verification.attempts import key_of
 from voiceauth.verification.errors import NoActiveModel, TierNotCalibrated
-from voiceauth.verification.messages import IDENTIFY, VERIFY, CallScore, IdentifyCall, VerifyCall
+from voiceauth.verification.messages import (
+    ANALYSE_FRAUDSTER,
+    IDENTIFY,
+    VERIFY,
+    AnalyseFraudster,
+    CallScore,
+    FraudsterAnalysis,
+    IdentifyCall,
+    VerifyCall,
+)
 
 DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
@@ -75,6 +84,33 @@ def identify_call(question: IdentifyCall) -> CallScore:
         remainder=None,  # the audio of an identification is not kept
         milliseconds=(time.perf_counter() - started) * 1000,
     )
+
+
+@answers(ANALYSE_FRAUDSTER)
+def analyse_fraudster(question: AnalyseFraudster) -> FraudsterAnalysis:
+    """Measure a recording, and compare it with known fraudsters and with the customers.
+
+    Raises ``ModelUnavailable`` and ``InvalidAudio``.
+    """
+    model = scorer.active_model()
+    analysis = recordings.analyse(question.recording)
+    voice = None if model is None else recordings.voice_of(analysis, model)
+    return FraudsterAnalysis(
+        speech_seconds=float(analysis.quality.speech_seconds),
+        hits=() if voice is None else tuple(watch.known(voice)),
+        customer=None if voice is None else _likeliest_customer(voice),
+        embedding=None if voice is None else voice.embedding(),
+        remainder=analysis.remainder(),
+    )
+
+
+def _likeliest_customer(voice: Voice) -> Nearest | None:
+    """Find the customer who sounds most like the voice. Locked customers, whom the gallery leaves out, count too."""
+    found = gallery.of_model(voice.model).nearest(voice.compare, limit=1)
+    for customer in Customer.objects.filter(state=Customer.State.LOCKED):
+        if known := voiceprints.voiceprint_of(customer, voice.model.fingerprint):
+            found.append(voice.compare_one(customer.customer_id, known.vector, known.speech_seconds))
+    return max(found, key=lambda each: each.log_likelihood_ratio, default=None)
 
 
 def _heard(recording: Recording) -> Voice:

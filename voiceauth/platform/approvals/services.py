@@ -83,6 +83,18 @@ def redeem(*, approval_id: UUID, action: str, parameters: Mapping[str, Any], act
     return approval
 
 
+def redeem_same(*, action: str, parameters: Mapping[str, Any], actor: Actor) -> Approval | None:
+    """APPROVED → EXECUTED for the actor's own request with these parameters; ``None`` where none is approved.
+
+    For a caller who repeats the request that was approved. Otherwise as ``redeem``.
+    """
+    same = Approval.objects.filter(action=action, parameters=dict(parameters), requested_by=actor.name)
+    approved = same.filter(state=State.APPROVED, expires_at__gt=timezone.now()).first()
+    if approved is None:
+        return None
+    return redeem(approval_id=approved.pk, action=action, parameters=parameters, actor=actor)
+
+
 def expire() -> int:
     """REQUESTED, APPROVED → EXPIRED where their time is over. One transaction each. Returns how many."""
     overdue = Approval.objects.filter(state__in=Approval.OPEN, expires_at__lte=timezone.now())

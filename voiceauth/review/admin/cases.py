@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from enrollment.models import Customer, SealedAudio
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.watchlists import NewVoice, listed
 from voiceauth.review.charts import badge
 from voiceauth.screening import cases
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
@@ -52,12 +53,11 @@ class Reopening(forms.Form):
     )
 
 
-class Watching(forms.Form):
+class Watching(NewVoice):
     """Which watchlist the voice of a call goes on."""
 
     watchlist = forms.ModelChoiceField(Watchlist.objects.all(), empty_label=None)
-    note = forms.CharField(max_length=500, required=False, help_text="Give no name here.")
-    another_person = forms.BooleanField(required=False, label="Somebody else than the known fraudster it sounds like")
+    field_order = ("watchlist",)
 
 
 def _take(case: ReviewCase, actor: Actor, _: dict[str, Any]) -> str:
@@ -85,8 +85,7 @@ def _watch(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
     if call is None:
         raise NoCallAudio
     watchlist = given.pop("watchlist")
-    fraudster = add_caller(watchlist_id=watchlist.pk, decision_id=call.pk, **given, actor=actor)
-    return f"{fraudster} is on {watchlist}. Every call and every enrollment is compared with it from now on."
+    return listed(add_caller(watchlist_id=watchlist.pk, decision_id=call.pk, **given, actor=actor), watchlist)
 
 
 def _recorded_calls(case: ReviewCase) -> "QuerySet[CallAudio]":

@@ -11,57 +11,90 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
 from voiceauth.platform.api.uploads import CHANNEL_OR_NOTHING
+from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.playback import answer, play_fraudster
 from voiceauth.screening import selectors, watchlists
 from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
+from voiceauth.verification.fraudsters import add_recording
 
 
 class NewWatchlist(forms.Form):
+    """The name of a watchlist."""
+
     name = forms.CharField(max_length=64)
     description = forms.CharField(max_length=500, required=False)
 
 
-class Recording(forms.Form):
+class NewVoice(forms.Form):
+    """What is said about any voice that goes on a watchlist."""
+
+    note = forms.CharField(max_length=500, required=False, help_text="Give no name here.")
+    another_person = forms.BooleanField(
+        required=False,
+        label="Not the known fraudster",
+        help_text="Tick this if the voice sounds like a known fraudster's but is somebody else's.",
+    )
+    reason = forms.CharField(
+        max_length=500,
+        required=False,
+        label="Reason for approval",
+        help_text="Only for a customer's own voice: why it must be on the watchlist. A second person must approve it.",
+    )
+
+
+class Recording(NewVoice):
+    """A recording whose voice goes on a watchlist."""
+
     audio = forms.FileField(
         label="Recording",
         help_text="Any format that an enrollment may have.",
-        error_messages={"required": "A recording that is not larger than an upload may be."},
+        error_messages={"required": "Choose a recording that is no larger than an upload may be."},
     )
     channel = forms.RegexField(
         CHANNEL_OR_NOTHING,
         required=False,
         help_text="Of a recording whose channels differ: left, right, a number from 0, or mono to mix them.",
     )
-    note = forms.CharField(max_length=500, required=False, help_text="No name.")
-    another_person = forms.BooleanField(required=False, label="Another person than whom the voice is known as")
+    field_order = ("audio", "channel")
 
     def clean_audio(self) -> bytes:
+        """Read the uploaded file."""
         return bytes(self.cleaned_data["audio"].read())
 
 
 class Why(forms.Form):
-    reason = forms.CharField(max_length=500, help_text="For whoever approves it, and for the trail.")
+    """The reason for a request that a second person must approve."""
+
+    reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
+
+
+def listed(made: Fraudster | Approval, watchlist: Watchlist) -> str:
+    """Tell whether the voice is on the watchlist, or waits for a second person."""
+    if isinstance(made, Approval):
+        return (
+            "This is a customer's own voice, so a second person must approve the request. Repeat it after the approval."
+        )
+    return f"{made} is on {watchlist}. Every call and every enrollment is compared with it from now on."
 
 
 def _create(_: None, actor: Actor, given: dict[str, Any]) -> str:
-    return f"{watchlists.create_watchlist(**given, actor=actor)} is there."
+    return f"Watchlist {watchlists.create_watchlist(**given, actor=actor)} was created."
 
 
 def _add(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
-    fraudster = watchlists.add_fraudster(watchlist_id=watchlist.pk, **given, actor=actor)
-    return f"{fraudster} is on {watchlist}: every call and every enrollment is compared with it."
+    return listed(add_recording(watchlist_id=watchlist.pk, **given, actor=actor), watchlist)
 
 
 def _delete(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
     approval = watchlists.request_deletion(watchlist_id=watchlist.pk, reason=given["reason"], actor=actor)
-    return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+    return f"A second person must approve the deletion until {approval.expires_at:%d %b %Y, %H:%M}."
 
 
 def _erase(fraudster: Fraudster, actor: Actor, _: dict[str, Any]) -> str:
     receipt = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=actor)
-    return f"{fraudster} is erased, the trail stays. Receipt: {receipt.receipt_id}"
+    return f"{fraudster} was erased. The audit trail stays. Receipt: {receipt.receipt_id}"
 
 
 @admin.register(Watchlist)
@@ -73,7 +106,7 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="create",
             label="New watchlist",
             permission="screening.manage_watchlist",
-            question="What is the watchlist called?",
+            question="Create a watchlist? Every call and every enrollment is compared with the voices on it.",
             run=_create,
             form=NewWatchlist,
             on_list=True,
@@ -82,7 +115,7 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="add",
             label="Add a recording",
             permission="screening.manage_watchlist",
-            question="Put the voice of a recording on {object}? A call's voice is added from its review case.",
+            question="Put the voice of a recording on {object}? Add the voice of a call from its review case instead.",
             run=_add,
             form=Recording,
         ),
@@ -90,8 +123,8 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="delete-list",
             label="Delete watchlist",
             permission="screening.manage_watchlist",
-            question="Ask that {object} be deleted? Voices that are on no other watchlist are erased with it. Somebody "
-            "else must approve it.",
+            question="Request the deletion of {object}? Voices that are on no other watchlist are erased with it. A "
+            "second person must approve the request.",
             run=_delete,
             form=Why,
             available=lambda watchlist: not watchlist.is_default,
