@@ -1,19 +1,19 @@
 """timm backbone, pooling and the two heads: one network for the closed set and for the open set."""
 
 import math
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError, Training
-from mltraining.speech.torchvision_compat import load_timm
+from mltraining.speech.torch_compat import load_timm
 
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the names that timm publishes weights under
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
 
 
@@ -119,44 +119,67 @@ def _margin_scale(training: Training) -> float | None:
 
 
 def build_network(config: Config, classes: int, *, weights: bool = True) -> SpeakerNetwork:
-    """A network for the configuration; ``classes`` = 0 leaves out the head.
+    """Build the network that the configuration describes. With ``classes`` = 0 it has no head and is an encoder.
 
-    ``weights=False`` skips ``pretrained`` (a checkpoint or a pipeline brings them). Raises ConfigError for an unknown
-    backbone, and at once where ``pretrained: true`` finds neither a local file nor the hub.
+    ``weights=False`` skips ``architecture.pretrained``, where a checkpoint or a pipeline brings the weights. Nothing is
+    downloaded: pretrained weights come from a local file or from the hub's local cache. Raises ConfigError for an
+    unknown backbone and for weights that are missing or do not fit.
     """
     timm = load_timm()
     architecture = config.architecture
-    options: dict = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
-    own = _earlier_encoder(architecture.weights_file) if weights and architecture.pretrained else {}
-    if weights and architecture.pretrained and not own:
-        options["pretrained"] = True
-        if architecture.weights_file is not None:
-            if not Path(architecture.weights_file).is_file():
-                raise ConfigError(f"architecture.weights_file: {architecture.weights_file} is not a file")
-            options["pretrained_cfg_overlay"] = {"file": architecture.weights_file}
     if not timm.is_model(architecture.backbone):
         raise ConfigError(f"architecture.backbone: {architecture.backbone!r} is not a timm model")
+    file = _weights_file(config) if weights and architecture.pretrained else None
+    earlier = {} if file is None else _earlier_encoder(file)
+    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
+    if file is not None and not earlier:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        with _quick_hub(wanted="pretrained" in options and architecture.weights_file is None):
-            backbone = timm.create_model(architecture.backbone, **options)
-            if own:
-                backbone.load_state_dict(_part(own, "backbone"))
+        backbone = timm.create_model(architecture.backbone, **options)
+        if earlier:
+            backbone.load_state_dict(_part(earlier, "backbone"))
     except Exception as error:  # timm raises whatever its loader or the model's constructor does
-        raise ConfigError(_why_not_built(config, bool(own) or "pretrained" in options, error)) from error
+        if file is None:
+            message = f"architecture.backbone: {architecture.backbone} takes no spectrogram: {error}"
+        else:
+            message = f"architecture.weights_file: {file} does not fit {architecture.backbone}: {error}"
+        raise ConfigError(message) from error
     network = SpeakerNetwork(backbone, backbone.num_features, config, classes)
-    projection = _part(own, "projection")
-    if own and _same_shapes(projection, dict(network.projection.state_dict())):
+    projection = _part(earlier, "projection")
+    if earlier and _same_shapes(projection, dict(network.projection.state_dict())):
         network.projection.load_state_dict(projection)
         network.tells_voices = True
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _earlier_encoder(weights_file: str | None) -> dict[str, Tensor]:
-    """What an earlier run's ``encoder.safetensors`` holds; empty where the file is a timm model's or none."""
-    if weights_file is None or not weights_file.endswith(".safetensors") or not Path(weights_file).is_file():
+def _weights_file(config: Config) -> Path:
+    """``architecture.weights_file``, or the file that the hub's local cache holds for the backbone."""
+    architecture = config.architecture
+    if architecture.weights_file is not None:
+        file = Path(architecture.weights_file)
+        if not file.is_file():
+            raise ConfigError(f"architecture.weights_file: {file} is not a file")
+        return file
+    published = load_timm().get_pretrained_cfg(architecture.backbone)
+    if published is not None and published.hf_hub_id:
+        for name in (published.hf_hub_filename, *HUB_FILES):
+            cached = name and try_to_load_from_cache(published.hf_hub_id, name)
+            if isinstance(cached, str):
+                return Path(cached)
+    raise ConfigError(
+        f"architecture.pretrained: the local cache holds no weights of {architecture.backbone}, and training downloads "
+        "nothing. Name a local file (--set architecture.weights_file=FILE, .safetensors or .pth) or train from scratch "
+        "(--set architecture.pretrained=false)."
+    )
+
+
+def _earlier_encoder(file: Path) -> dict[str, Tensor]:
+    """What an earlier run's ``encoder.safetensors`` holds. Empty if the file is a timm model's."""
+    if file.suffix != ".safetensors":
         return {}
-    with safe_open(weights_file, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(("backbone.", "projection."))}  # noqa: SIM118
+    with safe_open(file, framework="pt") as tensors:
+        names = [name for name in tensors.keys() if name.startswith(("backbone.", "projection."))]  # noqa: SIM118
+        return {name: tensors.get_tensor(name) for name in names}
 
 
 def _part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -166,40 +189,3 @@ def _part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def _same_shapes(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return {name: value.shape for name, value in one.items()} == {name: value.shape for name, value in other.items()}
-
-
-def _why_not_built(config: Config, pretrained: bool, error: Exception) -> str:
-    architecture = config.architecture
-    if not pretrained:
-        return f"architecture.backbone: {architecture.backbone} takes no spectrogram: {error}"
-    if architecture.weights_file is not None:
-        return f"architecture.weights_file: {architecture.weights_file} does not fit {architecture.backbone}: {error}"
-    return (
-        "architecture.pretrained: timm's hub is not reachable from here and its cache does not hold these weights. "
-        "Two ways out: name a local file (--set architecture.weights_file=FILE, .safetensors or .pth) or train from "
-        f"scratch (--set architecture.pretrained=false). Cause: {error}"
-    )
-
-
-@contextmanager
-def _quick_hub(*, wanted: bool) -> Iterator[None]:
-    """Where the hub does not answer within 3 s only its local cache is read, instead of 47 s of timm's retries."""
-    if not wanted:
-        yield
-        return
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=3):
-            return True
-    except OSError:
-        return False

@@ -1,7 +1,7 @@
 """The one log-mel, for training and for scoring, and the chunks that audio is scored in."""
 
 import logging
-import math
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mltraining.speech.config import Audio, ConfigError, Prediction
+from mltraining.speech.torch_compat import load_torchaudio
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,10 @@ class LogMel(nn.Module):
         self.audio = audio
         self.maximum_frequency = top_frequency(audio, source_rate)
         self.size = audio.stft_size or audio.stft_window_size
-        filters = mel_filters(
-            audio.sample_rate,
-            self.size,
-            audio.mel_frequency_bins,
-            audio.minimum_frequency,
-            self.maximum_frequency,
-        )
-        empty = int((filters.sum(axis=0) == 0).sum())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torchaudio warns of empty rows, which are refused below
+            filters = mel_filters(audio, self.size, self.maximum_frequency)
+        empty = int((filters.sum(dim=0) == 0).sum())
         if empty:
             raise ConfigError(
                 f"audio.mel_frequency_bins: {empty} of {audio.mel_frequency_bins} rows would be empty between "
@@ -52,7 +49,7 @@ class LogMel(nn.Module):
                 "audio.stft_window_size, or an audio.stft_size"
             )
         self.register_buffer("window", torch.hann_window(audio.stft_window_size), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
 
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
@@ -107,18 +104,16 @@ def top_frequency(audio: Audio, source_rate: int | None = None) -> float:
     return nyquist
 
 
-def mel_filters(rate: int, window: int, rows: int, low: float, high: float) -> np.ndarray:
-    """Triangles on the HTK mel scale, as torchaudio's ``melscale_fbanks(norm=None)``: (window // 2 + 1, rows)."""
-
-    def to_mel(hertz: float) -> float:
-        return 2595.0 * math.log10(1.0 + hertz / 700.0)
-
-    bins = np.linspace(0, rate / 2, window // 2 + 1)
-    edges = 700.0 * (10.0 ** (np.linspace(to_mel(low), to_mel(high), rows + 2) / 2595.0) - 1.0)
-    width = np.diff(edges)
-    slopes = edges[None, :] - bins[:, None]  # (bins, rows + 2)
-    rising, falling = -slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:]
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+def mel_filters(audio: Audio, fft_size: int, maximum_frequency: float) -> Tensor:
+    """Return triangles of height 1 on the HTK mel scale: (fft_size // 2 + 1, mel rows) float32."""
+    filters: Tensor = load_torchaudio().functional.melscale_fbanks(
+        n_freqs=fft_size // 2 + 1,
+        f_min=audio.minimum_frequency,
+        f_max=maximum_frequency,
+        n_mels=audio.mel_frequency_bins,
+        sample_rate=audio.sample_rate,
+    )
+    return filters
 
 
 def on_16_bit_grid(samples: Tensor) -> Tensor:

@@ -9,17 +9,15 @@ from mltraining.speech.audio import noise, rooms, telephone
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.config import Augmentation, ConfigError
 
-ROOMS = 200  # simulated once a run
-LOSS = (0.01, 0.08)  # share of packets
-LEVEL_DB = (-12.0, 6.0)
-CLIPPED_AT = (0.3, 0.9)  # of the peak
+ROOMS = 200  # simulated once a run: 1.5 s on one core
+BABBLING = (3, 6)  # voices
 
 
 class Corruption:
-    """Corrupts one crop at a time, each piece with the probability that the configuration gives it.
+    """Corrupts one crop at a time, each step with the probability that the configuration gives it.
 
     ``voices``: clips (n,) int16 of other speakers at 8 kHz, for babble. The same generator gives the same corruption.
-    Raises ConfigError where ``augmentation.noise_folder`` cannot be read.
+    Raises ConfigError if ``augmentation.noise_folder`` cannot be read.
     """
 
     def __init__(self, settings: Augmentation, voices: Sequence[np.ndarray], seed: int) -> None:
@@ -35,38 +33,46 @@ class Corruption:
                 self.sounds = noise.load(Path(settings.noise_folder), "train")
             except (OSError, AudioError) as error:
                 raise ConfigError(f"augmentation.noise_folder: {error}") from error
-        self.codecs = [codec for codec in telephone.CODECS if telephone.has_encoder(codec)]
+        weights = dict(zip(telephone.CODECS, settings.codec_weights, strict=True))
+        self.codecs = [codec for codec in telephone.CODECS if weights[codec] and telephone.has_encoder(codec)]
+        if settings.channel_probability and not self.codecs:
+            raise ConfigError("augmentation.codec_weights: no codec with a weight can be encoded on this machine")
+        own = np.array([weights[codec] for codec in self.codecs])
+        self.codec_shares = own / own.sum() if len(own) else own
 
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """(n,) float32 in [-1, 1] at 8 kHz -> the same."""
+        """Corrupt a crop: (n,) float32 in [-1, 1] at 8 kHz -> the same shape."""
         settings = self.settings
         if random.random() < settings.room_probability:
             samples = rooms.reverberate(samples, self.rooms[random.integers(len(self.rooms))])
         if random.random() < settings.noise_probability:
-            low, high = settings.noise_snr_db
-            samples = noise.add(samples, self._noise(len(samples), random), random.uniform(low, high), random)
+            added = self._noise(len(samples), random)
+            samples = noise.add(samples, added, random.uniform(*settings.noise_snr_db), random)
         if random.random() < settings.channel_probability:
             samples = self._call(samples, random)
         return samples
 
     def _noise(self, length: int, random: np.random.Generator) -> np.ndarray:
-        kind = random.random()
-        if kind < 0.4 and self.sounds:
+        """Draw recorded noise, babble or coloured noise. A kind that is missing leaves its share to the next."""
+        settings, kind = self.settings, random.random()
+        if kind < settings.recorded_noise_share and self.sounds:
             return self.sounds[random.integers(len(self.sounds))]
-        if kind < 0.7 and len(self.voices):
-            chosen = random.integers(len(self.voices), size=random.integers(3, 7))
+        if kind < settings.recorded_noise_share + settings.babble_share and len(self.voices):
+            fewest, most = BABBLING
+            chosen = random.integers(len(self.voices), size=random.integers(fewest, most + 1))
             return noise.babble([self.voices[number].astype(np.float32) / 32768 for number in chosen], length)
         return noise.coloured(length, random)
 
     def _call(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        samples = samples * 10 ** (random.uniform(*LEVEL_DB) / 20)
-        if random.random() < 0.1:
-            peak = np.abs(samples).max() * random.uniform(*CLIPPED_AT)
+        """Level, clipping, pass band, codec and lost packets of one call."""
+        settings = self.settings
+        samples = samples * 10 ** (random.uniform(*settings.level_db) / 20)
+        if random.random() < settings.clipping_probability:
+            peak = np.abs(samples).max() * random.uniform(*settings.clipping_level)
             samples = np.clip(samples, -peak, peak)
         samples = np.clip(samples, -1, 1)
-        weights = np.array([4.0 if codec in ("mulaw", "alaw") else 1.0 for codec in self.codecs])
-        codec = self.codecs[random.choice(len(self.codecs), p=weights / weights.sum())]
+        codec = self.codecs[random.choice(len(self.codecs), p=self.codec_shares)]
         samples = telephone.transmit(samples, codec, random=random)
-        if random.random() < 0.2:
-            samples = telephone.lose_packets(samples, random.uniform(*LOSS), random)
+        if random.random() < settings.packet_loss_probability:
+            samples = telephone.lose_packets(samples, random.uniform(*settings.packet_loss), random)
         return samples

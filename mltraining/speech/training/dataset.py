@@ -176,6 +176,7 @@ class BalancedCrops:
         speeds: Sequence[float],
         balance: float,
         corrupt: Corrupt,
+        speed_probability: float = 0.5,
         crops_a_speaker: int = 1,
     ) -> None:
         rows, labels = manifest.train, manifest.labels[manifest.train]
@@ -186,6 +187,7 @@ class BalancedCrops:
         self.share = seconds ** (1 - balance) / (seconds ** (1 - balance)).sum()
         self.lengths = [clips.seconds[own] / clips.seconds[own].sum() for own in self.rows]
         self.corrupt = corrupt
+        self.speed_probability = speed_probability
         self.crops_a_speaker = crops_a_speaker
 
     @property
@@ -221,7 +223,7 @@ class BalancedCrops:
     def _draw(self, length: int, seed: Sequence[int], number: int) -> tuple[np.ndarray, int]:
         shared = np.random.default_rng([*seed, number // self.crops_a_speaker, 0])
         speaker = int(shared.choice(self.speakers, p=self.share))
-        changed = len(self.versions) > 1 and shared.random() < 0.5
+        changed = len(self.versions) > 1 and shared.random() < self.speed_probability
         version = int(shared.integers(1, len(self.versions))) if changed else 0
         random = np.random.default_rng([*seed, number, 1])
         pieces, missing = [], length

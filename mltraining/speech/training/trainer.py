@@ -484,6 +484,7 @@ def _balanced(config: Config, split: manifest.Manifest, clips: dataset.Clips) ->
         split,
         clips,
         speeds=config.augmentation.speeds,
+        speed_probability=config.augmentation.speed_probability,
         balance=config.training.speaker_balance,
         crops_a_speaker=config.training.crops_a_speaker,
         corrupt=Corruption(config.augmentation, voices, config.environment.seed),

@@ -35,7 +35,7 @@ def test_float_and_16_bit_samples_give_the_same_bits():
 
 
 def test_the_filters_are_triangles_on_the_htk_mel_scale():
-    filters = mel_filters(8000, 512, 24, 50.0, 4000.0)
+    filters = mel_filters(AUDIO, 512, 4000.0).numpy()
     mel = np.linspace(2595 * np.log10(1 + 50 / 700), 2595 * np.log10(1 + 4000 / 700), 26)
     edges = 700 * (10 ** (mel / 2595) - 1)
     bins = np.linspace(0, 4000, 257)
