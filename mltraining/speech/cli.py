@@ -85,7 +85,11 @@ def _train(options: argparse.Namespace) -> int:
         _die_with_parent()
     stop = _stop_on_signals()
 
-    from mltraining.speech.training import manifest, trainer  # torch takes seconds to import; a refused key should not
+    from mltraining.speech.training import (  # torch takes seconds to import; a refused key should not
+        manifest,
+        run,
+        trainer,
+    )
 
     try:
         trainer.train(config, options.output, progress=reporter, should_stop=stop.is_set)
@@ -95,7 +99,7 @@ def _train(options: argparse.Namespace) -> int:
         return reporter.refuse(error.code, error.message)
     except OSError as error:  # a full disk, a folder that is not ours
         return reporter.refuse("storage_failed", str(error))
-    except trainer.Stopped:
+    except run.Stopped:
         reporter({"event": "error", "code": "stopped", "message": "stopped; the same command resumes"})
         return STOPPED
     except Exception as error:

@@ -9,6 +9,7 @@ import torch
 from mltraining.speech.config import ConfigError, load_config
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import checkpoints, dataset, manifest, trainer
+from mltraining.speech.training.run import Run, Stopped
 from tests.mltraining.speech.training_data import small_config, write_clips
 
 RECIPE = Path(__file__).parents[4] / "mltraining" / "recipes" / "telephone.yaml"
@@ -132,7 +133,7 @@ def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips, tmp_path, lo
     state = checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")
     losses = [row["train_loss"] for row in state["history"]]
     assert losses[6] < losses[1]  # the epochs of the full margin
-    averaged, last = state["average"]["head.weight"], state["model"]["head.weight"]
+    averaged, last = state["average"]["module.head.weight"], state["model"]["head.weight"]
     assert averaged.shape[0] == 6
     assert not torch.equal(averaged, last)
     pipeline = ScoringPipeline.load(tmp_path / "run" / "pipeline")
@@ -148,7 +149,7 @@ def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips, tmp_path
         stopped["now"] = (event["event"] == "epoch" and event["epoch"] == 2) or stopped["now"]
 
     stopped = {"now": False}
-    with pytest.raises(trainer.Stopped):
+    with pytest.raises(Stopped):
         trainer.train(settings, tmp_path / "cut", progress=stop_after_two, should_stop=lambda: stopped["now"])
     trainer.train(settings, tmp_path / "cut")
 
@@ -158,10 +159,10 @@ def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips, tmp_path
 
 
 def test_the_margin_rises_and_then_is_the_large_one(clips, tmp_path):
-    run = object.__new__(trainer.Run)
+    run = object.__new__(Run)
     run.config = small_config(clips, **{section: dict(values) for section, values in MARGIN.items()})
 
-    assert [round(run._margin(done), 3) for done in (0, 0.5, 1, 1.9, 2)] == [0, 0.1, 0.2, 0.2, 0.4]
+    assert [round(run.margin(done), 3) for done in (0, 0.5, 1, 1.9, 2)] == [0, 0.1, 0.2, 0.2, 0.4]
 
 
 def test_the_recipe_that_ships_is_valid_and_trains_on_the_training_split_alone():

@@ -18,6 +18,8 @@ from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import dataset, manifest, trainer
 from mltraining.speech.training.manifest import DataError
 from mltraining.speech.training.optimization import build_scheduler, factor
+from mltraining.speech.training.processes import Processes
+from mltraining.speech.training.run import Run, Stopped
 from tests.mltraining.speech.training_data import small_config, write_clips
 
 
@@ -140,7 +142,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(clips, tmp_path):
     )
     trainer.train(config, tmp_path / "whole")
     progress, should_stop = stop_after(1)
-    with pytest.raises(trainer.Stopped):
+    with pytest.raises(Stopped):
         trainer.train(config, tmp_path / "cut", progress=progress, should_stop=should_stop)
     assert not (tmp_path / "cut" / "metrics.json").exists()
     trainer.train(config, tmp_path / "cut")
@@ -152,7 +154,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(clips, tmp_path):
 def test_a_random_seed_is_recorded_and_kept_when_resuming(clips, tmp_path):
     config = small_config(clips, environment={"seed": -1})
     progress, should_stop = stop_after(1)
-    with pytest.raises(trainer.Stopped):
+    with pytest.raises(Stopped):
         trainer.train(config, tmp_path, progress=progress, should_stop=should_stop)
     seed = yaml.safe_load((tmp_path / "config.yaml").read_text())["environment"]["seed"]
     assert seed >= 0
@@ -212,13 +214,13 @@ def test_the_clips_own_rate_clamps_the_top_frequency(tmp_path, clips):
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-def a_run(clips: Path, output: Path, **sections) -> trainer.Run:
+def a_run(clips: Path, output: Path, **sections) -> Run:
     # layer norm instead of batch norm: a clip's gradient does not depend on its company
     sections["architecture"] = {"backbone": "convnext_atto"} | sections.get("architecture", {})
     config = small_config(clips, **sections)
     split, loaded = load(config)
-    alone = trainer.Processes(0, 1, torch.device("cpu"))
-    return trainer.Run(config, split, loaded, output, alone, lambda event: None, lambda: False, pretrained=False)
+    alone = Processes(0, 1, torch.device("cpu"))
+    return Run(config, split, loaded, output, alone, lambda event: None, lambda: False, pretrained=False)
 
 
 def some_batch(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -227,10 +229,10 @@ def some_batch(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return samples, torch.eye(3)[torch.arange(count) % 3]
 
 
-def gradient_step(run: trainer.Run, batches: list) -> tuple[float, torch.Tensor]:
+def gradient_step(run: Run, batches: list) -> tuple[float, torch.Tensor]:
     """The loss, and the weights after one step of plain gradient descent."""
-    loss = run.step(batches)
-    return loss, torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+    loss = run.learner.step(batches)
+    return loss, torch.cat([parameter.detach().flatten() for parameter in run.learner.network.parameters()])
 
 
 def test_accumulated_batches_equal_one_big_batch(clips, tmp_path):
@@ -246,7 +248,7 @@ def test_accumulated_batches_equal_one_big_batch(clips, tmp_path):
 def test_the_gradient_is_clipped_to_its_norm(clips, tmp_path):
     settings = {"optimizer": "SGD", "learning_rate": 1.0, "loss_function": "BCE"}
     run = a_run(clips, tmp_path, training=settings | {"gradient_clip": 0.01})
-    before = torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+    before = torch.cat([parameter.detach().flatten() for parameter in run.learner.network.parameters()])
     _, after = gradient_step(run, [some_batch()])
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-2)
 
@@ -259,24 +261,24 @@ def test_a_batch_that_does_not_fit_goes_through_in_halves(clips, tmp_path, monke
         sizes.append(len(features))
         if len(features) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run.network(features)
+        return run.learner.network(features)
 
-    monkeypatch.setattr(run, "model", forward)
-    assert math.isfinite(run._step_within_memory([some_batch()]))
+    monkeypatch.setattr(run.learner, "model", forward)
+    assert math.isfinite(run.learner.step_within_memory([some_batch()]))
     assert sizes == [8, 4, 2, 2, 2, 2]
     run = a_run(clips, tmp_path)
-    monkeypatch.setattr(run, "model", forward)
+    monkeypatch.setattr(run.learner, "model", forward)
     with pytest.raises(torch.OutOfMemoryError):
-        run._step_within_memory([some_batch()])
+        run.learner.step_within_memory([some_batch()])
 
 
 def test_the_best_epoch_is_kept_where_asked(clips, tmp_path):
     run = a_run(clips, tmp_path, training={"save_best_checkpoint": True})
-    weight = next(run.network.parameters())
+    weight = next(run.learner.network.parameters())
     for epoch, score in enumerate([0.5, 0.9, 0.9, 0.7], start=1):
         weight.data.fill_(epoch)
         run.history.append({"epoch": epoch, "roc_auc": score})
-        run._save()
+        run.save()
     assert next(run.best_network().parameters()).flatten()[0] == 2
 
 
@@ -354,7 +356,7 @@ def test_warm_up_takes_fractions_of_an_epoch():
 def test_a_gpu_that_is_not_there_is_told(clips, caplog):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    processes = trainer.Processes.start(small_config(clips, environment={"gpus": ["0"]}))
+    processes = Processes.start(small_config(clips, environment={"gpus": ["0"]}))
     assert processes.device.type == "cpu"
     assert "training on the CPU" in caplog.text
 
@@ -362,4 +364,4 @@ def test_a_gpu_that_is_not_there_is_told(clips, caplog):
 def test_a_batch_must_divide_among_the_processes(clips, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="training.batch_size"):
-        trainer.Processes.start(small_config(clips))
+        Processes.start(small_config(clips))
