@@ -55,8 +55,7 @@ class Learner:
         """The network that is evaluated and exported: the moving average with ``ema_decay``, else the network."""
         if self.average is None:
             return self.network
-        averaged: SpeakerNetwork = self.average.module
-        return averaged
+        return cast(SpeakerNetwork, self.average.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a step changes, for a checkpoint."""
