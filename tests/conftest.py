@@ -124,6 +124,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     if report.when == "call" and report.failed:
         item.failed_report = report
     if os.environ.get("CI") and report.skipped and "is missing" in str(report.longrepr):
-        report.outcome = "failed"  # real speech and the reference configuration are at hand in CI
+        report.outcome = "failed"  # CI names a folder of recorded speech
         report.longrepr = f"in CI this may not be skipped: {report.longrepr}"
     return report

@@ -1,20 +1,11 @@
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 
 from voiceauth.retraining import training_settings
 from voiceauth.retraining.errors import InvalidSetting, SettingNotAllowed
-
-
-def test_the_recipe_is_the_use_cases_own_file() -> None:
-    reference = Path(django_settings.BASE_DIR).parent / "shared" / "reference" / "speaker_recognition.yaml"
-    if not reference.is_file():
-        pytest.skip("../shared/reference is missing")
-    assert training_settings.RECIPE.read_bytes() == reference.read_bytes()
 
 
 def test_a_runs_settings_come_after_the_servers(settings: Any) -> None:

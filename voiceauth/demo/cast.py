@@ -35,11 +35,14 @@ def real(folder: Path, scratch: Path) -> Cast:
     """
     clips = pd.read_parquet(folder / "train.pq")
     others = pd.read_parquet(folder / "clips.parquet")
-    with tarfile.open(folder / "audio.tar") as archive:
-        archive.extractall(scratch, filter="data")
+    audio = folder / "audio"
+    if not audio.is_dir():
+        audio = scratch
+        with tarfile.open(folder / "audio.tar") as archive:
+            archive.extractall(audio, filter="data")
 
     def read(paths: pd.Series) -> list[bytes]:
-        return [(scratch / path).read_bytes() for path in paths]
+        return [(audio / path).read_bytes() for path in paths]
 
     calling = clips["fold"].astype(int) == CALL_FOLD
     speakers = [

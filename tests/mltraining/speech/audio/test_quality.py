@@ -1,5 +1,6 @@
 import importlib.util
 import itertools
+import os
 import subprocess
 import sys
 import tarfile
@@ -13,13 +14,14 @@ from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.waveform import Waveform
 from tests.mltraining.speech.synthetic import encode, voice
 
-SPEECH = Path(__file__).parents[5] / "shared" / "speech" / "audio.tar"
+# Recorded speech in the format of docs/speech-format.md, packed.
+SPEECH = Path(os.environ.get("VOICEAUTH_TEST_SPEECH", "speech")) / "audio.tar"
 RATE = 16_000
 
 
 def real_clips(count: int) -> list[bytes]:
     if not SPEECH.exists():
-        pytest.skip("real speech: ../shared/speech is missing")
+        pytest.skip("VOICEAUTH_TEST_SPEECH is missing, or names no folder with audio.tar")
     with tarfile.open(SPEECH) as archive:
         sentences = (member for member in archive if "speechocean762/" in member.name and member.isfile())
         files = (archive.extractfile(member) for member in itertools.islice(sentences, count))

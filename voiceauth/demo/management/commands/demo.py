@@ -35,7 +35,7 @@ class Command(BaseCommand):
     help = "Enroll, retrain, promote, verify and identify through the REST API, and report."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--speech", type=Path, help="a folder with train.pq, clips.parquet and audio.tar")
+        parser.add_argument("--speech", type=Path, help="a folder in the format of docs/speech-format.md")
         parser.add_argument("--url", default=f"http://{bind_address()}")
 
     def handle(self, *args: Any, speech: Path | None, url: str, **options: Any) -> None:
@@ -64,7 +64,9 @@ def _cast(speech: Path | None, scratch: Path, console: Console) -> cast.Cast:
         with console.status("unpacking recordings"):
             return cast.real(speech, scratch)
     except FileNotFoundError as error:
-        raise CommandError(f"--speech needs a folder with train.pq, clips.parquet and audio.tar: {error}") from error
+        raise CommandError(
+            f"--speech needs a folder with train.pq, clips.parquet, and audio/ or audio.tar: {error}"
+        ) from error
 
 
 @contextmanager
