@@ -21,7 +21,6 @@ from enrollment.serializers import (
     NewCustomer,
     NewSample,
     Reason,
-    ReceiptAnswer,
     SampleAnswer,
 )
 from voiceauth.platform.api import actor_of
@@ -29,6 +28,7 @@ from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.erasure.serializers import ErasureAnswer
 
 CUSTOMER_ID = OpenApiParameter(
     "customer_id",
@@ -76,11 +76,14 @@ class CustomerDetail(APIView):
         """One customer: state, net speech, what remains to be enrolled."""
         return Response(CustomerAnswer(selectors.customer(customer_id)).data)
 
-    @extend_schema(responses={200: ReceiptAnswer})
+    @extend_schema(responses={202: ErasureAnswer})
     def delete(self, request: Request, customer_id: str) -> Response:
-        """Erases the customer with all audio and voiceprints. Decisions and the audit trail stay."""
-        receipt = services.erase_customer(customer_id=customer_id, actor=actor_of(request))
-        return Response(ReceiptAnswer(receipt).data)
+        """Erase the customer with all audio and voiceprints. Decisions and the audit trail stay.
+
+        The customer and their key are gone at once; follow the erasure of the files at `/erasures/{erasure_id}`.
+        """
+        erasure = services.erase_customer(customer_id=customer_id, actor=actor_of(request))
+        return Response(ErasureAnswer(erasure).data, status=202)
 
 
 @extend_schema(tags=["consent"], parameters=[CUSTOMER_ID])
@@ -100,17 +103,17 @@ class ConsentDetail(IdempotentCreate, APIView):
             OpenApiParameter("text_version", {"type": "string", "minLength": 1, "maxLength": 64}),
             OpenApiParameter("origin", {"type": "string", "minLength": 1, "maxLength": 32}),
         ],
-        responses={200: ReceiptAnswer},
+        responses={202: ErasureAnswer},
     )
     def delete(self, request: Request, customer_id: str) -> Response:
-        """Withdraws the consent and erases all audio and voiceprints; the customer is OPTED_OUT.
+        """Withdraw the consent and erase all audio and voiceprints; the customer is OPTED_OUT at once.
 
-        The fields may come in the query or as a JSON body.
+        Follow the erasure of the files at `/erasures/{erasure_id}`. The fields may come in the query or as a JSON body.
         """
         data = _valid(ConsentWithdrawal, request.data or request.query_params.dict())
         data.pop("text_version", None)  # a withdrawal ends whichever version is current
-        receipt = services.withdraw_consent(customer_id=customer_id, **data, actor=actor_of(request))
-        return Response(ReceiptAnswer(receipt).data)
+        erasure = services.withdraw_consent(customer_id=customer_id, **data, actor=actor_of(request))
+        return Response(ErasureAnswer(erasure).data, status=202)
 
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])

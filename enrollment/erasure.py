@@ -1,16 +1,34 @@
-"""Erasing a customer's voice. A room above that keeps something of a customer registers how it forgets it."""
+"""Erasing a customer's voice: its rows at once, in one transaction, and its files by a job that follows.
 
-from collections.abc import Callable
-from functools import partial
-from uuid import UUID
+The customer is unusable from the commit on: their key is destroyed or replaced, so what still lies in a storage or a
+backup cannot be read. ``platform.erasure`` deletes the files and writes the receipt once nothing is left.
 
-from django.db import transaction
+A room above that keeps something of a customer registers how it forgets it.
+"""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from enrollment import lifecycle
 from enrollment.models import Customer
+from voiceauth.platform import storage
+from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.services import record
+from voiceauth.platform.erasure import services as erasures
+from voiceauth.platform.erasure.models import Erasure
+from voiceauth.screening.services import forget_voice
 
 Forget = Callable[[Customer], dict[str, int]]  # deletes what a room keeps; counts by name, like call_recordings
 
-_exports: list[Callable[[UUID], None]] = []
+CUSTOMER_ERASED = "customer.erased"
+NO_VOICE: dict[str, Any] = {
+    "speech_seconds": 0,
+    "enrolled_at": None,
+    "last_accessed_at": None,
+    "refusals": 0,
+    "refused_at": None,
+}
+
 _rooms: dict[str, Forget] = {}
 
 
@@ -19,21 +37,50 @@ def register(room: str, forget: Forget) -> None:
     _rooms[room] = forget
 
 
-def register_export(forget: Callable[[UUID], None]) -> None:
-    """Have ``forget`` called, after the commit, wherever one of a customer's recordings is removed."""
-    _exports.append(forget)
+def erase_voice(
+    customer: Customer,
+    *,
+    cause: str,
+    to: Customer.State,
+    actor: Actor,
+    data: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Erasure:
+    """Delete every row of the customer's voice, here and in the rooms above; move the customer to the state ``to``.
+
+    ``customer`` is locked by the caller. ``changes`` are written to the customer's other fields: a new data key, or
+    none. ``cause`` names the event in the audit trail, and ``data`` goes into it.
+    """
+    before = {"state": customer.state, "speech_seconds": customer.speech_seconds}
+    with storage.collecting() as recordings:
+        counts = _forget(customer)
+    lifecycle.move(customer, to, **NO_VOICE, **changes)
+    erasure = erasures.begin(
+        cause=cause,
+        subject=customer.pk,
+        customer_id=customer.customer_id,
+        recordings=recordings,
+        counts=counts,
+        actor=actor,
+    )
+    record(
+        action=cause,
+        actor=actor,
+        customer_id=customer.customer_id,
+        target=erasure.audit_target(),
+        before=before,
+        after={"state": customer.state},
+        data={**counts, **(data or {})},
+    )
+    return erasure
 
 
-def forget_exports(customer: Customer) -> None:
-    """After the commit: copies of the customer's recordings that rooms above have made are removed."""
-    for forget in _exports:
-        transaction.on_commit(partial(forget, customer.pk))
-
-
-def forget_everywhere(customer: Customer) -> dict[str, int]:
-    """What the rooms above have deleted, by name."""
-    counts: dict[str, int] = {}
+def _forget(customer: Customer) -> dict[str, int]:
+    """Delete the rows. The consents stay: they show what was allowed, and when."""
+    counts = {"samples": customer.samples.count(), "voiceprints": customer.voiceprints.count()}
     for forget in _rooms.values():
         counts |= forget(customer)
-    forget_exports(customer)
+    for rows in (customer.samples, customer.voiceprints, customer.heard):
+        rows.all().delete()
+    forget_voice(customer.customer_id)
     return counts

@@ -10,10 +10,13 @@
     OPTED_OUT  no consent: no voice is kept. Also of somebody who was never a customer: a tombstone
     ERASED     a tombstone without name, key, consent or voice; to callers there is no such customer
 
-All moves go through ``move``: a conditional update, so that of two that race one finds its state gone.
+All moves go through ``move``, a conditional update: of two that race, one finds that the state has changed. Whoever
+leaves ERASED is a new customer, created at that moment.
 """
 
 from typing import Any
+
+from django.utils import timezone
 
 from enrollment.errors import StateChanged, TransitionRefused
 from enrollment.models import Customer
@@ -38,13 +41,15 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 
 
 def move(customer: Customer, to: str, **changes: Any) -> None:
-    """Moves ``customer`` to the state ``to``, writing ``changes`` to its other fields in the same statement.
+    """Move ``customer`` to the state ``to``, and write ``changes`` to its other fields in the same statement.
 
-    Staying where it is always allowed. Raises ``TransitionRefused`` where the table knows no such move, and
-    ``StateChanged`` where the row is in another state than this object by now.
+    Staying in a state is always allowed. Raises ``TransitionRefused`` where the table has no such move, and
+    ``StateChanged`` where the row has left the state of this object.
     """
     if to != customer.state and to not in TRANSITIONS[customer.state]:
         raise TransitionRefused(state=customer.state, to=str(to))
+    if customer.state == State.ERASED != to:
+        changes["created_at"] = timezone.now()
     moved = Customer.objects.filter(pk=customer.pk, state=customer.state).update(state=to, **changes)
     if not moved:
         raise StateChanged

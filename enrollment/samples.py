@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from enrollment import erasure, gate, heard, keys, lifecycle, selectors, voiceprints
+from enrollment import gate, heard, keys, lifecycle, selectors, voiceprints
 from enrollment.errors import (
     ConsentRequired,
     CustomerLocked,
@@ -29,9 +29,11 @@ from mltraining import selectors as models_in_service
 from mltraining import worker_client
 from mltraining.locks import lock_gallery
 from mltraining.messages import Recording
+from voiceauth.platform import storage
 from voiceauth.platform.approvals.services import require_second_person
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
+from voiceauth.platform.erasure import services as erasures
 from voiceauth.policies import selectors as policies
 from voiceauth.policies.document import DEFAULT_ORIGIN
 from voiceauth.screening import services as screening
@@ -39,6 +41,7 @@ from voiceauth.screening.messages import Screening
 from voiceauth.screening.risk import Hit
 
 State = Customer.State
+SAMPLE_REMOVED = "enrollment.sample_removed"
 Intervals = Sequence[Sequence[float]]  # [start, end] in seconds of the upload
 
 
@@ -120,9 +123,10 @@ def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> A
 
 @transaction.atomic
 def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = False, actor: Actor) -> Customer:
-    """Takes a polluted recording out again: state and voiceprints follow from what is left.
+    """Take a recording out of the enrollment again: state and voiceprints follow from those that are left.
 
-    Raises ``CustomerNotFound`` and ``SampleNotFound``; with ``only_held`` ``SampleNotHeld`` for one that counts.
+    Its file and the copies of a training run are erased by a job that follows. Raises ``CustomerNotFound`` and
+    ``SampleNotFound``; with ``only_held`` also ``SampleNotHeld``, for a recording that counts.
     """
     lock_gallery(shared=True)
     customer = locked(customer_id)
@@ -130,11 +134,19 @@ def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = F
     if only_held and not sample.held_for:
         raise SampleNotHeld
     before = _figures(customer)
-    sample.delete()
+    with storage.collecting() as recordings:
+        sample.delete()
     _refresh(customer, customer.voiceprints.values_list("model_fingerprint", flat=True), renew=False)
-    erasure.forget_exports(customer)
+    erasures.begin(
+        cause=SAMPLE_REMOVED,
+        subject=customer.pk,
+        customer_id=customer_id,
+        recordings=recordings,
+        counts={"samples": 1},
+        actor=actor,
+    )
     record(
-        action="enrollment.sample_removed",
+        action=SAMPLE_REMOVED,
         actor=actor,
         customer_id=customer_id,
         target=f"sample:{sample_id}",

@@ -151,14 +151,3 @@ class EnrollmentAnswer(serializers.Serializer):
     @extend_schema_field(serializers.FloatField())
     def get_remaining_seconds(self, sample: Any) -> float:
         return selectors.remaining_seconds(sample.customer)
-
-
-class ReceiptAnswer(serializers.Serializer):
-    """What was erased, and when."""
-
-    receipt_id = serializers.UUIDField()
-    customer_id = serializers.CharField()
-    samples = serializers.IntegerField()
-    voiceprints = serializers.IntegerField()
-    call_recordings = serializers.IntegerField()
-    erased_at = serializers.DateTimeField()

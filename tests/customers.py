@@ -31,6 +31,8 @@ from mltraining.speech.scoring.scores import Calibration, Cohort
 from voiceauth.celery import app
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import Actor
+from voiceauth.platform.erasure import job
+from voiceauth.platform.erasure.models import Erasure
 
 TELLER = Actor(name="branch-7", role="teller")
 IVR = Actor(name="ivr-1", role="ivr")
@@ -77,6 +79,12 @@ def enrolled_customer(customer_id: str) -> Customer:
         customer_id=customer_id, audio=recording(customer_id, take=0, speech_seconds=30.0), actor=TELLER
     )
     return Customer.objects.get(customer_id=customer_id)
+
+
+def run_erasures() -> None:
+    """One attempt at every erasure that waits, as the training worker makes it."""
+    for pk in list(Erasure.waiting().values_list("pk", flat=True)):
+        job.execute(pk)
 
 
 @dataclass

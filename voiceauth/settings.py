@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "voiceauth.platform.vault",
     "voiceauth.platform.approvals",
     "voiceauth.platform.jobs",
+    "voiceauth.platform.erasure",
     "mltraining",
     "voiceauth.policies",
     "voiceauth.screening",
@@ -127,6 +128,7 @@ CELERY_TASK_ROUTES = {
     "retraining.run_training": {"queue": "training"},
     "retraining.run_promotion": {"queue": "training"},
     "retraining.sweep_training_data": {"queue": "training"},
+    "erasure.run": {"queue": "training"},  # the training worker may write wherever recordings and their copies lie
     "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself
 }
 # Cron-like: "minute hour day-of-month month day-of-week"; empty switches the scheduled retrain off.

@@ -15,6 +15,7 @@ api = [
     path("", include("voiceauth.policies.urls")),
     path("", include("voiceauth.platform.approvals.urls")),
     path("", include("voiceauth.platform.api.urls")),
+    path("", include("voiceauth.platform.erasure.urls")),
 ]
 
 urlpatterns = [

@@ -27,10 +27,11 @@ from enrollment import services as customers
 from enrollment.batches import locations, manifest, services
 from enrollment.batches.errors import CustomerErased, DuplicateCustomer, ManifestChanged, NewAudioInsufficient
 from enrollment.batches.models import BatchEnrollment, BatchResult
+from enrollment.erasure import CUSTOMER_ERASED
 from enrollment.errors import CustomerExists, CustomerLocked, DuplicateSample, OptedOut, SampleNotFound
 from enrollment.models import AudioSample, Customer, customer_id_validator
 from voiceauth.platform.audit import Actor
-from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.errors import DomainError
 from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.errors import AttemptStopped, CancelRequested, GiveBack
@@ -196,8 +197,8 @@ class _Slice:
         if not selectors.customers().filter(customer_id=customer_id).exists():
             with suppress(CustomerExists), transaction.atomic():
                 customers.create_customer(customer_id=customer_id, display_name=line["display_name"], actor=self.actor)
-                erasures = AuditEvent.objects.filter(customer_id=customer_id, action="customer.erased")
-                if erasures.filter(occurred_at__gte=self.batch.created_at).exists():
+                erasures = Erasure.objects.filter(customer_id=customer_id, cause=CUSTOMER_ERASED)
+                if erasures.filter(created_at__gte=self.batch.created_at).exists():
                     raise CustomerErased
         with transaction.atomic():
             customer = customers.locked(customer_id)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from enrollment.batches import locations, selectors
 from enrollment.batches.errors import ClientTokenReused
 from enrollment.batches.models import BatchEnrollment, BatchResult, UploadedManifest
+from enrollment.models import Customer
 from voiceauth.platform import vault
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
@@ -72,6 +73,15 @@ def purge_results() -> int:
         if count:
             record(action="batch_results.purged", actor=SYSTEM, data={"count": count})
     return count
+
+
+def forget_customer(customer: Customer) -> dict[str, int]:
+    """Blank what the results of batches say about a customer's recordings: part of the erasure of their voice.
+
+    That a line was carried out stays, as the audit trail does, until ``purge_results``.
+    """
+    BatchResult.objects.filter(customer_id=customer.customer_id).update(message="", refused=[], speech_seconds=0)
+    return {}
 
 
 def uploaded_manifest(batch: BatchEnrollment) -> bytes:

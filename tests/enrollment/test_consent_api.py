@@ -87,8 +87,8 @@ def test_consent_of_an_unknown_customer_is_not_found(teller: APIClient) -> None:
 def test_an_opt_out_before_there_is_a_customer_leaves_a_tombstone_and_no_voice(
     teller: APIClient, worker: StandInWorker
 ) -> None:
-    receipt = teller.delete(consent_of("ann"))
-    assert (receipt.status_code, receipt.json()["samples"]) == (200, 0)
+    erasure = teller.delete(consent_of("ann"))
+    assert (erasure.status_code, erasure.json()["counts"]["samples"]) == (202, 0)
     assert Customer.objects.get().state == "OPTED_OUT"
     assert error_code(teller.post("/api/v1/customers", {"customer_id": "ann"}, format="json")) == "customer_exists"
     audio = {"audio": upload(recording("ann"))}
@@ -123,9 +123,8 @@ def test_a_withdrawal_erases_every_recording_and_voiceprint_and_keeps_the_consen
 
     answer = teller.delete(consent_of("ann"), {"purpose": "voice_authentication", "origin": "phone"}, format="json")
 
-    assert answer.status_code == 200
-    counts = {name: answer.json()[name] for name in ("samples", "voiceprints", "call_recordings")}
-    assert counts == {"samples": 1, "voiceprints": 1, "call_recordings": 1}
+    assert answer.status_code == 202
+    assert answer.json()["counts"] == {"samples": 1, "voiceprints": 1, "call_recordings": 1}
     for model in (AudioSample, SealedAudio, SampleEmbedding, Voiceprint, CallAudio):
         assert not model.objects.exists()
     now = Customer.objects.get()
@@ -138,20 +137,20 @@ def test_a_withdrawal_erases_every_recording_and_voiceprint_and_keeps_the_consen
 
 def test_a_withdrawal_needs_no_body(teller: APIClient) -> None:
     consenting_customer("ann")
-    assert teller.delete(consent_of("ann")).status_code == 200
+    assert teller.delete(consent_of("ann")).status_code == 202
     assert Customer.objects.get().state == "OPTED_OUT"
 
 
 def test_the_fields_of_a_withdrawal_may_come_in_the_query(teller: APIClient) -> None:
     consenting_customer("ann")
     assert error_code(teller.delete(consent_of("ann") + "?purpose=marketing")) == "validation_error"
-    assert teller.delete(consent_of("ann") + "?purpose=voice_authentication&origin=app").status_code == 200
+    assert teller.delete(consent_of("ann") + "?purpose=voice_authentication&origin=app").status_code == 202
     assert AuditEvent.objects.get(action="consent.withdrawn").data["origin"] == "app"
 
 
 def test_an_opt_out_works_before_any_consent(teller: APIClient) -> None:
     new_customer("ann")
-    assert teller.delete(consent_of("ann")).status_code == 200
+    assert teller.delete(consent_of("ann")).status_code == 202
     assert Customer.objects.get().state == "OPTED_OUT"
 
 

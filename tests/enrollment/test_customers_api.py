@@ -160,14 +160,10 @@ def test_erasure_removes_everything_but_decisions_and_the_trail(teller: APIClien
 
     answer = teller.delete(f"{CUSTOMERS}/ann")
 
-    assert answer.status_code == 200
-    receipt = answer.json()
-    assert (receipt["customer_id"], receipt["samples"], receipt["voiceprints"], receipt["call_recordings"]) == (
-        "ann",
-        1,
-        1,
-        1,
-    )
+    assert answer.status_code == 202
+    erasure = answer.json()
+    assert (erasure["customer_id"], erasure["state"], erasure["receipt"]) == ("ann", "QUEUED", None)
+    assert erasure["counts"] == {"samples": 1, "voiceprints": 1, "call_recordings": 1}
     tombstone = Customer.objects.get(customer_id="ann")
     assert (tombstone.state, bytes(tombstone.data_key), tombstone.consents.count()) == ("ERASED", b"", 0)
     assert [each["customer_id"] for each in teller.get(CUSTOMERS).json()["results"]] == ["bob"]
@@ -177,8 +173,8 @@ def test_erasure_removes_everything_but_decisions_and_the_trail(teller: APIClien
     assert Gallery(model.fingerprint, DIMENSIONS).read_revisions().keys() == {bob.pk} != {ann.pk}
     assert Decision.objects.get(customer_id="ann").decision == "ACCEPT"
     event = AuditEvent.objects.get(action="customer.erased")
-    assert event.target == f"receipt:{receipt['receipt_id']}" and event.data["samples"] == 1
-    assert AuditEvent.objects.count() == events_before + 1
+    assert event.target == f"erasure:{erasure['erasure_id']}" and event.data["samples"] == 1
+    assert AuditEvent.objects.count() == events_before + 2  # the other one: the job is queued
     assert teller.get(f"{CUSTOMERS}/ann").status_code == 404
 
 

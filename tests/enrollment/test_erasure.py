@@ -1,15 +1,29 @@
-"""What is left of a customer who was erased, and what they bring along when they come back."""
+"""What is left of a customer who was erased, when the receipt comes, and what they bring along when they come back."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models import ForeignObjectRel
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from enrollment import services
-from enrollment.models import Customer, HeardRecording
-from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, recording
+from enrollment import samples, services
+from enrollment.batches.models import BatchEnrollment, BatchResult
+from enrollment.models import Customer, HeardRecording, SealedAudio
+from tests.customers import (
+    IVR,
+    TELLER,
+    StandInWorker,
+    activate_model,
+    enrolled_customer,
+    error_code,
+    recording,
+    run_erasures,
+)
+from voiceauth.platform import storage
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.retraining.models import TrainingSpeaker
 from voiceauth.verification import services as verification
 
@@ -88,3 +102,131 @@ def test_removing_a_recording_forgets_its_acoustic_fingerprint_and_no_other(
     assert HeardRecording.objects.count() == 2
     assert teller.delete(f"/api/v1/customers/ann/enrollments/{ann.samples.get().pk}").status_code == 200
     assert HeardRecording.objects.get().decision_id is not None
+
+
+@pytest.fixture
+def storage_is_away(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing can be deleted until ``undo``."""
+
+    def unreachable(self: storage.AudioFolder, name: str) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(storage.AudioFolder, "delete", unreachable)
+    return monkeypatch
+
+
+def followed(client: APIClient, erasure_id: str) -> dict[str, Any]:
+    answer = client.get(f"/api/v1/erasures/{erasure_id}")
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def test_there_is_no_receipt_until_the_last_recording_is_deleted(
+    teller: APIClient, worker: StandInWorker, storage_is_away: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    name = SealedAudio.objects.get().content.name
+    erasure_id = teller.delete("/api/v1/customers/ann").json()["erasure_id"]
+    # The customer is gone at once, and what lies in the storage cannot be read.
+    assert error_code(teller.get("/api/v1/customers/ann")) == "customer_not_found"
+    assert bytes(Customer.objects.get().data_key) == b""
+    for _ in range(2):
+        run_erasures()
+        answer = followed(teller, erasure_id)
+        assert (answer["state"], answer["error_code"], answer["receipt"]) == ("QUEUED", "recordings_left", None)
+        assert answer["error_message"] == "A recording could not be deleted: ConnectionError."
+        assert storage.storage().exists(name)
+    assert "recordings_left" in caplog.text
+    storage_is_away.undo()
+    run_erasures()
+    answer = followed(teller, erasure_id)
+    assert (answer["state"], answer["error_code"], answer["attempts"]) == ("SUCCEEDED", "", 3)
+    assert answer["receipt"]["receipt_id"] == erasure_id and answer["receipt"]["erased_at"]
+    assert not storage.storage().exists(name)
+    events = AuditEvent.objects.filter(target=f"erasure:{erasure_id}").order_by("sequence")
+    assert [(each.action, each.customer_id) for each in events] == [
+        ("erasure.queued", "ann"),
+        ("customer.erased", "ann"),
+        ("erasure.started", "ann"),
+        ("erasure.requeued", "ann"),  # the same failure again is no news
+        ("erasure.succeeded", "ann"),
+    ]
+
+
+def test_a_withdrawal_an_expiry_and_a_removed_recording_go_the_same_way(
+    teller: APIClient, worker: StandInWorker
+) -> None:
+    activate_model()
+    for name in ("ann", "bob", "cleo"):
+        enrolled_customer(name)
+    names = set(SealedAudio.objects.values_list("content", flat=True))
+    services.withdraw_consent(customer_id="ann", purpose="voice_authentication", actor=TELLER)
+    Customer.objects.filter(customer_id="bob").update(last_accessed_at=timezone.now() - timedelta(days=9999))
+    services.expire_unused()
+    sample = Customer.objects.get(customer_id="cleo").samples.get()
+    samples.remove_sample(customer_id="cleo", sample_id=sample.pk, actor=TELLER)
+    assert all(storage.storage().exists(name) for name in names)
+    run_erasures()
+    assert not any(storage.storage().exists(name) for name in names)
+    listed = teller.get("/api/v1/erasures", {"state": "SUCCEEDED"}).json()["results"]
+    assert {(each["customer_id"], each["cause"]) for each in listed} == {
+        ("ann", "consent.withdrawn"),
+        ("bob", "customer.expired"),
+        ("cleo", "enrollment.sample_removed"),
+    }
+
+
+def test_a_rolled_back_erasure_deletes_nothing(worker: StandInWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    enrolled_customer("ann")
+
+    def broken(**_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("enrollment.erasure.record", broken)
+    with pytest.raises(RuntimeError):
+        services.erase_customer(customer_id="ann", actor=TELLER)
+    assert not Erasure.objects.exists()
+    run_erasures()
+    assert storage.storage().exists(SealedAudio.objects.get().content.name)
+    assert Customer.objects.get().state == "ENROLLED"
+
+
+def test_only_who_may_see_watchlists_learns_that_a_watched_voice_was_erased(
+    teller: APIClient, reviewer: APIClient, ivr: APIClient
+) -> None:
+    erasure = Erasure.objects.create(cause="fraudster.erased", subject=Customer().pk, requested_by="rita")
+    path = f"/api/v1/erasures/{erasure.pk}"
+    assert error_code(teller.get(path)) == "erasure_not_found"
+    assert teller.get("/api/v1/erasures").json()["count"] == 0
+    assert reviewer.get(path).status_code == 200
+    assert reviewer.get("/api/v1/erasures").json()["count"] == 1
+    assert error_code(ivr.get(path)) == "permission_denied"
+
+
+def test_an_erased_customer_who_opts_out_is_new_too(worker: StandInWorker) -> None:
+    ann = customer_with_a_past("ann")
+    services.erase_customer(customer_id="ann", actor=TELLER)
+    before = timezone.now()
+    services.withdraw_consent(customer_id="ann", purpose="voice_authentication", actor=TELLER)
+    ann.refresh_from_db()
+    assert ann.state == "OPTED_OUT" and ann.created_at >= before
+
+
+def test_the_results_of_batches_say_nothing_of_the_recordings_of_an_erased_customer(worker: StandInWorker) -> None:
+    enrolled_customer("ann")
+    batch = BatchEnrollment.objects.create(content_hash="c" * 64, requested_by="ops", requested_role="admin")
+    for line, name in enumerate(("ann", "bob")):
+        BatchResult.objects.create(
+            batch=batch,
+            line=line,
+            customer_id=name,
+            outcome="ENROLLING",
+            message="Two are too noisy.",
+            refused=[{"location": f"{name}-smith.wav"}],
+            speech_seconds=9,
+        )
+    services.erase_customer(customer_id="ann", actor=TELLER)
+    ann, bob = BatchResult.objects.order_by("line")
+    assert (ann.outcome, ann.message, ann.refused, ann.speech_seconds) == ("ENROLLING", "", [], 0)
+    assert (bob.message, len(bob.refused)) == ("Two are too noisy.", 1)

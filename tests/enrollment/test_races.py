@@ -15,6 +15,7 @@ from mltraining.locks import lock_gallery
 from tests.customers import TELLER, StandInWorker, activate_model, consenting_customer, recording
 from tests.mltraining.workers import until
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.erasure.models import Erasure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +89,7 @@ def test_an_enrollment_and_an_erasure_at_once_leave_nothing_behind(worker: Stand
     consenting_customer("ann")
     outcomes = at_once(enroll(1), lambda: services.erase_customer(customer_id="ann", actor=TELLER))
     assert isinstance(outcomes[0], AudioSample | CustomerNotFound | ConsentRequired), outcomes
-    assert isinstance(outcomes[1], services.ErasureReceipt), outcomes
+    assert isinstance(outcomes[1], Erasure), outcomes
     assert [each.state for each in Customer.objects.all()] == ["ERASED"]
 
 
@@ -100,7 +101,7 @@ def test_an_enrollment_and_a_withdrawal_at_once_leave_no_audio(worker: StandInWo
         lambda: services.withdraw_consent(customer_id="ann", purpose="voice_authentication", actor=TELLER),
     )
     assert isinstance(outcomes[0], AudioSample | OptedOut | ConsentRequired), outcomes
-    assert isinstance(outcomes[1], services.ErasureReceipt), outcomes
+    assert isinstance(outcomes[1], Erasure), outcomes
     assert Customer.objects.get().state == "OPTED_OUT" and not AudioSample.objects.exists()
 
 

@@ -17,7 +17,7 @@ from enrollment.models import Customer, HeardRecording, SealedAudio, Voiceprint
 from mltraining import worker_client
 from mltraining.messages import Recording
 from mltraining.speech.audio.replay import acoustic_fingerprint
-from tests.customers import TELLER, activate_model
+from tests.customers import TELLER, activate_model, run_erasures
 from tests.enrollment.voices import enrolled, small_recogniser
 from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.workers import until
@@ -200,11 +200,15 @@ def test_after_an_erasure_no_place_holds_a_byte_of_the_voice_and_the_trail_still
     assert {f"table enrollment_{name}" for name in names} < before
     assert sum(place.startswith("file ") for place in before) == 2 * CLIPS + 1
 
-    receipt = services.erase_customer(customer_id=ann.customer_id, actor=TELLER)
+    erasure = services.erase_customer(customer_id=ann.customer_id, actor=TELLER)
+    assert not any(place.startswith("table ") for place in places(of_ann | {data_key}))  # at once
+    run_erasures()
     until(lambda: not list(worker_client.connection().scan_iter("question:*")))  # they live as long as the call
 
     assert places(of_ann | {data_key}, append_only_file) == set()
-    assert (receipt.samples, receipt.voiceprints, receipt.call_recordings) == (CLIPS, 1, 1)
+    erasure.refresh_from_db()
+    assert (erasure.state, erasure.recordings) == ("SUCCEEDED", [])
+    assert erasure.counts == {"samples": CLIPS, "voiceprints": 1, "call_recordings": 1}
     assert not any(audio_store.storage().exists(name) for name in kept_by_ann)
     assert not (folder / "data" / str(ann.pk)).exists()
     with pytest.raises(vault.Unsealable):

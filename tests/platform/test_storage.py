@@ -11,9 +11,8 @@ from django.core.files.storage import storages
 from django.db import transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from enrollment import selectors, services
+from enrollment import selectors
 from enrollment.models import AudioSample, SealedAudio
-from tests.customers import TELLER
 from tests.enrollment.voices import enrolled
 from voiceauth.platform import checks, env, tasks
 from voiceauth.platform import storage as audio_store
@@ -49,12 +48,12 @@ def test_the_row_holds_a_random_name_and_the_file_says_nothing_of_whose_it_is(ow
     assert own_folder.stat().st_mode & 0o077 == 0
 
 
-def test_an_erasure_deletes_the_files_once_it_is_committed(
+def test_a_recording_is_deleted_once_the_deletion_of_its_row_is_committed(
     own_folder: Path, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     enrolled(1, clips=2), enrolled(2, clips=1)
     with django_capture_on_commit_callbacks() as deletions:
-        services.erase_customer(customer_id="BANK-1", actor=TELLER)
+        SealedAudio.objects.filter(sample__customer__customer_id="BANK-1").delete()
     assert len(files(own_folder)) == 3  # nothing is lost where the commit fails
     for deletion in deletions:
         deletion()
@@ -90,10 +89,34 @@ def test_a_deletion_that_failed_is_repeated_by_the_sweep(
     with monkeypatch.context() as broken:
         broken.setattr(audio_store.AudioFolder, "delete", unreachable)
         with django_capture_on_commit_callbacks(execute=True):
-            services.erase_customer(customer_id="BANK-1", actor=TELLER)  # the answer does not wait for the storage
+            SealedAudio.objects.all().delete()
         grow_old(own_folder)
         assert audio_store.sweep() == 0 and len(files(own_folder)) == 2
     assert audio_store.sweep() == 2 and files(own_folder) == set()
+
+
+def test_recordings_collected_are_left_to_the_caller_and_those_of_other_transactions_are_not(
+    own_folder: Path, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    enrolled(1, clips=2), enrolled(2, clips=1)
+    theirs = SealedAudio.objects.filter(sample__customer__customer_id="BANK-1")
+    expected = set(theirs.values_list("content", flat=True))
+    with django_capture_on_commit_callbacks(execute=True), audio_store.collecting() as collected:
+        theirs.delete()
+    assert set(collected) == expected and len(files(own_folder)) == 3
+    with django_capture_on_commit_callbacks(execute=True):
+        SealedAudio.objects.all().delete()
+    assert files(own_folder) == expected
+    for name in [*collected, *collected]:  # a repetition is fine
+        audio_store.delete(name)
+    assert files(own_folder) == set()
+
+
+def test_a_storage_that_keeps_what_is_deleted_is_told_apart(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = enrolled(1, clips=1).samples.get().audio.content.name
+    monkeypatch.setattr(audio_store.AudioFolder, "delete", lambda self, name: None)
+    with pytest.raises(OSError, match="still has the recording"):
+        audio_store.delete(name)
 
 
 def test_a_recording_that_the_storage_has_lost_is_told_as_such(own_folder: Path) -> None:

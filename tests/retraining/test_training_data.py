@@ -1,3 +1,9 @@
+"""The training set: what is exported, what is left out, and how copies of an erased voice go."""
+
+import contextlib
+import errno
+import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -5,12 +11,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from enrollment import services
+from enrollment import samples, services
+from enrollment.errors import CustomerNotFound
 from enrollment.models import Customer
 from mltraining.speech.training import sealed
+from tests.customers import run_erasures
 from tests.enrollment.voices import add_recording, enrolled, small_recogniser, withdraw
 from tests.mltraining.speech.synthetic import voice, wav
 from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.retraining import training_data
 from voiceauth.retraining.models import TrainingRun
 
@@ -108,17 +117,97 @@ def test_an_export_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
     assert len(training_data.export_manifest(tmp_path / "run").samples) == 4
 
 
-def test_erasing_a_customer_removes_their_recordings_from_a_run_under_way(
-    django_capture_on_commit_callbacks: Any,
-) -> None:
-    one, other = enrolled(1), enrolled(2)
-    run = TrainingRun.objects.create(requested_by="ops")
-    folder = training_data.folder_of(run.id)
+def exported(state: str = "QUEUED") -> Path:
+    """The folder of a run that was exported, with a checkpoint."""
+    folder = training_data.folder_of(TrainingRun.objects.create(requested_by="ops", state=state).id)
     training_data.export_manifest(folder)
-    with django_capture_on_commit_callbacks(execute=True):
-        services.erase_customer(customer_id=one.customer_id, actor=SYSTEM)
-    assert not (folder / "data" / str(one.pk)).exists()
-    assert (folder / "data" / str(other.pk)).exists()
+    (folder / "output").mkdir()
+    (folder / "output" / "checkpoint").touch()
+    return folder
+
+
+def test_erasing_a_customer_removes_their_recordings_and_what_came_of_them_from_a_run_under_way() -> None:
+    one, other = enrolled(1), enrolled(2)
+    folder = exported()
+    erasure = services.erase_customer(customer_id=one.customer_id, actor=SYSTEM)
+    run_erasures()
+    erasure.refresh_from_db()
+    assert erasure.state == "SUCCEEDED"
+    assert not (folder / "data").exists() and not (folder / "output").exists()
+    assert training_data.export_manifest(folder).customers == {other.pk}
+
+
+def test_an_erasure_waits_for_a_run_whose_worker_has_used_the_recordings() -> None:
+    one, other = enrolled(1), enrolled(2)
+    folder = exported("RUNNING")
+    erasure = services.erase_customer(customer_id=one.customer_id, actor=SYSTEM)
+    run_erasures()
+    erasure.refresh_from_db()
+    assert (erasure.state, erasure.error_code) == ("QUEUED", "copies_in_use")
+    assert not list((folder / "data" / str(one.pk)).iterdir()) and list((folder / "data" / str(other.pk)).iterdir())
+    assert (folder / "output" / "checkpoint").exists()  # it knows the voice, and its worker is at it
+    assert training_data.is_told_to_forget(folder)
+    TrainingRun.objects.update(state="QUEUED")
+    run_erasures()
+    erasure.refresh_from_db()
+    assert (erasure.state, erasure.error_code) == ("SUCCEEDED", "")
+    assert not (folder / "output").exists()
+
+
+def test_a_run_restarts_once_for_a_removed_recording_and_goes_on_with_the_customers_others() -> None:
+    one, _ = enrolled(1), enrolled(2)
+    folder = exported("RUNNING")
+    sample = one.samples.earliest("created_at")
+    samples.remove_sample(customer_id=one.customer_id, sample_id=sample.pk, actor=SYSTEM)
+    run_erasures()
+    assert training_data.is_told_to_forget(folder)
+    left = training_data.export_manifest(folder)  # the next attempt
+    assert sample.pk not in left.samples and one.pk in left.customers
+    assert not training_data.is_told_to_forget(folder) and not (folder / "output").exists()
+    run_erasures()
+    assert Erasure.objects.get().state == "SUCCEEDED"
+    assert not training_data.is_told_to_forget(folder)
+    assert training_data.export_manifest(folder) == left
+
+
+def test_an_erasure_during_the_export_leaves_no_copy(tmp_path: Path) -> None:
+    enrolled(1), enrolled(2)
+    folder = training_data.folder_of(TrainingRun.objects.create(requested_by="ops", state="RUNNING").id)
+
+    def erase_both(share: float) -> None:
+        for name in ("BANK-1", "BANK-2"):
+            with contextlib.suppress(CustomerNotFound):  # erased already
+                services.erase_customer(customer_id=name, actor=SYSTEM)
+        run_erasures()
+
+    training_data.export_manifest(folder, on_clip=erase_both)
+    assert [path.name for path in (folder / "data").rglob("*") if path.is_file()] == ["train.pq"]
+
+
+def test_a_folder_that_cannot_be_removed_keeps_an_erasure_open_and_not_the_sweep_from_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = enrolled(1)
+    broken, fine = exported("FAILED"), exported("FAILED")
+    rmtree = shutil.rmtree
+
+    def read_only(path: Path, **options: Any) -> None:
+        if path.is_relative_to(broken):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        rmtree(path, **options)
+
+    with monkeypatch.context() as mounted:
+        mounted.setattr(shutil, "rmtree", read_only)
+        erasure = services.erase_customer(customer_id=one.customer_id, actor=SYSTEM)
+        run_erasures()
+        training_data.sweep()
+    erasure.refresh_from_db()
+    assert (erasure.state, erasure.error_code) == ("QUEUED", "copies_left")
+    assert "Read-only file system" in erasure.error_message and "Read-only file system" in caplog.text
+    assert (broken / "data").exists() and not (fine / "data").exists()
+    run_erasures()
+    erasure.refresh_from_db()
+    assert erasure.state == "SUCCEEDED" and not (broken / "data").exists()
 
 
 def test_the_sweep_removes_what_runs_that_ended_have_left_and_nothing_else(tmp_path: Path) -> None:

@@ -66,10 +66,14 @@ def scoring_part() -> Part:
 
 
 def training_part() -> Part:
-    """Retrains and promotes, at a lower priority than the calls. Stopped in mid-run, the run goes on later."""
+    """Retrains, promotes, enrolls batches and erases, at a lower priority than the calls.
+
+    What is stopped on the way goes on later.
+    """
     return Part(
         "training",
-        _worker("training", "training", 2),  # a promotion need not wait for a retrain; one retrain runs at a time
+        # A retrain, a promotion and a batch may run at once, one of each: a process is always free for an erasure.
+        _worker("training", "training", 4),
         environment={"VOICEAUTH_WORKER": "training"} | _threads(_cores()),
         stage=1,
         patience=3.0,

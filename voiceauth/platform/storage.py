@@ -2,12 +2,17 @@
 
 A recording is written before the transaction that names it commits, and deleted once the transaction that deletes its
 row has. What a crash or a rollback leaves behind, and what could not be deleted, goes with the next ``sweep``.
+
+An erasure must be able to say that nothing is left: it deletes rows inside ``collecting`` and hands the names to the
+job of ``platform.erasure``, which deletes them with ``delete`` until it succeeds.
 """
 
 import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(hours=1)  # far longer than a transaction may take
 BATCH = 1000
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 class RecordingGone(NotFound):
@@ -56,7 +63,11 @@ class AudioField(models.FileField):
 
     def _delete_on_commit(self, instance: Any, using: str, **_: Any) -> None:
         name = getattr(instance, self.attname).name
-        transaction.on_commit(partial(_delete, name), using=using)
+        collected = _collected.get()
+        if collected is not None:
+            collected.append(name)
+        else:
+            transaction.on_commit(partial(_delete_or_leave, name), using=using)
 
 
 class AudioFolder(FileSystemStorage):
@@ -93,6 +104,27 @@ def read(recording: FieldFile) -> bytes:
         raise RecordingGone from error
 
 
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Collect the names of the recordings whose rows are deleted inside, whichever table they are in.
+
+    Their files stay: the caller sees to it that ``delete`` is called for each.
+    """
+    names: list[str] = []
+    token = _collected.set(names)
+    try:
+        yield names
+    finally:
+        _collected.reset(token)
+
+
+def delete(name: str) -> None:
+    """Delete a recording; one that is gone already is fine. Raises what the storage's library raises."""
+    storage().delete(name)
+    if storage().exists(name):  # for example a bucket that was told to keep what is deleted
+        raise OSError(f"The storage still has the recording {name} after deleting it.")
+
+
 def sweep() -> int:
     """Deletes the recordings that no row has named for ``ORPHAN_AGE``; how many. What fails, the next sweep repeats."""
     swept = 0
@@ -104,7 +136,7 @@ def sweep() -> int:
                     swept += 1
             except FileNotFoundError:
                 continue  # deleted meanwhile
-            except Exception as error:  # whatever the storage's library raises
+            except Exception as error:  # each storage's library raises errors of its own; one must not stop the rest
                 logger.warning("a recording without a row could not be deleted: %s", type(error).__name__)
     return swept
 
@@ -132,8 +164,9 @@ def _named(names: Iterable[str]) -> set[str]:
     return found
 
 
-def _delete(name: str) -> None:
+def _delete_or_leave(name: str) -> None:
+    """Delete a recording that has expired; nobody gets a receipt for it, so the sweep may be the one to succeed."""
     try:
-        storage().delete(name)
-    except Exception as error:  # whatever the storage's library raises
+        delete(name)
+    except Exception as error:  # each storage's library raises errors of its own; the transaction has committed
         logger.warning("a recording could not be deleted, the sweep will try again: %s", type(error).__name__)

@@ -7,8 +7,9 @@ class RetrainingConfig(AppConfig):
 
     def ready(self) -> None:
         from enrollment import erasure
-        from voiceauth.retraining import erasing, services
+        from voiceauth.platform.erasure import copies
+        from voiceauth.retraining import erasing, services, training_data
 
         services.register_actions()
         erasure.register("retraining", erasing.forget_customer)
-        erasure.register_export(erasing.forget_exports)
+        copies.register("retraining", training_data.remove_copies)

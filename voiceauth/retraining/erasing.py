@@ -1,12 +1,9 @@
 """What retraining forgets when a customer's voice is erased."""
 
-from uuid import UUID
-
 from django.db.models import F
 
 from enrollment.models import Customer
 from mltraining.models import ModelVersion
-from voiceauth.retraining import training_data
 from voiceauth.retraining.models import TrainingSpeaker
 
 
@@ -16,8 +13,3 @@ def forget_customer(customer: Customer) -> dict[str, int]:
     ModelVersion.objects.filter(pk__in=trained.values("model")).update(erased_speakers=F("erased_speakers") + 1)
     trained.delete()
     return {}
-
-
-def forget_exports(customer: UUID) -> None:
-    """Removes the customer's recordings from the training sets of runs under way."""
-    training_data.forget_customer(customer)

@@ -36,6 +36,11 @@ def carry_out(attempt: Attempt[TrainingRun]) -> None:
     def exported(share: float) -> None:
         attempt.check(phase="collecting", progress_percent=EXPORT_PERCENT * share)
 
+    def check() -> None:
+        attempt.check()
+        if training_data.is_told_to_forget(folder):
+            raise GiveBack("recordings_erased")
+
     data = patiently(training_data.export_manifest, folder, on_clip=exported)
     if len(data.customers) < 2:
         raise JobFailed("too_few_speakers", "Training needs at least two enrolled customers.")
@@ -48,7 +53,7 @@ def carry_out(attempt: Attempt[TrainingRun]) -> None:
             config=Config.from_dict(run.resolved_config),
             data_key=training_data.data_key_of(folder),
             on_event=_Progress(attempt).hear,
-            check=attempt.check,
+            check=check,
         )
     except (JobFailed, training_process.TrainerBroke):
         if not patiently(data.is_current):  # then it may have missed a recording that was erased under it

@@ -11,7 +11,7 @@ Only the training program opens the recordings, in its memory. They and the outp
 when the run ends; the log stays.
 """
 
-import contextlib
+import logging
 import os
 import shutil
 import uuid
@@ -20,15 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer
 from mltraining.speech.training import sealed
 from voiceauth.platform import vault
+from voiceauth.platform.erasure.copies import CopiesInUse
 from voiceauth.platform.storage import RecordingGone
+from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.selectors import open_runs
 
+logger = logging.getLogger(__name__)
+
+ERASED = "recordings_erased"  # a file in the folder of a run whose worker must start anew
 FOLDS = 10  # a tenth of each customer's recordings is held out
 HELD_OUT = 0  # the fold that the recipe holds out
 
@@ -63,30 +69,74 @@ def export_manifest(folder: Path, *, on_clip: Callable[[float], None] = lambda s
     run. Where a recording was erased since, the run starts anew without it: its output knows that voice.
     ``on_clip`` hears the share done (0 to 1) and may raise to stop.
     """
+    (folder / ERASED).unlink(missing_ok=True)
     rows = _exported(folder)
     if rows is None or not _described(rows).is_current() or not _complete(folder, rows):
         rows = _export(folder, on_clip)
     return _described(rows)
 
 
-def forget_customer(customer: uuid.UUID) -> None:
-    """Remove a customer's recordings from every run under way; its next attempt starts anew without them."""
-    for folder in Path(settings.VOICEAUTH_RUNS_DIR).glob(f"*/data/{customer}"):
-        shutil.rmtree(folder, ignore_errors=True)
+def remove_copies(customer: uuid.UUID) -> None:
+    """Remove a customer's erased recordings, and what was trained on them, from every run under way.
+
+    Raises ``OSError`` where a file cannot be deleted, and ``CopiesInUse`` where a worker is at such a run: its
+    checkpoints know the voice. The worker is told, and its next attempt starts anew.
+    """
+    root = Path(settings.VOICEAUTH_RUNS_DIR)
+    folders = list(root.iterdir()) if root.is_dir() else []
+    in_use = [folder.name for folder in folders if not _forgotten(folder, customer)]
+    if in_use:
+        raise CopiesInUse(f"Training run {in_use[0]} was training on the recordings and starts anew without them.")
+
+
+def is_told_to_forget(folder: Path) -> bool:
+    """Return whether recordings were erased under the attempt that is at the run."""
+    return (folder / ERASED).exists()
+
+
+@transaction.atomic
+def _forgotten(folder: Path, customer: uuid.UUID) -> bool:
+    """Remove erased recordings at once, and all that came of them unless a worker is at the run. False where one is."""
+    copied = {path.name for path in (folder / "data" / str(customer)).glob("*")}
+    copied |= {path.rpartition("/")[2] for path, owner, _ in _exported(folder) or [] if owner == str(customer)}
+    erased = copied - {str(pk) for pk in AudioSample.objects.filter(customer=customer).values_list("pk", flat=True)}
+    if not erased:
+        return True
+    runs = {str(run.pk): run.state for run in open_runs().select_for_update()}  # nobody can claim one meanwhile
+    if runs.get(folder.name) == TrainingRun.State.RUNNING:
+        for name in erased:
+            (folder / "data" / str(customer) / name).unlink(missing_ok=True)
+        (folder / ERASED).touch()
+        return False
+    _remove(folder / "output")
+    _remove(folder / "data")
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it. One that is gone is fine; raises ``OSError`` where something is left."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():  # another process removes it as well, and only a part of it was gone
+            shutil.rmtree(folder)
 
 
 def sweep() -> None:
     """Remove the recordings and the output of runs that have ended, or that the database does not know.
 
-    Runs in the training worker, which owns the files. Raises ``OSError`` where one cannot be removed.
+    Runs in the training worker, which owns the files. A folder that cannot be removed is logged and tried again.
     """
     root = Path(settings.VOICEAUTH_RUNS_DIR)
     folders = list(root.iterdir()) if root.is_dir() else []  # first: the row of a run is older than its folder
     kept = {str(run) for run in open_runs().values_list("id", flat=True)}
     for folder in folders:
         if folder.name not in kept:
-            _remove(folder / "data")
-            _remove(folder / "output")
+            try:
+                _remove(folder / "data")
+                _remove(folder / "output")
+            except OSError as error:  # one folder must not keep the others; the next sweep tries again
+                logger.error("the files of training run %s could not be removed: %s", folder.name, error.strerror)
 
 
 def fold_of(position: int, clips: int) -> int:
@@ -136,22 +186,29 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
     data_key = data_key_of(folder)
     total, rows = sum(map(len, by_customer.values())), []
     for customer, ids in by_customer.items():
-        (folder / "data" / str(customer)).mkdir()
         for position, sample_id in enumerate(ids):
             path = f"{customer}/{sample_id}"
-            found = AudioSample.objects.select_related("customer", "audio").filter(id=sample_id)
-            with contextlib.suppress(AudioSample.DoesNotExist, RecordingGone):  # erased a moment ago
-                audio = selectors.sample_audio(found.get())
-                (folder / "data" / path).write_bytes(vault.seal(data_key, audio, sealed.context_of(path)))
+            if _copied(sample_id, customer, folder / "data" / path, data_key):
                 rows.append((path, str(customer), fold_of(position, len(ids))))
             on_clip(len(rows) / total)
     _write_manifest(folder, rows)
     return rows
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+@transaction.atomic
+def _copied(sample_id: uuid.UUID, customer: uuid.UUID, copy: Path, data_key: bytes) -> bool:
+    """Copy one recording, unless it was erased. The customer's lock puts an erasure before the copy or after it."""
+    Customer.objects.select_for_update().get(pk=customer)
+    sample = AudioSample.objects.select_related("customer", "audio").filter(id=sample_id).first()
+    if sample is None:
+        return False
+    try:
+        audio = selectors.sample_audio(sample)
+    except RecordingGone:
+        return False
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_bytes(vault.seal(data_key, audio, sealed.context_of(f"{customer}/{sample_id}")))
+    return True
 
 
 def _exported(folder: Path) -> list[Row] | None:

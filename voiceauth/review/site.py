@@ -18,6 +18,7 @@ SECTIONS = {
         "AudioSample": "Held recordings",
         "BatchEnrollment": "Batch enrollments",
         "BatchResult": "Batch results",
+        "Erasure": "Erasures",
     },
     "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Watched voices"},
     "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},

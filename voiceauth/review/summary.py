@@ -15,6 +15,7 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.api.models import EXPIRES_SOON, ApiClient
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit.models import ChainHead
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.charts import progress_bar, stacked_bars
 from voiceauth.screening.models import ReviewCase
@@ -58,6 +59,12 @@ def _waiting(user: Any) -> list[tuple[int, str, str]]:
             Approval.objects.filter(state="REQUESTED"),
             "requests to approve",
             "state__exact=REQUESTED",
+        ),
+        (
+            "erasure.view_erasure",
+            Erasure.objects.filter(state__in=Erasure.OPEN).exclude(error_code=""),
+            "erasures that fail",
+            "state__exact=QUEUED",
         ),
         ("api.view_apiclient", ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon), "tokens to rotate", ""),
     )

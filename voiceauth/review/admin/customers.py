@@ -66,8 +66,11 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
 
 
 def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
-    receipt = erase_customer(customer_id=customer.customer_id, actor=actor)
-    return f"Customer {customer.customer_id} is erased, the trail stays. Receipt: {receipt.receipt_id}"
+    erasure = erase_customer(customer_id=customer.customer_id, actor=actor)
+    return (
+        f"Customer {customer.customer_id} is erased; the audit trail stays. "
+        f"Follow the deletion of the files under Erasures: {erasure.pk}."
+    )
 
 
 class Why(forms.Form):

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class ErasureConfig(AppConfig):
+    name = "voiceauth.platform.erasure"

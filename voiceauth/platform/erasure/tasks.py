@@ -1,0 +1,12 @@
+"""Thin: one call."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from voiceauth.platform.erasure import job
+
+
+@shared_task(name="erasure.run")
+def run(erasure_id: str) -> None:
+    job.execute(UUID(erasure_id))
