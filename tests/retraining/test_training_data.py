@@ -154,7 +154,8 @@ def test_an_erasure_waits_for_a_run_whose_worker_has_used_the_recordings() -> No
     assert not (folder / "output").exists()
 
 
-def test_a_run_restarts_once_for_a_removed_recording_and_goes_on_with_the_customers_others() -> None:
+def test_a_run_restarts_once_for_a_removed_recording_and_goes_on_with_the_customers_others(settings: Any) -> None:
+    settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 0.1
     one, _ = enrolled(1), enrolled(2)
     folder = exported("RUNNING")
     sample = one.samples.earliest("created_at")

@@ -115,11 +115,11 @@ def _forgotten(folder: Path, customer: uuid.UUID) -> bool:
 
 def _remove(folder: Path) -> None:
     """Remove a folder with all that is in it. One that is gone is fine; raises ``OSError`` where something is left."""
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        if folder.exists():  # another process removes it as well, and only a part of it was gone
+    while folder.exists():
+        try:
             shutil.rmtree(folder)
+        except FileNotFoundError:  # another process removes it as well: see what that has left
+            continue
 
 
 def sweep() -> None:
