@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,19 @@ from django.utils import timezone
 
 from enrollment import voiceprints
 from enrollment.models import Customer
+from enrollment.services import erase_customer
 from mltraining import registry
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.pipeline import ScoringPipeline
+from tests.customers import run_erasures
 from tests.enrollment.voices import enrolled, run_folder, small_recogniser
 from tests.mltraining.workers import running_worker, until
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.jobs import queueing
 from voiceauth.platform.jobs import services as jobs
-from voiceauth.retraining import services, training, training_data
+from voiceauth.retraining import services, training, training_data, training_process
 from voiceauth.retraining.errors import InvalidSetting
 from voiceauth.retraining.models import TrainingRun
 
@@ -136,15 +140,22 @@ def test_recordings_erased_under_a_run_send_it_back_to_start_without_them(monkey
 
     def erase_after_export(*args: Any, **kwargs: Any) -> training_data.TrainingData:
         exported = export(*args, **kwargs)
-        customer = Customer.objects.filter(pk=customers[0].pk).first()
-        if customer is not None:
-            pk = customer.pk
-            customer.delete()
-            training_data.forget_customer(pk)
+        if Customer.objects.get(pk=customers[0].pk).state != Customer.State.ERASED:
+            erase_customer(customer_id=customers[0].customer_id, actor=SYSTEM)
+            run_erasures()
         return exported
 
+    def must_stop_at_once(*, check: Callable[[], None], **_: Any) -> None:
+        check()
+        pytest.fail("The program trains on a voice that was erased.")
+
     monkeypatch.setattr(training_data, "export_manifest", erase_after_export)
+    trained = training_process.train
+    monkeypatch.setattr(training_process, "train", must_stop_at_once)
     assert executed(run).state == State.QUEUED
+    monkeypatch.setattr(training_process, "train", trained)
+    run_erasures()
+    assert Erasure.objects.get().state == State.SUCCEEDED  # although the run goes on
     assert executed(run).state == State.SUCCEEDED
     assert run.speakers == 2
     assert actions(run) == ["queued", "started", "requeued", "succeeded"]
