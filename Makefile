@@ -2,7 +2,7 @@
 # make quick       lint, types and unit tests, in under a minute
 # make test        everything that a merge must pass
 # make demo        the story through the REST API (SPEECH=DIR tells it with real speech, see docs/speech-format.md)
-# make bench       the benchmark commands, each as a ratio within one run (PIPELINE=DIR, SPEECH=DIR)
+# make bench       how fast a call is scored (PIPELINE=DIR); with SPEECH=DIR also what the gate and the replay check catch
 # make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
 # make hooks       install the git hooks, which run the checks of CI before each commit
 # make clean       remove the virtual environment (the state in var/ stays)
@@ -41,8 +41,13 @@ quick: lint
 test: lint
 	$(PYTEST_RUN) -n 2 --dist loadfile $(PYTEST)
 
+PIPELINE ?= mltraining/base_model
 bench: $(VENV)/installed
-	$(BIN)/python manage.py benchmark $(BENCH)
+	$(BIN)/python manage.py benchmark scoring --pipeline "$(PIPELINE)" $(BENCH)
+ifdef SPEECH
+	$(BIN)/python -m mltraining.speech benchmark-gate --pipeline "$(PIPELINE)" --enrollment "$(SPEECH)/enrollment.csv" --audio-root "$(SPEECH)/audio"
+	$(BIN)/python -m mltraining.speech benchmark-replay --clips "$(SPEECH)/clips.parquet" --audio-root "$(SPEECH)/audio"
+endif
 
 mutations: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutations $(MODULE)

@@ -15,7 +15,7 @@ class TrainingRun(Job):
     audit_name = "training_run"
     exclusive = True
 
-    config = models.JSONField(default=dict)  # the overrides that were asked for: {"training.epochs": 15}
+    config = models.JSONField(default=dict)  # the overrides of the request: {"training.epochs": 15}
     resolved_config = models.JSONField(default=dict)  # what the run trains with, as the request resolved it
     epoch = models.PositiveIntegerField(default=0)
     epochs = models.PositiveIntegerField(default=0)

@@ -38,7 +38,7 @@ class PromotionRequest(StrictSerializer):
 class TrainingRunSerializer(serializers.ModelSerializer):
     model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
     metrics = serializers.ListField(child=serializers.DictField(), read_only=True, help_text="One object an epoch.")
-    config = serializers.DictField(read_only=True, help_text="The overrides that were asked for.")
+    config = serializers.DictField(read_only=True, help_text="The overrides of the request.")
     resolved_config = serializers.DictField(read_only=True, help_text="What the run trains with.")
 
     class Meta:
