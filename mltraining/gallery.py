@@ -19,8 +19,8 @@ from mltraining.messages import Nearest
 from mltraining.scorer import LoadedModel
 
 if TYPE_CHECKING:
+    from mltraining.speech.scoring.cohort import Cohort, Statistics
     from mltraining.speech.scoring.pipeline import Comparison
-    from mltraining.speech.scoring.scores import Cohort, Statistics
 
 # Voiceprints (n, d), their net speech (n,) in seconds, their cohort statistics -> one call against each of them.
 Compare = Callable[[np.ndarray, np.ndarray, "Statistics | None"], "Comparison"]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mltraining.scorer import LoadedModel
     from mltraining.speech.audio.quality import Quality
     from mltraining.speech.audio.waveform import Waveform
+    from mltraining.speech.scoring.cohort import Statistics
     from mltraining.speech.scoring.pipeline import Comparison
-    from mltraining.speech.scoring.scores import Statistics
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,12 @@ def _read(version: str, device: str) -> LoadedModel:
 
 def _calibrated(model: LoadedModel, by: Calibration) -> LoadedModel:
     """Return a copy of ``model`` under the calibration ``by``: a call in progress ends with the one it began with."""
-    from mltraining.speech.scoring import scores as scoring
+    from mltraining.speech.scoring.calibration import Calibration as ScoreCalibration
 
     if (model.pipeline.calibration.version, model.pipeline.threshold) == (by.version, by.threshold):
         return model
     try:
-        calibration = scoring.Calibration.from_dict(by.parameters)
+        calibration = ScoreCalibration.from_dict(by.parameters)
     except (KeyError, TypeError, ValueError) as error:
         logger.error("calibration %s of model %s is damaged: %s", by.pk, model.version, error)
         raise ModelUnavailable(version=model.version) from error

@@ -26,8 +26,9 @@ from mltraining.recordings import Analysis, Voice
 from mltraining.speech.audio import replay
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.audio.waveform import Waveform
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from mltraining.speech.scoring.scores import Calibration, Cohort
 from voiceauth.celery import app
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import Actor

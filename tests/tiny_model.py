@@ -12,7 +12,7 @@ from mltraining.speech.audio.decoding import decode
 from mltraining.speech.config import load_config
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
-from mltraining.speech.scoring.scores import Calibration
+from mltraining.speech.scoring.calibration import Calibration
 
 OVERRIDES = [
     "architecture.backbone=resnet18",

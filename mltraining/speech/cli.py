@@ -28,8 +28,8 @@ STEP_SECONDS = 1.0  # between two "step" events
 
 COMMANDS = {  # beside train: its module here, whose main() takes the arguments, and what it is for
     "score": ("scoring.score", "score audio files with a scoring pipeline"),
-    "calibrate": ("evaluation.calibrating", "fit a pipeline's calibration and threshold anew, on trials"),
-    "export-onnx": ("scoring.export", "build a pipeline's ONNX exports and measure them"),
+    "calibrate": ("evaluation.recalibration", "fit a pipeline's calibration and threshold anew, on trials"),
+    "export-onnx": ("training.export_onnx", "build a pipeline's ONNX exports and measure them"),
     "evaluate": ("evaluation.evaluate", "error rates on trials, by channel, duration, noise and group"),
     "ablate": ("benchmarks.ablation", "what each piece of a recipe gives: the same training without it"),
     "benchmark-gate": ("benchmarks.gate", "whom the enrollment gate's limits would refuse"),

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from enrollment import keys, samples, selectors, services, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, SealedAudio, Voiceprint
 from mltraining.models import ModelVersion
-from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.scoring.voiceprints import mean_voiceprint
 from tests.customers import (
     TELLER,
     StandInWorker,
@@ -78,7 +78,7 @@ def test_the_voiceprint_is_the_mean_of_the_embeddings_weighed_by_net_speech(
     for take, seconds in [(1, 5.0), (2, 20.0)]:
         enroll(teller, "ann", recording("ann", take, speech_seconds=seconds))
     embeddings = np.stack([embedding_of("ann", take, model.fingerprint) for take in (1, 2)])
-    expected = scoring.mean_voiceprint(embeddings, np.array([5.0, 20.0], dtype=np.float32))
+    expected = mean_voiceprint(embeddings, np.array([5.0, 20.0], dtype=np.float32))
     voiceprint = voiceprints.voiceprint_of(ann, model.fingerprint)
     assert voiceprint is not None and np.allclose(voiceprint.vector, expected, atol=1e-6)
     assert voiceprint.speech_seconds == 25.0

@@ -14,7 +14,8 @@ from enrollment.gallery import Gallery
 from enrollment.models import Customer, Voiceprint
 from mltraining.gallery import Compare
 from mltraining.speech.audio.quality import Quality
-from mltraining.speech.scoring.scores import Calibration, Cohort
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.cohort import Cohort
 from tests.customers import TELLER, StandInPipeline
 
 pytestmark = pytest.mark.django_db

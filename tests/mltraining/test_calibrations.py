@@ -8,7 +8,7 @@ import pytest
 from mltraining import calibrations, recordings, registry, scorer
 from mltraining.errors import ModelNotFound, ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
-from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.scoring import calibration as scoring
 from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.tiny import export_untrained, register_untrained
 from voiceauth.platform.audit import Actor

@@ -15,7 +15,7 @@ import voiceauth.screening.messages
 import voiceauth.verification.messages
 from mltraining import worker_server
 from mltraining.messages import Call, Embedding, Recording, decode, encode
-from mltraining.speech.scoring import scores
+from mltraining.speech.scoring import voiceprints
 from mltraining.vectors import mean_voiceprint
 from voiceauth.celery import app
 
@@ -89,6 +89,6 @@ def test_a_message_does_not_show_a_voice_where_it_is_printed() -> None:
 def test_web_processes_and_the_speech_library_take_the_same_mean_of_embeddings() -> None:
     random = np.random.default_rng(0)
     embeddings, weights = random.normal(size=(7, 16)).astype(np.float32), random.uniform(1, 9, size=7)
-    assert np.array_equal(mean_voiceprint(embeddings, weights), scores.mean_voiceprint(embeddings, weights))
+    assert np.array_equal(mean_voiceprint(embeddings, weights), voiceprints.mean_voiceprint(embeddings, weights))
     with pytest.raises(ValueError, match="no mean direction"):
         mean_voiceprint(embeddings, np.zeros(7))

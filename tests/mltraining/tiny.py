@@ -10,7 +10,7 @@ from mltraining.models import ModelVersion
 from mltraining.speech.config import Config, load_config
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
-from mltraining.speech.scoring.scores import Calibration
+from mltraining.speech.scoring.calibration import Calibration
 from voiceauth.retraining.training_settings import RECIPE
 
 OVERRIDES = [

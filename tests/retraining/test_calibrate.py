@@ -15,7 +15,8 @@ from rest_framework.test import APIClient
 
 from mltraining import calibrations, scorer
 from mltraining.models import Calibration, ModelVersion
-from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.scoring import calibration as scoring
+from mltraining.speech.scoring.quality_measures import QualityMeasures
 from tests.customers import StandInWorker, activate_model, enrolled_customer, recording, upload
 from tests.tiny_model import register_tiny_model
 from voiceauth.demo import voices
@@ -121,7 +122,7 @@ def test_decisions_keep_what_a_recalibration_needs(ivr: APIClient, worker: Stand
         .order_by("created_at")
         .values_list("score", flat=True)
     )
-    np.testing.assert_allclose(found.conditions.enrollment_speech_seconds, [30, 30])
+    np.testing.assert_allclose(found.measures.enrollment_speech_seconds, [30, 30])
     assert labelled.trials_of(labels, "0" * 64).left_out == 4  # another embedding space
 
 
@@ -167,6 +168,6 @@ def test_a_model_is_calibrated_on_the_banks_own_decisions(model: ModelVersion, t
     impostors = [each for each, target in zip(made, targets, strict=True) if not target]
     ratios = found.log_likelihood_ratio(
         np.array([each.score for each in impostors]),
-        scoring.Conditions(np.array([each.speech_seconds for each in impostors]), 25.0, 20.0),
+        QualityMeasures(np.array([each.speech_seconds for each in impostors]), 25.0, 20.0),
     )
     assert 0.005 <= (found.probability(ratios) >= row.threshold).mean() <= 0.01

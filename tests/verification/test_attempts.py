@@ -14,7 +14,8 @@ from mltraining import recordings
 from mltraining.messages import Recording
 from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
-from mltraining.speech.scoring.scores import Calibration, Cohort
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.cohort import Cohort
 from tests import customers
 from tests.customers import (
     DIMENSIONS,

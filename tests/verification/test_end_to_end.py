@@ -13,7 +13,8 @@ from rest_framework.test import APIClient
 from enrollment.models import AudioSample, Customer, HeardRecording, Voiceprint
 from mltraining import calibrations
 from mltraining.models import ModelVersion
-from mltraining.speech.scoring.scores import Calibration, Conditions
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.quality_measures import QualityMeasures
 from tests.customers import consenting_customer, error_code, upload
 from tests.mltraining.speech import synthetic
 from tests.mltraining.workers import Worker, running_worker
@@ -110,7 +111,7 @@ def test_a_running_worker_takes_up_a_new_calibration(
     assert kept.calibration_version == strict.version
     assert kept.enrollment_speech_seconds == Voiceprint.objects.get().speech_seconds
     assert None not in (kept.score, kept.speech_seconds, kept.snr_db)
-    conditions = Conditions(kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db)
+    conditions = QualityMeasures(kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db)
     assert after["log_likelihood_ratio"] == pytest.approx(strict.log_likelihood_ratio(float(kept.score), conditions))
     again = post_audio(ivr, "identify", ANN).json()["results"][0]
     assert again["log_likelihood_ratio"] == pytest.approx(after["log_likelihood_ratio"], rel=1e-4)

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pandas as pd
 
-from mltraining.speech.evaluation.calibrating import Trials
-from mltraining.speech.scoring.scores import Conditions
+from mltraining.speech.evaluation.trials import ScoredTrials, are_targets
+from mltraining.speech.scoring.quality_measures import QualityMeasures
 from voiceauth.screening import selectors
 from voiceauth.verification.models import Decision
 
@@ -18,23 +18,21 @@ def by_cases() -> pd.DataFrame:
     )
 
 
-def trials_of(labels: pd.DataFrame, fingerprint: str) -> Trials:
+def trials_of(labels: pd.DataFrame, fingerprint: str) -> ScoredTrials:
     """``labels``: columns decision_id, target (1 where the caller was the claimed customer, 0 where not).
 
     Only verifications that were scored under the model ``fingerprint`` are trials: the best of an identification is
     picked for its score. Who an impostor was is not known; they count as the claimed customer's own. Raises
     ``ValueError`` for a label that is neither, an id that is none or unknown, and a decision labelled twice.
     """
-    target = labels["target"].astype(str).str.strip()
-    if unknown := set(target) - {"0", "1"}:
-        raise ValueError(f"target is 1 or 0, not {sorted(unknown)[0]!r}")
+    is_target = are_targets(labels)
     ids = [UUID(str(each).strip()) for each in labels["decision_id"]]
     if len(set(ids)) < len(ids):
         raise ValueError("a decision is labelled twice")
     known = Decision.objects.in_bulk(ids)
     if missing := len(ids) - len(known):
         raise ValueError(f"{missing} of {len(ids)} decisions do not exist")
-    truth = dict(zip(ids, (target == "1").tolist(), strict=True))
+    truth = dict(zip(ids, is_target.tolist(), strict=True))
     rows = [
         (truth[each.pk], each.score, each.speech_seconds, each.enrollment_speech_seconds, each.snr_db, each.customer_id)
         for each in map(known.__getitem__, ids)
@@ -45,10 +43,10 @@ def trials_of(labels: pd.DataFrame, fingerprint: str) -> Trials:
     table = pd.DataFrame(rows, columns=["target", "score", "test", "enrollment", "snr_db", "speaker"])
     numbers = {name: table[name].to_numpy(dtype=float) for name in ("score", "test", "enrollment", "snr_db")}
     speakers = table["speaker"].to_numpy()
-    return Trials(
+    return ScoredTrials(
         scores=numbers["score"],
         is_target=table["target"].to_numpy(dtype=bool),
-        conditions=Conditions(numbers["test"], numbers["enrollment"], numbers["snr_db"]),
+        measures=QualityMeasures(numbers["test"], numbers["enrollment"], numbers["snr_db"]),
         speakers=speakers,
         test_speakers=speakers,
         left_out=len(ids) - len(rows),

@@ -68,24 +68,23 @@ def _beat_the_champion(attempt: Attempt[Promotion], model: "LoadedModel") -> Non
     champion = patiently(registry.champion_of, model.version)
     if folder is None or champion is None:
         return
-    from mltraining.speech.audio import noise
     from mltraining.speech.audio.errors import AudioError
-    from mltraining.speech.evaluation import comparison, hearing
+    from mltraining.speech.evaluation import comparison, conditions
+    from mltraining.speech.evaluation.trials import EvaluationError
 
     def beat(done: int, total: int) -> None:
         attempt.check()
 
     try:
-        groups = folder / "clips.parquet" if (folder / "clips.parquet").is_file() else None
-        data = hearing.load(folder / "enrollment.csv", folder / "trials.csv", folder / "audio", groups, progress=beat)
-        noises = noise.load(folder / "noise", "evaluation") if (folder / "noise").is_dir() else []
-        conditions = hearing.chosen_conditions(noisy=bool(noises))
+        audio, noises = conditions.load_speech_folder(folder, progress=beat)
+        chosen = conditions.chosen_conditions(noisy=bool(noises))
         against = patiently(scorer.load, champion, device=_device())
         before, after = (
-            hearing.hear(each.pipeline, data, conditions, noises, progress=beat) for each in (against, model)
+            conditions.score_in_conditions(each.pipeline, audio, chosen, noises, progress=beat)
+            for each in (against, model)
         )
-        verdict = comparison.compare(data, before, after, progress=beat)
-    except (hearing.EvaluationError, AudioError, OSError) as error:
+        verdict = comparison.compare(audio, before, after, progress=beat)
+    except (EvaluationError, AudioError, OSError) as error:
         logger.error("the frozen set %s cannot be scored: %s", folder, error)
         if attempt.job.forced:
             return

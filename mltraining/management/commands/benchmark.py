@@ -25,9 +25,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from mltraining.speech.benchmarks import scoring as benchmark
         from mltraining.speech.scoring.pipeline import PipelineError
+        from mltraining.speech.scoring.timing import one_thread
 
         folder = options["pipeline"] or registry.folder_of(_version(options["model"]))
-        with benchmark.one_thread():
+        with one_thread():
             try:
                 loaded = benchmark.runtimes(folder)
             except PipelineError as error:

@@ -1,9 +1,9 @@
-"""What each piece of a recipe gives: the same training again, with one piece taken out at a time.
+"""The ``ablate`` command: what each piece of a recipe gives, by the same training with one piece taken out at a time.
 
-``python -m mltraining.speech ablate --config RECIPE --enrollment CSV --trials CSV --audio-root DIR [--noise DIR]
---output DIR`` trains every variant into a folder of its own (one that is there already is not trained again), scores
-the trials, and writes ``ablation.md``: equal error rates, and how each differs from the recipe's, with the interval of
-a paired bootstrap over speakers. ``--set training.epochs=2`` and the like make it short; all variants share them.
+``python -m mltraining.speech ablate --config RECIPE --speech DIR --output DIR`` trains every variant into a folder of
+its own (one that is there already is not trained again), scores the trials, and writes ``ablation.md``: equal error
+rates, and how each differs from the recipe's, with the interval of a paired bootstrap over speakers.
+``--set training.epochs=2`` and the like make it short; all variants share them.
 """
 
 import argparse
@@ -21,8 +21,21 @@ from tqdm import tqdm
 from mltraining.speech.audio import noise
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.config import Config, ConfigError, load_config
-from mltraining.speech.evaluation import comparison, hearing
-from mltraining.speech.evaluation.hearing import Condition, EvaluationError, Heard, TrialSet
+from mltraining.speech.evaluation.comparison import Change, compare
+from mltraining.speech.evaluation.conditions import (
+    Condition,
+    ConditionScores,
+    TrialAudio,
+    chosen_conditions,
+    load_audio,
+    score_in_conditions,
+)
+from mltraining.speech.evaluation.trials import (
+    EvaluationError,
+    TrialList,
+    add_speech_arguments,
+    take_from_speech_folder,
+)
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 from mltraining.speech.training import trainer
 from mltraining.speech.training.manifest import DataError
@@ -30,7 +43,8 @@ from mltraining.speech.training.manifest import DataError
 DONE, REFUSED = 0, 2
 RECIPE = "the recipe"
 LOSSES = ("AAMSoftmax", "SphereFace2", "CosineBCE")
-HEARD = ("recorded", "g711", "g711-10db")
+CONDITIONS = ("recorded", "g711", "g711-10db")
+SPEECH = ("enrollment", "trials", "audio_root", "noise")
 
 Train = Callable[[Config, Path], object]
 
@@ -72,7 +86,7 @@ class Line:
 
     variant: str
     equal_error_rates: dict[str, float]
-    differences: dict[str, tuple[float, float, float]]  # value, low, high
+    differences: dict[str, Change]
 
 
 def variants(config: Config) -> dict[str, Config]:
@@ -97,22 +111,22 @@ def variants(config: Config) -> dict[str, Config]:
 
 def ablate(
     chosen: dict[str, Config],
-    data: TrialSet,
+    audio: TrialAudio,
     conditions: Sequence[Condition],
     noises: Sequence[np.ndarray],
     output: Path,
     train: Train,
 ) -> Iterator[Line]:
     """A line a variant, as it is done; the first of ``chosen`` is what the others are compared with."""
-    reference: list[Heard] | None = None
+    reference: list[ConditionScores] | None = None
     for name, config in chosen.items():
         folder = output / re.sub(r"\W+", "-", name)
         if not (folder / "pipeline").is_dir():
             train(config, folder)
-        heard = hearing.hear(ScoringPipeline.load(folder / "pipeline"), data, conditions, noises)
-        verdict = comparison.compare(data, reference or heard, heard)
+        heard = score_in_conditions(ScoringPipeline.load(folder / "pipeline"), audio, conditions, noises)
+        verdict = compare(audio, reference or heard, heard)
         rates = {each.slice: each for each in verdict.differences if each.figure == "eer"}
-        changes = {each.slice: (each.change.value, each.change.low, each.change.high) for each in rates.values()}
+        changes = {each.slice: each.change for each in rates.values()}
         yield Line(name, {part: each.challenger for part, each in rates.items()}, changes if reference else {})
         reference = reference or heard
 
@@ -130,8 +144,9 @@ def _cells(line: Line, conditions: Sequence[Condition]) -> Iterator[str]:
         if rate is None:
             yield "–"
         elif each.name in line.differences:
-            value, low, high = (100 * number for number in line.differences[each.name])
-            yield f"{100 * rate:.2f}, {value:+.2f} ({low:+.2f} to {high:+.2f})"
+            change = line.differences[each.name]
+            interval = f"({100 * change.low:+.2f} to {100 * change.high:+.2f})"
+            yield f"{100 * rate:.2f}, {100 * change.value:+.2f} {interval}"
         else:
             yield f"{100 * rate:.2f}"
 
@@ -142,10 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the recipe")
     parser.add_argument("--data-folder", help="instead of dataset.data_folder")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override; repeatable")
-    parser.add_argument("--enrollment", required=True, type=Path, help="CSV with columns speaker, audio")
-    parser.add_argument("--trials", required=True, type=Path, help="CSV with columns speaker, audio, target (1 or 0)")
-    parser.add_argument("--audio-root", required=True, type=Path, help="the folder that audio is relative to")
-    parser.add_argument("--noise", type=Path, help="folder of noises; without it the SNR condition is left out")
+    add_speech_arguments(parser, *SPEECH)
     parser.add_argument("--output", required=True, type=Path, help="a folder a variant, and ablation.md")
     parser.add_argument(
         "--only", nargs="+", metavar="WORD", help="variants whose name holds one of these, and the recipe"
@@ -160,12 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, each in variants(_measured_alone(config)).items()
             if name == RECIPE or options.only is None or any(word in name for word in options.only)
         }
-        data = hearing.load(options.enrollment, options.trials, options.audio_root)
+        take_from_speech_folder(options, *SPEECH)
+        audio = load_audio(TrialList.read(options.enrollment, options.trials, options.audio_root))
         noises = noise.load(options.noise, "evaluation") if options.noise else []
-        conditions = hearing.chosen_conditions(HEARD, noisy=bool(noises))
+        conditions = chosen_conditions(CONDITIONS, noisy=bool(noises))
         lines = []
         with _Bar() as bar:
-            for line in ablate(chosen, data, conditions, noises, options.output, bar.train):
+            for line in ablate(chosen, audio, conditions, noises, options.output, bar.train):
                 lines.append(line)
                 (options.output / "ablation.md").write_text(table(lines, conditions), encoding="utf-8")
     except (ConfigError, DataError, EvaluationError, PipelineError, AudioError, OSError) as error:

@@ -13,40 +13,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from mltraining.speech.audio import decoding, one_speaker, quality
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
-from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.evaluation.trials import (
+    EvaluationError,
+    add_speech_arguments,
+    read_table,
+    take_from_speech_folder,
+)
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
+from mltraining.speech.scoring.voiceprints import EmbeddedClip, Voiceprint
 
 COHESION, DUPLICATE = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0), (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # natural-log ratios
+SPEECH = ("enrollment", "audio_root")
 SEPARATION = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # cosines
 
 
-@dataclass(frozen=True)
-class Heard:
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording, and what scoring knows of it."""
+
     waveform: Waveform
-    quality: quality.Quality
-    embedding: np.ndarray
+    clip: EmbeddedClip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns 0, or 2 where the pipeline or the recordings are refused."""
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech benchmark-gate", description=__doc__)
     parser.add_argument("--pipeline", type=Path, required=True, help="the pipeline folder")
-    parser.add_argument("--enrollment", type=Path, required=True, help="CSV with columns speaker, audio")
-    parser.add_argument("--audio-root", type=Path, required=True, help="the folder that audio is relative to")
+    add_speech_arguments(parser, *SPEECH)
     options = parser.parse_args(arguments)
     try:
+        take_from_speech_folder(options, *SPEECH)
+        table = read_table(options.enrollment, "speaker", "audio")
         pipeline = ScoringPipeline.load(options.pipeline)
-        table = pd.read_csv(options.enrollment, dtype=str, keep_default_na=False)
         speakers = [
-            [_hear(pipeline, options.audio_root / name) for name in names]
+            [_read(pipeline, options.audio_root / name) for name in names]
             for names in table.groupby("speaker").audio.apply(list)
             if len(names) > 1
         ]
-    except (PipelineError, AudioError, OSError, AttributeError) as error:
+    except (EvaluationError, PipelineError, AudioError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     same, other = _ratios(pipeline, speakers)
@@ -59,34 +67,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _hear(pipeline: ScoringPipeline, path: Path) -> Heard:
+def _read(pipeline: ScoringPipeline, path: Path) -> Recording:
     waveform = decoding.decode(path.read_bytes())
-    return Heard(waveform, quality.measure(waveform), pipeline.embed(waveform))
+    return Recording(waveform, EmbeddedClip(pipeline.embed(waveform), quality.measure(waveform)))
 
 
-def _ratios(pipeline: ScoringPipeline, speakers: list[list[Heard]]) -> tuple[np.ndarray, np.ndarray]:
+def _ratios(pipeline: ScoringPipeline, speakers: list[list[Recording]]) -> tuple[np.ndarray, np.ndarray]:
     """Log-likelihood ratios of recordings against the own voiceprint, of the others, and against everybody else's."""
-    whole = [_voiceprint(clips) for clips in speakers]
+    whole = [Voiceprint.of([each.clip for each in recordings]) for recordings in speakers]
     same, other = [], []
-    for number, clips in enumerate(speakers):
+    for number, recordings in enumerate(speakers):
         others = [voiceprint for at, voiceprint in enumerate(whole) if at != number]
-        for at, clip in enumerate(clips):
-            rest = _voiceprint([each for place, each in enumerate(clips) if place != at])
-            voiceprints, seconds = zip(rest, *others, strict=True)
-            found = pipeline.compare(clip.embedding, clip.quality, np.stack(voiceprints), np.array(seconds))
+        for at, recording in enumerate(recordings):
+            rest = Voiceprint.of([each.clip for place, each in enumerate(recordings) if place != at])
+            vectors = np.stack([each.vector for each in (rest, *others)])
+            seconds = np.array([each.speech_seconds for each in (rest, *others)])
+            found = pipeline.compare(recording.clip.embedding, recording.clip.quality, vectors, seconds)
             same.append(found.log_likelihood_ratio[:1])
             other.append(found.log_likelihood_ratio[1:])
     return np.concatenate(same), np.concatenate(other)
 
 
-def _voiceprint(clips: list[Heard]) -> tuple[np.ndarray, float]:
-    seconds = np.array([clip.quality.speech_seconds for clip in clips])
-    return scoring.mean_voiceprint(np.stack([clip.embedding for clip in clips]), seconds), float(seconds.sum())
-
-
-def _separations(pipeline: ScoringPipeline, speakers: list[list[Heard]]) -> tuple[np.ndarray, np.ndarray]:
+def _separations(pipeline: ScoringPipeline, speakers: list[list[Recording]]) -> tuple[np.ndarray, np.ndarray]:
     """Of each speaker's recordings as one, and of the first two recordings of each speaker and of the next one."""
-    alone = [[clip.waveform for clip in clips] for clips in speakers]
+    alone = [[each.waveform for each in recordings] for recordings in speakers]
     mixed = [[*one[:2], *two[:2]] for one, two in itertools.pairwise(alone)]
     found = []
     for kind in (alone, mixed):
@@ -125,7 +129,3 @@ def _table(
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

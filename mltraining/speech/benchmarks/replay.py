@@ -14,6 +14,12 @@ import pandas as pd
 
 from mltraining.speech.audio import decoding, noise, replay, telephone
 from mltraining.speech.audio.waveform import resample
+from mltraining.speech.evaluation.trials import (
+    EvaluationError,
+    add_speech_arguments,
+    read_table,
+    take_from_speech_folder,
+)
 
 SHORT_SECONDS = 1.2
 TRIM_SECONDS = 0.2
@@ -55,16 +61,24 @@ ATTACKS: dict[str, Attack] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns 0, or 2 where the table of clips is refused."""
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech benchmark-replay", description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True, help="clips.parquet: columns audio, speaker, text, corpus")
-    parser.add_argument("--audio-root", type=Path, required=True, help="the folder that audio is relative to")
+    add_speech_arguments(parser, "audio_root")
+    parser.add_argument("--clips", type=Path, help="table with columns audio, speaker, text")
     parser.add_argument("--remembered", type=int, default=1500, help="recordings to remember")
     parser.add_argument("--heard", type=int, default=400, help="of them heard again, and as many that never were")
     parser.add_argument("--fingerprints", type=int, default=1_000_000, help="made-up ones to look up among; 0: none")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    try:
+        take_from_speech_folder(options, "audio_root", "clips")
+        if options.clips is None:
+            raise EvaluationError("missing_option", "give --clips, or --speech with a folder that has clips.parquet")
+        table = read_table(options.clips, "audio", "speaker", "text")
+    except EvaluationError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 2
     random = np.random.default_rng(options.seed)
-    table = pd.read_parquet(options.clips)
     order = random.permutation(len(table))
     known, strangers = order[: options.remembered], order[options.remembered :][: options.heard]
     recordings = [_read(options.audio_root / table.audio[row]) for row in known]
@@ -154,7 +168,3 @@ def _read(path: Path) -> np.ndarray:
 
 def _share(caught: np.ndarray) -> str:
     return f"{100 * caught.mean():.1f} % ({caught.sum()}/{len(caught)})" if len(caught) else "—"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

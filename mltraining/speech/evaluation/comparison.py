@@ -1,33 +1,51 @@
-"""Is a challenger better than the champion? Both on the same frozen trials, by paired bootstrap over speakers.
+"""Champion and challenger on the same frozen trials: is the challenger better, by a paired bootstrap over speakers?
 
-The challenger is better where, through G.711 (or in the first condition, where that was not heard), its EER or its
+The challenger is better where, through G.711 (or in the first condition, where that is missing), its EER or its
 false-reject rate at a false-accept rate of 1 % is lower beyond the interval of the difference, and where in no slice
-either of them is higher beyond it. Both models meet the same speakers in every resample, so that the speakers' own
-luck cancels out.
+either of them is higher beyond it. In every resample both models meet the same speakers, so that the luck of the draw
+cancels out.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from mltraining.speech.evaluation.evaluate import RESAMPLES, Slice, slices
-from mltraining.speech.evaluation.hearing import G711, EvaluationError, Heard, Progress, TrialSet, silent
-from mltraining.speech.evaluation.metrics import Estimate, ResampledTrials, resampled_speakers
+from mltraining.speech.evaluation.conditions import G711, ConditionScores, TrialAudio
+from mltraining.speech.evaluation.figures import percentile_interval
+from mltraining.speech.evaluation.metrics import resampled_speakers
+from mltraining.speech.evaluation.slices import RESAMPLES, Slice, slices
+from mltraining.speech.evaluation.trials import EvaluationError, Progress, silent
 
 FIGURES = {"eer": "EER", "false_reject_rate_at_1": "FRR at FAR 1 %"}
 
 
 @dataclass(frozen=True)
+class Change:
+    """The challenger's figure less the champion's, with its 95 % interval. Below 0 the challenger is better."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Change":
+        """Make a change of differences under resamples: (resamples + 1,), the first of the data as they are."""
+        low, high = percentile_interval(values) or (math.nan, math.nan)
+        return cls(float(values[0]), low, high)
+
+
+@dataclass(frozen=True)
 class Difference:
-    """One figure of one slice; ``change`` is the challenger's less the champion's, below 0 where it is better."""
+    """One figure of one slice under both models."""
 
     slice: str
     figure: str
     champion: float
     challenger: float
-    change: Estimate
+    change: Change
 
     def __str__(self) -> str:
         rates = f"{100 * self.champion:.2f} % -> {100 * self.challenger:.2f} %"
@@ -37,35 +55,36 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``reasons``: one sentence each, for people."""
+    """Whether the challenger is better, and why. ``reasons`` are one sentence each, for people."""
 
     better: bool
     reasons: list[str]
     differences: list[Difference]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
         return asdict(self)
 
 
 def compare(
-    data: TrialSet,
-    champion: Sequence[Heard],
-    challenger: Sequence[Heard],
+    audio: TrialAudio,
+    champion: Sequence[ConditionScores],
+    challenger: Sequence[ConditionScores],
     *,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Verdict:
-    """Both as hear() gave them, of the same trials in the same conditions. Raises EvaluationError ``no_trials``.
+    """Compare the scores of two models on the same trials in the same conditions. ``progress`` counts slices.
 
-    ``progress`` counts slices.
+    Raises EvaluationError ``no_trials`` where no condition has trials of both kinds.
     """
-    weights = resampled_speakers(len(data.speakers), RESAMPLES, np.random.default_rng([seed, 1]))
-    pairs = list(zip(slices(data, champion), slices(data, challenger), strict=True))
+    weights = resampled_speakers(len(audio.speakers), RESAMPLES, np.random.default_rng([seed, 1]))
+    pairs = list(zip(slices(audio, champion), slices(audio, challenger), strict=True))
     if not pairs:
         raise EvaluationError("no_trials", "no condition has both target and impostor trials")
     differences: list[Difference] = []
     for number, (before, after) in enumerate(pairs, start=1):
-        differences += _differences(data, before, after, weights)
+        differences += _differences(before, after, weights)
         progress(number, len(pairs))
     names = [before.name for before, _ in pairs]
     main = G711.name if G711.name in names else names[0]
@@ -79,13 +98,12 @@ def compare(
     return Verdict(better=bool(gains) and not losses, reasons=reasons, differences=differences)
 
 
-def _differences(data: TrialSet, before: Slice, after: Slice, weights: np.ndarray) -> list[Difference]:
+def _differences(before: Slice, after: Slice, weights: np.ndarray) -> list[Difference]:
     rates = []
     for each in (before, after):
-        _, scores, target, (owner, claimed) = each.trials_of(data)
-        trials = ResampledTrials(scores, target, weights[:, owner] * weights[:, claimed])
+        trials = each.resampled(weights)
         rates.append({"eer": trials.equal_error_rate(), "false_reject_rate_at_1": trials.false_reject_rate_at(0.01)})
     return [
-        Difference(before.name, name, float(old[0]), float(new[0]), Estimate.of(new - old))
+        Difference(before.name, name, float(old[0]), float(new[0]), Change.of(new - old))
         for name, old, new in ((name, rates[0][name], rates[1][name]) for name in FIGURES)
     ]

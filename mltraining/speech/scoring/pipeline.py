@@ -33,14 +33,10 @@ from mltraining.speech.config import Config, ConfigError
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork, build_network
 from mltraining.speech.scoring import inference, onnx_runtime
-from mltraining.speech.scoring.scores import (
-    ENROLLMENT_SPEECH_SECONDS,
-    Calibration,
-    Cohort,
-    Conditions,
-    Statistics,
-    cosine,
-)
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.cohort import Cohort, Statistics
+from mltraining.speech.scoring.quality_measures import ENROLLMENT_SPEECH_SECONDS, QualityMeasures
+from mltraining.speech.scoring.voiceprints import cosine
 
 ENCODER, HEAD, DESCRIPTION, CLASSES = "encoder.safetensors", "head.safetensors", "pipeline.json", "classes.json"
 COHORT = "cohort.safetensors"
@@ -180,8 +176,8 @@ class ScoringPipeline:
     ) -> Comparison:
         """``score``, calibrated: a clip of this ``quality`` against voiceprints of (n,) seconds of net speech."""
         scores = self.score(embedding, voiceprints, statistics).astype(np.float64)
-        conditions = Conditions(quality.speech_seconds, speech_seconds, quality.snr_db)
-        ratios = self.calibration.log_likelihood_ratio(scores, conditions)
+        measures = QualityMeasures(quality.speech_seconds, speech_seconds, quality.snr_db)
+        ratios = self.calibration.log_likelihood_ratio(scores, measures)
         return Comparison(scores, ratios, self.calibration.probability(ratios))
 
     def recalibrated(self, calibration: Calibration, threshold: float) -> "ScoringPipeline":
@@ -244,7 +240,8 @@ def export(
     """
     folder = Path(folder)
     draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    if draft.exists():
+        shutil.rmtree(draft)
     draft.mkdir(parents=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
@@ -279,7 +276,8 @@ def export(
             "config": config.to_dict(),
         },
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     draft.rename(folder)
     return fingerprint
 

@@ -1,4 +1,4 @@
-"""``python -m mltraining.speech score PIPELINE_DIR FILE…``: one JSON object a file on stdout."""
+"""The ``score`` command: score audio files with a pipeline, one JSON object for each file on stdout."""
 
 import argparse
 import json
@@ -8,21 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.channels import ChannelRequired, index_of
 from mltraining.speech.audio.decoding import HEADERLESS, decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
-from mltraining.speech.scoring.scores import mean_voiceprint
+from mltraining.speech.scoring.voiceprints import EmbeddedClip, Voiceprint
 
 DONE, REFUSED = 0, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or 2 where the pipeline or a file is refused. A refused file does not keep the others from being scored."""
+    """Run the command. Returns 0, or 2 where the pipeline or a file is refused; other files are scored nevertheless."""
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech score", description="Score audio files.")
     parser.add_argument("pipeline", type=Path, help="the pipeline folder that train left")
     parser.add_argument("audio", nargs="+", type=Path)
@@ -71,25 +69,20 @@ def _channel(name: str) -> str:
     return name
 
 
-def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> tuple[np.ndarray, float] | None:
-    """The clips' mean (d,), weighed by their net speech, and how many seconds of it there are.
-
-    Raises AudioError where there is none.
-    """
+def _voiceprint(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> Voiceprint | None:
+    """Raises AudioError where the recordings hold no speech."""
     if not waveforms:
         return None
-    seconds = np.array([quality.measure(waveform).speech_seconds for waveform in waveforms])
-    if not seconds.any():
-        raise AudioError("silent_audio", "the enrollment holds no speech")
-    return mean_voiceprint(np.stack([pipeline.embed(waveform) for waveform in waveforms]), seconds), float(
-        seconds.sum()
-    )
+    try:
+        return Voiceprint.of([EmbeddedClip(pipeline.embed(each), quality.measure(each)) for each in waveforms])
+    except ValueError as error:
+        raise AudioError("silent_audio", f"cannot enroll: {error}") from error
 
 
 def _score(
     pipeline: ScoringPipeline,
     waveform: Waveform,
-    voiceprint: tuple[np.ndarray, float] | None,
+    voiceprint: Voiceprint | None,
     top: int,
     with_embedding: bool,
 ) -> dict[str, Any]:
@@ -99,8 +92,8 @@ def _score(
         ranked = sorted(pipeline.classify(waveform).items(), key=lambda item: -item[1])
         result["classes"] = [{"class": name, "probability": value} for name, value in ranked[:top]]
     if voiceprint is not None and embedding is not None:
-        vector, seconds = voiceprint
-        compared = pipeline.compare(embedding, quality.measure(waveform), vector[None], seconds)
+        vectors, seconds = voiceprint.vector[None], voiceprint.speech_seconds
+        compared = pipeline.compare(embedding, quality.measure(waveform), vectors, seconds)
         probability = float(compared.probability[0])
         result["verification"] = {
             "score": float(compared.score[0]),

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mltraining.speech.config import Config
-from mltraining.speech.evaluation import metrics, report
+from mltraining.speech.evaluation import charts, metrics
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork
-from mltraining.speech.scoring import export as exporting
 from mltraining.speech.scoring import inference, pipeline
+from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from mltraining.speech.scoring.scores import Cohort
-from mltraining.speech.training import spectrograms, validation
+from mltraining.speech.training import export_onnx, spectrograms, validation
 from mltraining.speech.training.dataset import Clips
 from mltraining.speech.training.manifest import Manifest
 
@@ -105,7 +104,7 @@ def finish(
                 found, _ = inference.average(export.pooled, export.features, samples, config)
                 return metrics.equal_error_rate(*validation.trials(truth, found @ rows.T))
 
-            exporting.build(output / "pipeline", [clips.samples[row] for row in train], eer)
+            export_onnx.build(output / "pipeline", [clips.samples[row] for row in train], eer)
     write_metrics(output, history, final, config, manifest, clips)
     phase("reporting", 96.0)
     frame = pd.DataFrame(
@@ -116,9 +115,9 @@ def finish(
         }
     )
     table = pd.DataFrame(probabilities, columns=manifest.classes)
-    report.write_predictions(output, pd.concat([frame, table], axis=1))
+    charts.write_predictions(output, pd.concat([frame, table], axis=1))
     target, impostor = validation.trials(truth, cosines)
-    report.write_charts(
+    charts.write_charts(
         output,
         history=history,
         truth=truth,
@@ -132,7 +131,7 @@ def finish(
         phase("interpreting", 98.0)
         order = np.argsort(probabilities[np.arange(len(truth)), truth])
         chosen = list(dict.fromkeys([*order[::-1][:INTERPRETED].tolist(), *order[:INTERPRETED].tolist()]))
-        report.write_interpretations(
+        charts.write_interpretations(
             output,
             network=network,
             features=features,

@@ -7,10 +7,12 @@ import torch
 
 from mltraining.speech.config import Config
 from mltraining.speech.evaluation import metrics
+from mltraining.speech.evaluation.fitting import fit_calibration
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork
 from mltraining.speech.scoring import inference
-from mltraining.speech.scoring import scores as scoring
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.voiceprints import mean_voiceprint
 from mltraining.speech.training.dataset import Clips
 from mltraining.speech.training.losses import binary_cross_entropy, one_hot
 from mltraining.speech.training.manifest import Manifest
@@ -43,20 +45,18 @@ def rates(truth: np.ndarray, probabilities: np.ndarray, threshold: float) -> dic
 def voiceprints(embeddings: np.ndarray, labels: np.ndarray, seconds: np.ndarray, classes: int) -> np.ndarray:
     """Each class's mean embedding, weighed by duration: (classes, dimensions), unit length."""
     return np.stack(
-        [scoring.mean_voiceprint(embeddings[labels == label], seconds[labels == label]) for label in range(classes)]
+        [mean_voiceprint(embeddings[labels == label], seconds[labels == label]) for label in range(classes)]
     )
 
 
-def calibrate(cosines: np.ndarray, truth: np.ndarray, config: Config) -> scoring.Calibration:
+def calibrate(cosines: np.ndarray, truth: np.ndarray, config: Config) -> Calibration:
     """From held-out clips against all voiceprints: cosines (n, classes), truth (n,)."""
-    target, impostor = trials(truth, cosines)
     prior = config.prediction.calibration_prior or 1 / cosines.shape[1]
-    return scoring.fit_calibration(target, impostor, prior)
+    own = truth[:, None] == np.arange(cosines.shape[1])
+    return fit_calibration(cosines.ravel(), own.ravel(), prior)
 
 
-def open_set(
-    cosines: np.ndarray, truth: np.ndarray, calibration: scoring.Calibration, threshold: float
-) -> dict[str, Any]:
+def open_set(cosines: np.ndarray, truth: np.ndarray, calibration: Calibration, threshold: float) -> dict[str, Any]:
     """The finished system on held-out clips: every clip against every voiceprint, calibrated."""
     ratios = calibration.log_likelihood_ratio(cosines)
     found = rates(truth, calibration.probability(ratios), threshold)

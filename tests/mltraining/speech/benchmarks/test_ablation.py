@@ -10,13 +10,13 @@ import yaml
 from mltraining.speech import cli, config
 from mltraining.speech.benchmarks import ablation
 from mltraining.speech.config import Config
-from mltraining.speech.evaluation import hearing
+from mltraining.speech.evaluation.conditions import RECORDED, load_audio
+from mltraining.speech.evaluation.trials import TrialList
 from tests.mltraining.speech.training_data import small_config, write_clips
 from tests.mltraining.speech.trial_data import write_trials
 from tests.mltraining.tiny import export_untrained
 
 RECIPES = Path(__file__).parents[4] / "mltraining" / "recipes"
-RECORDED = hearing.RECORDED
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +39,7 @@ def differing(one: Config, other: Config) -> set[str]:
 
 
 def test_each_variant_lacks_one_piece_that_the_recipe_has_or_has_one_that_it_lacks() -> None:
-    recipe = config.load(RECIPES / "telephone.yaml")
+    recipe = config.load_config(RECIPES / "telephone.yaml")
     found = ablation.variants(recipe)
     assert next(iter(found)) == ablation.RECIPE and found[ablation.RECIPE] is recipe
     changed = {name: differing(recipe, each) for name, each in found.items()}
@@ -52,15 +52,15 @@ def test_each_variant_lacks_one_piece_that_the_recipe_has_or_has_one_that_it_lac
 
 
 def test_pieces_that_a_recipe_does_not_allow_are_left_out() -> None:
-    names = ablation.variants(config.load(RECIPES / "speaker_recognition.yaml"))
+    names = ablation.variants(config.load_config(RECIPES / "speaker_recognition.yaml"))
     assert "with averaged weights" in names
     assert not {"with noise", "with other speeds", "with the prototypical loss"} & set(names)  # it draws no crops
 
 
 def test_a_variant_is_compared_with_the_recipe_and_not_trained_twice(tmp_path: Path) -> None:
     files = write_trials(tmp_path / "trials", speakers=3, seconds=1.2)
-    data = hearing.load(files / "enrollment.csv", files / "trials.csv", files / "audio")
-    chosen = dict.fromkeys(["the recipe", "without a margin"], config.load(RECIPES / "telephone.yaml"))
+    audio = load_audio(TrialList.read(files / "enrollment.csv", files / "trials.csv", files / "audio"))
+    chosen = dict.fromkeys(["the recipe", "without a margin"], config.load_config(RECIPES / "telephone.yaml"))
     trained: list[str] = []
 
     def train(_: Config, folder: Path) -> None:
@@ -68,12 +68,13 @@ def test_a_variant_is_compared_with_the_recipe_and_not_trained_twice(tmp_path: P
         trained.append(folder.name)
 
     def lines() -> list[ablation.Line]:
-        return list(ablation.ablate(chosen, data, [RECORDED], [], tmp_path / "runs", train))
+        return list(ablation.ablate(chosen, audio, [RECORDED], [], tmp_path / "runs", train))
 
     recipe, variant = lines()
     assert trained == ["the-recipe", "without-a-margin"]
     assert recipe.differences == {}
-    value, low, high = variant.differences["recorded"]
+    change = variant.differences["recorded"]
+    value, low, high = change.value, change.low, change.high
     assert value == pytest.approx(variant.equal_error_rates["recorded"] - recipe.equal_error_rates["recorded"])
     assert low <= value <= high
     assert lines() == [recipe, variant] and len(trained) == 2

@@ -26,7 +26,7 @@ def test_longer_crops_cost_more_operations(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(training_benchmark.MATRIX, "cpu", 64)
     short, long = (
         training_benchmark.measure(
-            config.load(RECIPE, [*TINY, f"audio.training_chunk_seconds={seconds}"]),
+            config.load_config(RECIPE, [*TINY, f"audio.training_chunk_seconds={seconds}"]),
             torch.device("cpu"),
             seconds=0,
             classes=8,

@@ -1,25 +1,27 @@
+"""Champion and challenger on made-up scores."""
+
 import numpy as np
 import pytest
 
-from mltraining.speech.evaluation import hearing
 from mltraining.speech.evaluation.comparison import compare
-from mltraining.speech.evaluation.hearing import EvaluationError, Heard, TrialSet
+from mltraining.speech.evaluation.conditions import CONDITIONS, G711, Condition, ConditionScores, TrialAudio
+from mltraining.speech.evaluation.trials import EvaluationError
+from tests.mltraining.speech.evaluation.made_up import Groups, every_trial, scored
 
 SPEAKERS, TAKES = 40, 4
 
 
-def trials(groups: dict[str, np.ndarray] | None = None) -> TrialSet:
-    owner = np.repeat(np.arange(SPEAKERS), TAKES)
-    clip, claimed = (place.ravel() for place in np.indices((len(owner), SPEAKERS)))
-    return TrialSet([f"s{number}" for number in range(SPEAKERS)], [], [], owner, clip, claimed, groups or {})
+def trials(groups: Groups | None = None) -> TrialAudio:
+    return every_trial(np.repeat(np.arange(SPEAKERS), TAKES), SPEAKERS, groups)
 
 
-def model(data: TrialSet, *, separation: float | np.ndarray, seed: int = 0, condition=hearing.G711) -> Heard:
+def model(
+    data: TrialAudio, *, separation: float | np.ndarray, seed: int = 0, condition: Condition = G711
+) -> ConditionScores:
     """Scores of unit variance; ``separation`` of each clip's own score from the strangers'."""
     scores = np.random.default_rng(seed).normal(size=(len(data.owner), SPEAKERS))
     scores[np.arange(len(data.owner)), data.owner] += separation
-    trials, seconds = np.arange(len(data.clip)), np.ones(SPEAKERS)
-    return Heard(condition, np.arange(len(data.owner)), scores, [], trials, data.clip, seconds)
+    return scored(scores, condition)
 
 
 def test_a_model_that_separates_better_is_better() -> None:
@@ -57,7 +59,7 @@ def test_a_model_that_is_worse_for_one_group_is_refused_though_it_is_better_for_
 
 def test_a_model_that_is_worse_in_another_channel_is_refused() -> None:
     data = trials()
-    gsm = next(condition for condition in hearing.CONDITIONS if condition.name == "gsm")
+    gsm = next(condition for condition in CONDITIONS if condition.name == "gsm")
     champion = [model(data, separation=2.5), model(data, separation=4, condition=gsm)]
     challenger = [model(data, separation=4.5, seed=1), model(data, separation=2, seed=1, condition=gsm)]
     verdict = compare(data, champion, challenger)

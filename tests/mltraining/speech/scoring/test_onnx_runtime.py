@@ -12,11 +12,11 @@ from mltraining import registry
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.benchmarks import scoring as benchmark
 from mltraining.speech.network import build_network
-from mltraining.speech.scoring import export as exporting
 from mltraining.speech.scoring import inference, onnx_runtime, pipeline
+from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
-from mltraining.speech.scoring.scores import Calibration
-from mltraining.speech.training import trainer
+from mltraining.speech.scoring.timing import one_thread
+from mltraining.speech.training import export_onnx, trainer
 from tests.mltraining.speech.synthetic import voice, wav
 from tests.mltraining.speech.training_data import VOICES, small_config, write_clips
 
@@ -47,7 +47,7 @@ def bare(tmp_path_factory) -> Path:
 def exported(bare, tmp_path_factory) -> Path:
     folder = Path(shutil.copytree(bare, tmp_path_factory.mktemp("exported") / "pipeline"))
     clips = [voice(speaker, seconds=2, sample_rate=8000, take=take) for speaker in VOICES for take in range(4)]
-    exporting.build(folder, clips, lambda under: 0.02)
+    export_onnx.build(folder, clips, lambda under: 0.02)
     return folder
 
 
@@ -116,7 +116,7 @@ def test_the_record_tells_each_export(exported):
 
 
 def test_a_second_build_replaces_the_first(copy, exported):
-    exporting.build(copy, [])
+    export_onnx.build(copy, [])
     exports = record(copy)
     assert set(exports) == {"fp32", "default"}
     assert (exports["default"], exports["fp32"]["eer"]) == ("fp32", None)
@@ -172,9 +172,9 @@ def test_a_damaged_export_is_refused(copy, damage):
 
 
 def test_an_export_unlike_torch_is_refused_and_the_folder_scores_under_torch(copy, monkeypatch):
-    monkeypatch.setattr(exporting, "_cosine", lambda *_: 0.999)
-    with pytest.raises(exporting.ExportError, match="0.99900"):
-        exporting.build(copy, [])
+    monkeypatch.setattr(export_onnx, "_cosine", lambda *_: 0.999)
+    with pytest.raises(export_onnx.ExportError, match="0.99900"):
+        export_onnx.build(copy, [])
     assert ScoringPipeline.load(copy).network is not None
 
 
@@ -204,16 +204,16 @@ def test_the_command_line_builds_measures_and_prints(bare, tmp_path, capsys):
     table.to_parquet(tmp_path / "clips.parquet")
     arguments = [str(folder), "--enrollment", str(tmp_path / "e.csv"), "--trials", str(tmp_path / "t.csv")]
     arguments += ["--audio-root", str(tmp_path), "--calibration-audio", str(tmp_path / "clips.parquet"), str(tmp_path)]
-    assert exporting.main(arguments) == 0
+    assert export_onnx.main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == record(folder)
     assert record(folder)["int8"]["eer"] is not None
-    assert exporting.main([str(tmp_path)]) == 2
-    with pytest.raises(SystemExit):
-        exporting.main([str(folder), "--trials", str(tmp_path / "t.csv")])
+    assert export_onnx.main([str(tmp_path)]) == 2
+    assert export_onnx.main([str(folder), "--trials", str(tmp_path / "t.csv")]) == 2
+    assert "give --speech, or --enrollment" in capsys.readouterr().err
 
 
 def test_the_stages_of_scoring_are_timed_under_each_runtime(exported):
-    with benchmark.one_thread():
+    with one_thread():
         found = benchmark.stages(benchmark.runtimes(exported), seconds=1, repeats=1)
     assert list(found) == ["decode", "VAD", "features", "torch", "fp32", "int8"]
     assert all(value > 0 for value in found.values())

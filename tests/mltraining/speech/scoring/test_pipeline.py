@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,12 +12,14 @@ from safetensors.torch import load_file, save_file
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config
-from mltraining.speech.evaluation.trials import score_trials
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline as pipelines
 from mltraining.speech.scoring import score
+from mltraining.speech.scoring.calibration import Calibration
+from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline, export
-from mltraining.speech.scoring.scores import Calibration, Cohort, Conditions, cosine
+from mltraining.speech.scoring.quality_measures import QualityMeasures
+from mltraining.speech.scoring.voiceprints import cosine
 from tests.mltraining.speech.synthetic import encode, voice, wav
 from tests.mltraining.speech.training_data import small_config
 
@@ -282,45 +283,6 @@ def test_the_command_line_says_what_it_refuses_and_scores_the_rest(exported, tmp
     assert "missing" in capsys.readouterr().err
 
 
-def policy(quality: Quality, probability: float) -> tuple[str, str]:
-    if quality.speech_seconds < 0.5:
-        return "NOT_ENOUGH_SPEECH", ""
-    return ("ACCEPT", "") if probability >= 0.5 else ("REJECT", "below_threshold")
-
-
-def test_trials_are_scored_in_order_each_clip_read_once(pipeline, tmp_path):
-    for speaker in (1, 2):
-        for take in range(3):
-            (tmp_path / f"{speaker}-{take}.wav").write_bytes(wav(voice(speaker, seconds=3, take=take)))
-    quiet = np.random.default_rng(1).normal(0, 0.01, 16_000)
-    (tmp_path / "noise.wav").write_bytes(wav(quiet))
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    enrollment = pd.DataFrame(
-        [("a", "1-0.wav"), ("a", "1-1.wav"), ("a", "broken.wav"), ("b", "2-0.wav"), ("c", "noise.wav")],
-        columns=["speaker", "audio"],
-    )
-    trials = pd.DataFrame(
-        [("a", "1-2.wav", 1), ("b", "1-2.wav", 0), ("a", "noise.wav", 0), ("a", "broken.wav", 0), ("a", "gone.wav", 0),
-         ("c", "1-2.wav", 0), ("nobody", "1-2.wav", 0)],
-        columns=["speaker", "audio", "target"],
-    )  # fmt: skip
-    steps: list[tuple[int, int]] = []
-    found = score_trials(pipeline, enrollment, trials, tmp_path, policy, lambda *step: steps.append(step))
-
-    assert list(found.columns) == ["speaker", "audio", "score", "probability", "decision", "reason"]
-    assert list(found["speaker"]) == list(trials["speaker"])
-    assert list(found["decision"][2:]) == ["NOT_ENOUGH_SPEECH", "ERROR", "ERROR", *["SPEAKER_NOT_ENROLLED"] * 2]
-    assert list(found["reason"][3:5]) == ["not_audio", "missing_audio"]
-    assert set(found["decision"][:2]) <= {"ACCEPT", "REJECT"}
-    assert found["score"].notna().tolist() == [True, True, True, False, False, False, False]
-    assert steps[-1] == (7, 7)
-
-    own = score_trials(pipeline, enrollment[:1], enrollment[:1], tmp_path, policy)
-    assert own["score"][0] == pytest.approx(1, abs=1e-5)
-    ratio = pipeline.calibration.log_likelihood_ratio(own["score"][0])
-    assert own["probability"][0] == pytest.approx(float(pipeline.calibration.probability(ratio)))
-
-
 def test_without_a_cohort_a_score_is_the_cosine(pipeline):
     vectors = Cohort(COHORT).means
     embedding = pipeline.embed(spoken())
@@ -343,7 +305,7 @@ def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path, half):
     quality = Quality(5.0, 4.0, 25.0, 0.0)
     found = pipeline.compare(embedding, quality, voiceprints, np.array([10.0, 30.0]))
     np.testing.assert_allclose(found.score, expected)
-    ratios = calibration.log_likelihood_ratio(expected, Conditions(4.0, np.array([10.0, 30.0]), 25.0))
+    ratios = calibration.log_likelihood_ratio(expected, QualityMeasures(4.0, np.array([10.0, 30.0]), 25.0))
     np.testing.assert_allclose(found.log_likelihood_ratio, ratios)
     np.testing.assert_allclose(found.probability, calibration.probability(ratios))
     assert set(pipeline.classify(spoken())) == set(CLASSES)

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -10,9 +10,6 @@ from mltraining import calibrations, scorer
 from mltraining.models import ModelVersion
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.errors import DomainError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Command(BaseCommand):
@@ -34,7 +31,8 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="measure and change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from mltraining.speech.evaluation import calibrating
+        from mltraining.speech.evaluation.recalibration import fit_on_trials
+        from mltraining.speech.evaluation.trials import TrialList, read_table, score_labelled_trials
         from voiceauth.retraining import labelled
 
         tables = [options[name] for name in ("enrollment", "trials", "audio_root")]
@@ -49,13 +47,12 @@ class Command(BaseCommand):
             if options["cases"]:
                 trials = labelled.trials_of(labelled.by_cases(), model.fingerprint)
             elif options["decisions"] is not None:
-                labels = _table(options["decisions"], "decision_id", "target")
+                labels = read_table(options["decisions"], "decision_id", "target")
                 trials = labelled.trials_of(labels, model.fingerprint)
             else:
-                enrollment = _table(options["enrollment"], "speaker", "audio")
-                table = _table(options["trials"], "speaker", "audio", "target")
-                trials = calibrating.read_trials(model.pipeline, enrollment, table, options["audio_root"])
-            outcome = calibrating.calibrate(
+                given_trials = TrialList.read(options["enrollment"], options["trials"], options["audio_root"])
+                trials = score_labelled_trials(model.pipeline, given_trials)
+            outcome = fit_on_trials(
                 trials,
                 target_far=options["target_far"],
                 in_force=model.pipeline.calibration,
@@ -77,21 +74,9 @@ class Command(BaseCommand):
             parameters=outcome.calibration.to_dict(),
             threshold=outcome.threshold,
             target_far=options["target_far"],
-            target_trials=outcome.target_trials,
-            impostor_trials=outcome.impostor_trials,
+            target_trials=outcome.trials.target_trials,
+            impostor_trials=outcome.trials.impostor_trials,
             source=source,
             actor=SYSTEM,
         )
         self.stdout.write(f"calibration {outcome.calibration.version} of model {version} is in force")
-
-
-def _table(path: Path, *columns: str) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
-    if missing := set(columns) - set(table.columns):
-        raise CommandError(f"{path} lacks the column {', '.join(sorted(missing))}.")
-    return table

@@ -23,8 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from mltraining.speech.audio.errors import AudioError
         from mltraining.speech.evaluation import evaluate
-        from mltraining.speech.evaluation.hearing import EvaluationError
-        from mltraining.speech.evaluation.tables import markdown
+        from mltraining.speech.evaluation.report import markdown
+        from mltraining.speech.evaluation.trials import EvaluationError
 
         version = options["model"]
         if not ModelVersion.objects.filter(pk=version).exists():

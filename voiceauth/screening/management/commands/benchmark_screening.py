@@ -34,12 +34,12 @@ class Command(BaseCommand):
         parser.add_argument("--repeats", type=int, default=50, help="the median of so many calls is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from mltraining.speech.benchmarks import scoring as benchmark
+        from mltraining.speech.scoring import timing
 
         model = scorer.active_model()
         if model is None:
             raise CommandError("No model is in service.")
-        audio, repeats = benchmark.clip(CALL_SECONDS), options["repeats"]
+        audio, repeats = timing.clip(CALL_SECONDS), options["repeats"]
 
         def embedded() -> recordings.Voice:
             return recordings.voice_of(recordings.analyse(Recording(audio=audio)), model)
@@ -54,7 +54,7 @@ class Command(BaseCommand):
                 customer_id="C", model_fingerprint=model.fingerprint, vector=call.vector, speech_seconds=CALL_SECONDS
             )
 
-        with benchmark.one_thread(), transaction.atomic():
+        with timing.one_thread(), transaction.atomic():
             _write_fraudsters(model, options["fraudsters"])
             _write_calls(model, options["recent_calls"])
             rows = {
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             }
             self.stdout.write(f"milliseconds on one thread, for a call of {CALL_SECONDS} s")
             for name, act in rows.items():
-                self.stdout.write(f"{name:<36}{benchmark.milliseconds(act, repeats):8.1f}")
+                self.stdout.write(f"{name:<36}{timing.milliseconds(act, repeats):8.1f}")
             transaction.set_rollback(True)
 
 

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -11,11 +11,6 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.errors import DomainError
 from voiceauth.policies import selectors as policies
 from voiceauth.verification import policy
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mltraining.speech.audio.quality import Quality
 
 
 class Command(BaseCommand):
@@ -32,9 +27,16 @@ class Command(BaseCommand):
         parser.add_argument("--model", metavar="VERSION", help="a registered model; default: the one in service")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        import pandas as pd
         from tqdm import tqdm
 
-        enrollment, trials = _table(options["enrollment"]), _table(options["trials"])
+        from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrial, TrialList, score_trials
+
+        paths = [options[name] for name in ("enrollment", "trials", "audio_root")]
+        try:
+            given = TrialList.read(*paths, labelled=False)
+        except EvaluationError as error:
+            raise CommandError(str(error)) from error
         if not options["audio_root"].is_dir():
             raise CommandError(f"{options['audio_root']} is not a folder.")
         if not options["output"].parent.is_dir():
@@ -42,36 +44,29 @@ class Command(BaseCommand):
         model = _model(options["model"])
         limits = policies.in_force().verification
 
-        def decide(quality: "Quality", probability: float) -> tuple[str, str]:
-            verdict = policy.decide_verification(limits, quality, probability, model.pipeline.threshold)
-            return verdict.outcome.value, " ".join(verdict.reasons)
-
-        from mltraining.speech.evaluation.trials import score_trials
-
         with tqdm(unit="clip", file=self.stderr) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            scored = score_trials(model.pipeline, enrollment, trials, options["audio_root"], decide, progress)
+            results = score_trials(model.pipeline, given, progress)
+        rows: list[tuple[float | None, float | None, str, str]] = []
+        for each in results:
+            if isinstance(each, ScoredTrial):
+                verdict = policy.decide_verification(limits, each.quality, each.probability, model.pipeline.threshold)
+                rows.append((each.score, each.probability, verdict.outcome.value, " ".join(verdict.reasons)))
+            elif each.code == "speaker_not_enrolled":
+                rows.append((None, None, "SPEAKER_NOT_ENROLLED", ""))
+            else:
+                rows.append((None, None, "ERROR", each.code))
+        results_table = pd.DataFrame(rows, columns=["score", "probability", "decision", "reason"])
+        scored = pd.concat([given.trials[["speaker", "audio"]], results_table], axis=1)
         scored.to_csv(options["output"], index=False)
         counts = ", ".join(f"{count} {decision}" for decision, count in scored["decision"].value_counts().items())
         self.stdout.write(
             f"{len(scored)} trials under model {model.version}, threshold {model.pipeline.threshold:.4f}: {counts}"
         )
-
-
-def _table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
-    if missing := {"speaker", "audio"} - set(table.columns):
-        raise CommandError(f"{path} lacks the column {', '.join(sorted(missing))}.")
-    return table
 
 
 def _model(version: str | None) -> scorer.LoadedModel:

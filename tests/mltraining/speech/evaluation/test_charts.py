@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mltraining.speech.evaluation import report
+from mltraining.speech.evaluation import charts
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import build_network
 from tests.mltraining.speech.synthetic import voice
@@ -31,7 +31,7 @@ def test_the_charts_of_a_run_are_drawn_for_few_and_for_many_classes(classes, tmp
     probabilities[np.arange(len(truth)), truth] += random.uniform(0.2, 0.4, len(truth))
     own = truth[:, None] == np.arange(classes)
     history = [{"epoch": number, "train_loss": 1 / number, "validation_loss": 1.1 / number} for number in range(1, 6)]
-    report.write_charts(
+    charts.write_charts(
         tmp_path,
         history=history,
         truth=truth,
@@ -40,13 +40,13 @@ def test_the_charts_of_a_run_are_drawn_for_few_and_for_many_classes(classes, tmp
         target_scores=probabilities[own],
         impostor_scores=probabilities[~own],
     )
-    charts = sorted((tmp_path / "charts").iterdir())
-    assert [path.name for path in charts] == ["confusion_matrix.png", "losses.png", "roc.png", "score_histogram.png"]
-    assert all(drawn(path) for path in charts)
+    drawings = sorted((tmp_path / "charts").iterdir())
+    assert [path.name for path in drawings] == ["confusion_matrix.png", "losses.png", "roc.png", "score_histogram.png"]
+    assert all(drawn(path) for path in drawings)
 
 
 def test_charts_of_a_run_without_an_evaluation_and_of_perfect_scores_are_drawn(tmp_path):
-    report.write_charts(
+    charts.write_charts(
         tmp_path,
         history=[{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4, "validation_loss": None}],
         truth=np.array([0, 1]),
@@ -60,7 +60,7 @@ def test_charts_of_a_run_without_an_evaluation_and_of_perfect_scores_are_drawn(t
 
 def test_predictions_are_the_same_table_in_both_files(tmp_path):
     frame = pd.DataFrame({"audio": ["ä.wav", "b.wav"], "class": ["x", "y"], "x": [0.75, 0.25], "y": [0.1, 0.9]})
-    report.write_predictions(tmp_path, frame)
+    charts.write_predictions(tmp_path, frame)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "validation_predictions.csv"), frame)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "validation_predictions.parquet"), frame)
 
@@ -77,7 +77,7 @@ def test_a_picture_a_clip_shows_what_decided(small, tmp_path):
     network.train()
     samples = voice(1, seconds=1.5, sample_rate=8_000)
     clips = [("a/../b c.wav", samples, 0, 0.93), ("x/clip.ogg", np.tile(samples, 8), 1, 0.02)]
-    report.write_interpretations(tmp_path, network=network, features=features, clips=clips, classes=["ada", "ben"])
+    charts.write_interpretations(tmp_path, network=network, features=features, clips=clips, classes=["ada", "ben"])
     pictures = sorted((tmp_path / "interpretations").iterdir())
     assert [path.name for path in pictures] == ["01-a-b-c.png", "02-x-clip.png"]
     assert all(drawn(path) for path in pictures)
@@ -93,8 +93,8 @@ def test_the_evidence_is_found_where_it_is():
             return logmel[:, 0, 20:25].sum(dim=(1, 2))[:, None], logmel
 
     logmel = torch.rand(1, 1, 40, 60)
-    evidence = report.integrated_gradients(OneBand(), logmel, 0)
-    reach = report.SMOOTHING[0] // 2
+    evidence = charts.integrated_gradients(OneBand(), logmel, 0)
+    reach = charts.SMOOTHING[0] // 2
     assert evidence.shape == (40, 60)
     assert np.abs(evidence[: 20 - reach]).max() == 0
     assert np.abs(evidence[25 + reach :]).max() == 0

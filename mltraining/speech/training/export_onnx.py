@@ -1,9 +1,11 @@
-"""``python -m mltraining.speech export-onnx PIPELINE_FOLDER``: ONNX exports, checked, measured and recorded.
+"""The ``export-onnx`` command: build a pipeline's ONNX exports, check them, measure them, and record the results.
+
+The record stands in pipeline.json:
 
     exports: {fp32: {file, sha256, cosine, eer, milliseconds_3s}, int8: {…}, default: fp32 | int8}
 
-in pipeline.json. ``cosine``: mean to torch's embeddings, on clips that int8 was not calibrated on. ``eer`` is null
-without trials. ``default`` is what ``runtime="auto"`` takes on a CPU; null, like no record at all, means torch.
+``cosine`` is the mean to torch's embeddings, on clips that int8 was not calibrated on. ``eer`` is null without trials.
+``default`` is what ``runtime="auto"`` takes on a CPU; null, like no record at all, means torch.
 """
 
 import argparse
@@ -22,10 +24,14 @@ import torch
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import crop
-from mltraining.speech.benchmarks import scoring as benchmark
 from mltraining.speech.evaluation import metrics
-from mltraining.speech.evaluation.trials import score_trials
-from mltraining.speech.scoring import onnx_runtime, pipeline
+from mltraining.speech.evaluation.trials import (
+    TrialList,
+    add_speech_arguments,
+    score_labelled_trials,
+    take_from_speech_folder,
+)
+from mltraining.speech.scoring import onnx_runtime, pipeline, timing
 from mltraining.speech.scoring.onnx_runtime import FILES
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 
@@ -36,6 +42,7 @@ CROP_SECONDS = 3.0
 MIN_COSINE = 0.9999  # of fp32 to torch
 SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".m4a"}
 DONE, REFUSED = 0, 2
+SPEECH = ("enrollment", "trials", "audio_root")
 
 Measure = Callable[[ScoringPipeline], float]
 
@@ -47,7 +54,7 @@ class ExportError(RuntimeError):
 
 
 def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None) -> dict[str, Any]:
-    """Write the exports and their record into the pipeline's folder; returns the record.
+    """Write the exports and their record into the pipeline's folder, and return the record.
 
     ``clips``: training speech (n,) each at the configured rate, of which at most 80 are taken; without any there is
     no int8. ``eer``: the equal error rate, from 0 to 1, of the pipeline under one runtime. Until all is measured the
@@ -80,12 +87,12 @@ def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None)
         raise ExportError(f"{FILES['fp32']} embeds unlike torch: the cosine is {exports['fp32']['cosine']:.5f}")
 
     pipeline.amend(folder, exports=exports)
-    call = benchmark.clip(3)
+    call = timing.clip(3)
     for name in [name for name in FILES if name in exports]:
         exports[name]["eer"] = None if eer is None else eer(ScoringPipeline.load(folder, runtime=name))
-        with benchmark.one_thread():
+        with timing.one_thread():
             loaded = ScoringPipeline.load(folder, runtime=name)
-            taken = benchmark.milliseconds(lambda loaded=loaded: loaded.embed(decode(call)))  # type: ignore[misc]
+            taken = timing.milliseconds(lambda loaded=loaded: loaded.embed(decode(call)))  # type: ignore[misc]
         exports[name]["milliseconds_3s"] = round(taken, 2)
     exports["default"] = onnx_runtime.choose(exports)
     pipeline.amend(folder, exports=exports)
@@ -104,12 +111,10 @@ def _cosine(original: ScoringPipeline, encoder: onnx_runtime.Encoder, features: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or 2 where the folder, a table or a clip is refused."""
+    """Run the command. Returns 0, or 2 where the folder, a table or a clip is refused."""
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech export-onnx", description=__doc__)
     parser.add_argument("pipeline", type=Path, help="the pipeline folder that train left")
-    parser.add_argument("--enrollment", type=Path, help="CSV with columns speaker, audio")
-    parser.add_argument("--trials", type=Path, help="CSV with columns speaker, audio, target (1 or 0)")
-    parser.add_argument("--audio-root", type=Path, help="the folder that audio in the tables is relative to")
+    add_speech_arguments(parser, *SPEECH)
     parser.add_argument(
         "--calibration-audio",
         nargs="+",
@@ -119,11 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "'train' is taken); without it there is no int8",
     )
     options = parser.parse_args(arguments)
-    tables = (options.enrollment, options.trials)
-    if any(tables) and not all((*tables, options.audio_root)):
-        parser.error("--enrollment, --trials and --audio-root go together")
     try:
-        eer = None if options.trials is None else _on_trials(options.enrollment, options.trials, options.audio_root)
+        eer = None
+        if any((options.speech, options.enrollment, options.trials)):
+            take_from_speech_folder(options, *SPEECH)
+            eer = _on_trials(TrialList.read(options.enrollment, options.trials, options.audio_root))
         samples = _speech(ScoringPipeline.load(options.pipeline, runtime="torch"), options)
         record = build(options.pipeline, samples, eer)
     except (PipelineError, ExportError, AudioError, OSError, KeyError, ValueError) as error:
@@ -133,14 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _on_trials(enrollment: Path, trials: Path, audio_root: Path) -> Measure:
-    """The equal error rate of the trials whose clips decode."""
-    enrolled, table = (pd.read_csv(path, dtype={"speaker": str, "audio": str}) for path in (enrollment, trials))
+def _on_trials(given: TrialList) -> Measure:
+    """The equal error rate of the trials that have a score."""
 
     def eer(under: ScoringPipeline) -> float:
-        scores = score_trials(under, enrolled, table, audio_root, lambda quality, probability: ("", ""))["score"]
-        scored, target = scores.notna().to_numpy(), table["target"].to_numpy() == 1
-        return metrics.equal_error_rate(scores[scored & target].to_numpy(), scores[scored & ~target].to_numpy())
+        scored = score_labelled_trials(under, given)
+        return metrics.equal_error_rate(scored.scores[scored.is_target], scored.scores[~scored.is_target])
 
     return eer
 
