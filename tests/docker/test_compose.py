@@ -32,8 +32,8 @@ def test_a_misspelt_key_would_be_noticed() -> None:
 
 
 def test_every_part_has_a_service_and_a_health_check() -> None:
-    assert set(SERVICES) >= {"web", "scoring", "training", "beat", "postgres", "redis", "migrate"}
-    assert [name for name, service in SERVICES.items() if "healthcheck" not in service] == ["migrate"]
+    assert set(SERVICES) >= {"web", "scoring", "training", "beat", "postgres", "redis", "migrate", "bootstrap"}
+    assert [name for name, service in SERVICES.items() if "healthcheck" not in service] == ["migrate", "bootstrap"]
 
 
 def test_no_service_is_privileged_or_keeps_capabilities_or_runs_as_root() -> None:
@@ -86,11 +86,11 @@ def test_every_variable_of_our_services_is_one_that_the_code_reads() -> None:
             assert f"`{name.removesuffix('_FILE')}`" in documented, name
 
 
-def test_only_training_writes_models() -> None:
+def test_only_training_and_the_first_installation_write_models() -> None:
     for name, service in OURS.items():
         for volume in service.get("volumes", []):
             if volume.startswith("models:"):
-                assert volume.endswith(":ro") == (name not in ("training", "training-gpu")), name
+                assert volume.endswith(":ro") == (name not in ("training", "training-gpu", "bootstrap")), name
 
 
 def test_volumes_lie_in_folders_that_the_image_gives_to_its_user() -> None:
@@ -123,7 +123,7 @@ def test_django_accepts_the_containers_environment_for_deployment(container_envi
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if name != "migrate"])
+@pytest.mark.parametrize("name", [name for name in OURS if name not in ("migrate", "bootstrap")])
 def test_a_services_command_becomes_its_part(name: str, container_environment: dict[str, str]) -> None:
     """The command is run up to the point where it becomes gunicorn or Celery, which then print their help."""
     assert SERVICES[name]["command"][:3] == ["python", "-m", "voiceauth.launcher.parts"]
@@ -141,9 +141,19 @@ def test_a_services_command_becomes_its_part(name: str, container_environment: d
     assert ("--worker-class" in result.stdout) if part == "web" else ("Usage:" in result.stdout)
 
 
-def test_the_migrate_command_exists(container_environment: dict[str, str]) -> None:
-    command = [sys.executable, *SERVICES["migrate"]["command"][1:], "--help"]
+@pytest.mark.parametrize("name", ["migrate", "bootstrap"])
+def test_a_command_that_runs_once_exists(name: str, container_environment: dict[str, str]) -> None:
+    command = [sys.executable, *SERVICES[name]["command"][1:], "--help"]
     subprocess.run(command, cwd=ROOT, env=container_environment, check=True, capture_output=True)
+
+
+def test_the_commands_at_the_top_name_what_exists() -> None:
+    commands = [line.removeprefix("# ").split() for line in TEXT.splitlines() if line.startswith("# docker")]
+    assert (ROOT / commands[0][0]).is_file()
+    ran = [words[words.index("--rm") + 1 :] for words in commands if "run" in words]
+    assert [words[0] for words in ran] == ["bootstrap"]
+    assert ran[0][1] == "#"  # the service's own command, with its own volumes
+    assert SERVICES["bootstrap"]["profiles"]  # so that "up" does not run it
 
 
 def test_what_the_image_copies_exists_and_reaches_the_build() -> None:

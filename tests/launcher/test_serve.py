@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+import yaml
 
 from tests import every_endpoint
 from tests.launcher.waiting import until
@@ -39,6 +40,8 @@ class Service:
         self.environment = {name: value for name, value in os.environ.items() if name not in without}
         self.environment |= {"VOICEAUTH_STATE_DIR": str(state), "VOICEAUTH_BIND": self.bind}
         self.environment |= {"VOICEAUTH_SCORING_PROCESSES": "1"}
+        self.environment |= {"PYTHONPATH": str(ROOT / "tests" / "launcher" / "writes")}
+        self.environment |= {"VOICEAUTH_TEST_WRITES": str(state / "writes")}
         self.said = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.family: list[psutil.Process] = []
@@ -132,6 +135,12 @@ def test_the_first_start_shows_a_login_and_four_tokens_and_keeps_them_nowhere(se
     tokens = re.findall(r"va_(?:teller|ivr|reviewer|admin)_\S+", service.output())
     password = re.search(r"admin / (\S+)", service.output())
     assert len(tokens) == 4
+    exports = dict(re.findall(r"^export (\w+)=(\S+)$", service.output(), re.MULTILINE))
+    assert set(exports) == {"TELLER_TOKEN", "IVR_TOKEN", "REVIEWER_TOKEN", "ADMIN_TOKEN"}
+    assert (
+        service.send("GET", "/api/v1/customers", headers={"Authorization": f"Bearer {exports['TELLER_TOKEN']}"})[0]
+        == 200
+    )
     assert password is not None
     for path in [*(service.state / "log").iterdir(), *(service.state / "run").glob("*.url")]:
         content = path.read_bytes()
@@ -142,8 +151,7 @@ MARKER = "zq-marker-4711"  # a customer's id, a name, and any other text that a 
 
 
 def test_no_log_holds_what_a_caller_sent_whatever_goes_wrong(service: Service) -> None:
-    tokens = dict(re.findall(r"(?:^|\s)(?:export )?\S*?(va_([a-z]+)_\S+)", service.output()))
-    by_role = {role: token for token, role in tokens.items()}
+    by_role = {role: token for token, role in re.findall(r"(va_([a-z]+)_\S+)", service.output())}
     accept = {"Accept": "application/vnd.oai.openapi+json"}
     document = json.loads(service.send("GET", "/api/schema", headers=accept)[1])
     audio = wav(voice(1, seconds=2.0, sample_rate=8000), 8000)
@@ -186,6 +194,29 @@ def test_no_log_holds_what_a_caller_sent_whatever_goes_wrong(service: Service) -
     assert said == []
     assert "Traceback" not in logs["web.log"]
     assert {path.stat().st_mode & 0o777 for path in (service.state / "log").iterdir()} == {0o600}
+
+
+def test_every_folder_that_a_part_writes_to_is_a_volume_of_its_container(service: Service) -> None:
+    """After the test before, which made every request."""
+    written: dict[str, set[str]] = {}
+    for line in (service.state / "writes").read_text().splitlines():
+        part, folder = line.split()
+        written.setdefault(part, set()).add(folder)
+    services = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker" / "compose.yaml").read_text()))[
+        "services"
+    ]
+
+    def volumes(name: str) -> set[str]:
+        mounts = [volume.split(":") for volume in services[name].get("volumes", [])]
+        return {mount[1].rsplit("/", 1)[1] for mount in mounts if mount[2:] != ["ro"]}
+
+    # Containers get their secrets as files, and their servers are services of their own.
+    apart = {"secrets", "run", "log", "postgres", "postgres.new", "redis"}
+    assert "audio" in written["web"]
+    for part in ("web", "scoring", "training", "beat"):
+        assert written.get(part, set()) - (apart - {"run"}) <= volumes(part), part
+    assert "models" in written["launcher"]
+    assert written["launcher"] - apart <= volumes("bootstrap")
 
 
 def test_a_second_service_in_the_same_state_folder_is_refused(service: Service) -> None:

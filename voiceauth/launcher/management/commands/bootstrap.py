@@ -18,35 +18,41 @@ LOGIN = "admin"
 
 
 class Command(BaseCommand):
+    """Install the model that ships, then create the first secrets and show them, all of it or nothing."""
+
     help = (
-        "Create the first admin login and one API client a role, unless there are some, and show their secrets once; "
-        "register the model that ships, which a fresh install has in service at once."
+        "Install the model that ships, create the first login and one API client a role, and show their secrets once."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Do the steps in an order that loses no secret.
+
+        The model comes first, because its installation may fail. The secrets are shown before they are committed: shown
+        secrets that do not work can be made again, while nobody can read those that only their hashes are left of.
+        """
+        if model := install_base_model():
+            self.stdout.write(f"installed the model that ships, {model.version}: {model.get_state_display()}")
         with transaction.atomic():
             ensure_groups()
-            password = _create_login()
-            tokens = _create_clients()
-        if model := install_base_model():
-            self.stdout.write(f"registered the model that ships, {model.version}: {model.get_state_display()}")
-        if password or tokens:
-            self._show(password, tokens)
+            password, tokens = _create_login(), _create_clients()
+            if password or tokens:
+                self._show(password, tokens)
 
     def _show(self, password: str, tokens: dict[str, str]) -> None:
-        lines = ["Shown this once: only hashes are stored. Keep them in your password store."]
+        rule = "-" * 78
+        lines = [rule, "Shown this once, because only hashes are stored. Keep them in your password store."]
+        if tokens:
+            lines += ["", *(f"export {role.upper()}_TOKEN={token}" for role, token in tokens.items())]
         if password:
-            lines += ["", f"dashboard     {LOGIN} / {password}"]
-        lines += ["", *(f"{name:<13} {token}" for name, token in tokens.items())] if tokens else []
-        lines += ["", "another:  manage.py create_api_client NAME --role teller|ivr|reviewer|admin|auditor"]
-        lines += ["revoke:   manage.py revoke_api_client NAME", "password: manage.py changepassword admin"]
-        width = max(map(len, lines))
-        edge = "+" + "-" * (width + 2) + "+"
-        self.stdout.write("\n".join([edge, *(f"| {line:<{width}} |" for line in lines), edge]))
+            lines += ["", f"dashboard login: {LOGIN} / {password}"]
+        lines += ["", "More:     manage.py create_api_client NAME --role teller|ivr|reviewer|admin|auditor"]
+        lines += ["Revoke:   manage.py revoke_api_client NAME", "Password: manage.py changepassword admin", rule]
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
 
 
 def _create_login() -> str:
-    """The password of a new superuser; empty where one exists."""
+    """Create the first superuser. Return the password; empty where there is a superuser."""
     if User.objects.filter(is_superuser=True).exists():
         return ""
     password = secrets.token_urlsafe(18)
@@ -55,7 +61,7 @@ def _create_login() -> str:
 
 
 def _create_clients() -> dict[str, str]:
-    """Tokens by client name; empty where any client was ever made."""
+    """Create one client a role. Return the tokens by role; none where any client was ever made."""
     if ApiClient.objects.exists():
         return {}
-    return {name: create_client(name=name, role=role, actor=SYSTEM)[1] for name, role in CLIENTS.items()}
+    return {role: create_client(name=name, role=role, actor=SYSTEM)[1] for name, role in CLIENTS.items()}
