@@ -221,7 +221,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["voiceauth.platform.api.permissions.DenyAll"],
     "DEFAULT_THROTTLE_CLASSES": ["voiceauth.platform.api.throttling.ClientThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["voiceauth.platform.api.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "voiceauth.platform.api.pagination.Pages",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "voiceauth.platform.api.schema.ApiSchema",

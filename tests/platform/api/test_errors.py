@@ -1,8 +1,10 @@
 """One error shape, whatever goes wrong, and a trace of every refusal in the trail."""
 
 import json
+from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from rest_framework.test import APIClient
 
@@ -203,3 +205,25 @@ def test_a_failing_commit_is_answered_in_the_error_shape(teller, monkeypatch):
     response = teller.post("/api/v1/clients", {"name": "x"}, format="json", HTTP_IDEMPOTENCY_KEY="k")
     assert (response.status_code, error_of(response)["code"]) == (503, "database_unavailable")
     assert transaction.get_connection().is_usable()
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("notes", {"data": '{"text": "a", "text": "b"}', "content_type": "application/json"}),
+        ("notes", {"data": '{"text": "a", "number": {"x": 1, "x": 2}}', "content_type": "application/json"}),
+        ("notes?x=1&x=2", {"data": "{}", "content_type": "application/json"}),
+        ("uploads", {"data": {"audio": ["a", "b"]}}),
+        ("uploads", {"data": {"audio": [SimpleUploadedFile("a", b"1"), SimpleUploadedFile("b", b"2")]}}),
+        ("uploads", {"data": {"audio": ["text", SimpleUploadedFile("b", b"2")]}}),
+    ],
+)
+def test_a_field_or_a_parameter_that_is_given_twice_is_refused(teller: Any, path: str, options: dict[str, Any]) -> None:
+    response = teller.post(f"/api/v1/{path}", **options)
+    assert (response.status_code, error_of(response)["code"]) == (400, "repeated_field")
+    assert len(error_of(response)["data"]["fields"]) == 1
+
+
+def test_a_body_that_is_nested_without_end_is_malformed(teller: Any) -> None:
+    response = teller.post("/api/v1/notes", "[" * 100_000, content_type="application/json")
+    assert (response.status_code, error_of(response)["code"]) == (400, "malformed_request")

@@ -71,8 +71,10 @@ def test_a_view_cannot_ask_for_a_scope_that_nobody_has():
         needs("customers:raed")
 
 
-@pytest.mark.parametrize("name", ["user:grace", "system", "anonymous"])
-def test_a_client_cannot_take_a_name_that_the_trail_gives_to_others(db, name):
+@pytest.mark.parametrize(
+    "name", ["user:grace", "system", "anonymous", "", " ", " x", "x\n", "a\x00b", "a\nb", "\u200b", "x" * 65]
+)
+def test_a_client_has_a_name_that_people_can_read_and_that_the_trail_gives_to_nobody_else(db, name):
     with pytest.raises(InvalidClientName):
         create_client(name=name, role="admin", actor=SYSTEM)
 

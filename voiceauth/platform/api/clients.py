@@ -17,6 +17,8 @@ from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 CLIENT_CLASSES = ("calls", "writes", "reads", "training")  # of rates
 MOST_CALLS = 1_000_000  # a minute
+MOST_LETTERS = 64  # of a client's name
+RESERVED_NAMES = {"system", "anonymous"}  # the trail gives them to others
 
 
 class UnknownRole(DomainError):
@@ -26,7 +28,10 @@ class UnknownRole(DomainError):
 
 class InvalidClientName(DomainError):
     code = "invalid_client_name"
-    message = "In the trail a name like that is a person, the system or nobody."
+    message = (
+        f"A client's name has 1 to {MOST_LETTERS} printable characters and no spaces around it. The names system, "
+        "anonymous and user:… are reserved."
+    )
 
 
 class UnknownScope(DomainError):
@@ -70,7 +75,7 @@ def create_client(
         raise UnknownRole()
     if set(scopes) - roles.scopes_of(role):
         raise UnknownScope(scopes=sorted(roles.scopes_of(role)))
-    if name.startswith("user:") or name in {"system", "anonymous"}:
+    if not _is_name(name):
         raise InvalidClientName()
     token = _new_token(role)
     content = {
@@ -142,6 +147,11 @@ def set_rate_limits(*, name: str, rate_limits: Mapping[str, int], actor: Actor) 
     after = {"rate_limits": client.rate_limits}
     record(action="client.rates_changed", actor=actor, target=f"client:{client.id}", before=before, after=after)
     return client
+
+
+def _is_name(name: str) -> bool:
+    shown = name.isprintable() and name == name.strip() and 1 <= len(name) <= MOST_LETTERS
+    return shown and not name.startswith("user:") and name not in RESERVED_NAMES
 
 
 def _locked(name: str) -> ApiClient:

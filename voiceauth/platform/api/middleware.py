@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponseBase
 from voiceauth.platform import logs
 from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import MalformedRequest, answer
+from voiceauth.platform.api.parsers import refuse_repeated
 from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.uploads import UploadTooLarge
 from voiceauth.platform.audit.models import AuditEvent
@@ -93,7 +94,7 @@ def _content_length(request: HttpRequest) -> int:
 
 
 def _refuse_early(request: HttpRequest) -> None:
-    """Bodies that are not worth reading, and NUL, which PostgreSQL cannot store."""
+    """Refuse bodies that are too long to read, NUL, which PostgreSQL cannot store, and a parameter given twice."""
     if not request.path.startswith(API_PATHS):
         return
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -103,6 +104,7 @@ def _refuse_early(request: HttpRequest) -> None:
         raise UploadTooLarge(limit_bytes=limit)
     if "\x00" in request.path or any("\x00" in part for pair in request.GET.lists() for part in (pair[0], *pair[1])):
         raise MalformedRequest("NUL characters are not allowed.")
+    refuse_repeated(request.GET)
 
 
 def _drain(request: Any) -> None:

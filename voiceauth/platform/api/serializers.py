@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
+
+from voiceauth.platform.api.parsers import refuse_repeated
 
 
 class StrictSerializer(serializers.Serializer):
-    """Refuses fields that it does not know: a misspelt option must not be ignored in silence."""
+    """Refuses fields that it does not know or that are given twice: neither may be ignored in silence."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             unknown = sorted(set(map(str, data)) - set(self.fields))
             if unknown:
                 raise serializers.ValidationError({name: ["Unknown field."] for name in unknown}, code="unknown_field")
+        if isinstance(data, QueryDict):
+            lists = [name for name, field in self.fields.items() if isinstance(field, serializers.ListField)]
+            refuse_repeated(data, lists=lists)
         return super().to_internal_value(data)
 
 
