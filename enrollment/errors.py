@@ -110,11 +110,3 @@ class SampleNotHeld(Conflict):
 class DuplicateSample(Conflict):
     code = "duplicate_sample"
     message = "The customer was enrolled with this very recording already."
-
-
-class ModelSwitched(DomainError):
-    """The model in service changed while the recording was analysed, twice."""
-
-    code = "model_switched"
-    status = 503
-    message = "The scoring model is being replaced. Try again shortly."

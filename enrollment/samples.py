@@ -17,7 +17,6 @@ from enrollment.errors import (
     ConsentRequired,
     CustomerLocked,
     DuplicateSample,
-    ModelSwitched,
     OptedOut,
     SampleNotFound,
     SampleNotHeld,
@@ -27,6 +26,7 @@ from enrollment.models import AudioSample, Customer, SealedAudio
 from enrollment.services import locked, state_of_speech
 from mltraining import selectors as models_in_service
 from mltraining import worker_client
+from mltraining.errors import ModelSwitched
 from mltraining.locks import lock_gallery
 from mltraining.messages import Recording
 from voiceauth.platform import storage

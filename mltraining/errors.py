@@ -104,3 +104,11 @@ class ModelUnchanged(Conflict):
 
     code = "model_unchanged"
     message = "The run reproduced a registered model exactly."
+
+
+class ModelSwitched(DomainError):
+    """The model in service changed while the recording was analysed, twice. Carries ``retry_after_seconds``."""
+
+    code = "model_switched"
+    status = 503
+    message = "The scoring model is being replaced. Try again shortly."

@@ -18,15 +18,11 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.exceptions import note
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
-from voiceauth.platform.errors import DomainError, NotFound
+from voiceauth.platform.errors import DomainError
 from voiceauth.screening.models import Fraudster
 from voiceauth.screening.selectors import fraudster_audio
+from voiceauth.verification.errors import NoAudio
 from voiceauth.verification.models import CallAudio
-
-
-class NoAudio(NotFound):
-    code = "no_audio"
-    message = "No audio is kept: it expired, or was erased with its customer."
 
 
 @transaction.atomic

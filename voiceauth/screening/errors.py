@@ -1,6 +1,6 @@
 """Failures of screening that callers may see."""
 
-from voiceauth.platform.errors import Conflict, DomainError, NotFound
+from voiceauth.platform.errors import Conflict, NotFound
 
 
 class WatchlistNotFound(NotFound):
@@ -33,14 +33,6 @@ class DuplicateFraudster(Conflict):
     )
 
 
-class NotEnoughFraudsterSpeech(DomainError):
-    """Carries ``speech_seconds`` and the ``limit``."""
-
-    code = "not_enough_speech"
-    status = 422
-    message = "The recording has too little speech to recognize the voice by. Give a longer one."
-
-
 class CustomersVoice(Conflict):
     """Carries the ``customer_id``."""
 
@@ -49,12 +41,6 @@ class CustomersVoice(Conflict):
         "This sounds like the voice of a customer, whose own calls would then look like fraud. If it must be on the "
         "watchlist all the same, give a `reason` to ask for a second person's approval."
     )
-
-
-class ModelChanged(DomainError):
-    code = "model_switched"
-    status = 503
-    message = "The model in service changed while the recording was analysed. Try again."
 
 
 class CaseNotFound(NotFound):

@@ -24,6 +24,8 @@ class TierNotCalibrated(DomainError):
     message = "The model in service cannot promise this tier's false-accept rate. Use another factor."
 
 
-class NoCallAudio(NotFound):
+class NoAudio(NotFound):
+    """The recording of a call, a customer or a fraudster is not, or no longer, kept."""
+
     code = "no_audio"
-    message = "No audio of this call is kept."
+    message = "No audio is kept: it expired, or was erased with its customer."

@@ -10,8 +10,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
+from enrollment.errors import NotEnoughSpeech
 from mltraining import selectors as models
 from mltraining import worker_client
+from mltraining.errors import ModelSwitched
 from mltraining.locks import lock_gallery
 from mltraining.messages import Recording
 from voiceauth.platform.approvals import registry
@@ -20,12 +22,12 @@ from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
 from voiceauth.screening import watchlists
-from voiceauth.screening.errors import CustomersVoice, DuplicateFraudster, ModelChanged, NotEnoughFraudsterSpeech
+from voiceauth.screening.errors import CustomersVoice, DuplicateFraudster
 from voiceauth.screening.models import Fraudster
 from voiceauth.screening.risk import REPLAY
 from voiceauth.screening.selectors import watchlist
 from voiceauth.verification import selectors
-from voiceauth.verification.errors import NoCallAudio
+from voiceauth.verification.errors import NoAudio
 from voiceauth.verification.messages import ANALYSE_FRAUDSTER, AnalyseFraudster, FraudsterAnalysis
 from voiceauth.verification.models import CallAudio, Decision
 
@@ -58,8 +60,8 @@ def add_recording(
     ``channel`` is needed where the recording's channels differ. ``another_person`` says that it is not the known
     fraudster who sounds like it. ``reason`` asks for a second person's approval where one is needed.
 
-    Raises ``WatchlistNotFound``; ``InvalidAudio``; ``NotEnoughFraudsterSpeech``; ``DuplicateFraudster``;
-    ``CustomersVoice`` for a customer's voice without a ``reason``; ``ModelChanged`` and ``ScoringUnavailable``.
+    Raises ``WatchlistNotFound``; ``InvalidAudio``; ``NotEnoughSpeech``; ``DuplicateFraudster``;
+    ``CustomersVoice`` for a customer's voice without a ``reason``; ``ModelSwitched`` and ``ScoringUnavailable``.
     """
     default_channel = policies.in_force().channel_of(actor.name)
     recording = Recording(audio=audio, channel=channel, default_channel=default_channel)
@@ -77,12 +79,12 @@ def add_caller(
 ) -> Fraudster | Approval:
     """Put the voice of the call that a decision was about on a watchlist, or ask for approval.
 
-    Raises ``DecisionNotFound``, ``NoCallAudio``, and what ``add_recording`` raises.
+    Raises ``DecisionNotFound``, ``NoAudio``, and what ``add_recording`` raises.
     """
     decision = selectors.decision(decision_id)
     kept = CallAudio.objects.select_related("customer").filter(decision_id=decision_id).first()
     if kept is None:
-        raise NoCallAudio
+        raise NoAudio
     recording = Recording(audio=selectors.call_audio(kept))  # only the customer's channel was kept
     claimed = decision.customer_id if _is_own_voice(decision) else ""
     return _add(recording, f"decision:{decision_id}", claimed, watchlist_id, note, another_person, reason, actor)
@@ -133,13 +135,13 @@ def _add(
                 customer_id=customer_id,
                 actor=actor,
             )
-    raise ModelChanged(retry_after_seconds=1)
+    raise ModelSwitched(retry_after_seconds=1)
 
 
 def _check(heard: FraudsterAnalysis, another_person: bool) -> None:
     limit = settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS
     if heard.speech_seconds < limit:
-        raise NotEnoughFraudsterSpeech(speech_seconds=heard.speech_seconds, limit=limit)
+        raise NotEnoughSpeech(speech_seconds=heard.speech_seconds, limit=limit)
     if heard.hits and not another_person:
         raise DuplicateFraudster(fraudster_id=heard.hits[0].fraudster_id, score=heard.hits[0].score)
 

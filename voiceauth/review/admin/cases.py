@@ -19,7 +19,7 @@ from voiceauth.review.admin.watchlists import NewVoice, listed
 from voiceauth.review.charts import badge
 from voiceauth.screening import cases
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
-from voiceauth.verification.errors import NoCallAudio
+from voiceauth.verification.errors import NoAudio
 from voiceauth.verification.fraudsters import add_caller
 from voiceauth.verification.models import CallAudio
 
@@ -83,7 +83,7 @@ def _reopen(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
 def _watch(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
     call = _recorded_calls(case).order_by("-decision__created_at").first()
     if call is None:
-        raise NoCallAudio
+        raise NoAudio
     watchlist = given.pop("watchlist")
     return listed(add_caller(watchlist_id=watchlist.pk, decision_id=call.pk, **given, actor=actor), watchlist)
 
