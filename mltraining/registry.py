@@ -53,7 +53,8 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
     if folder.exists():
         raise ModelUnchanged(version=version)
     incoming = folder.with_name(f".incoming-{version}")
-    shutil.rmtree(incoming, ignore_errors=True)
+    if incoming.exists():  # of an attempt that was cut off
+        shutil.rmtree(incoming)
     (incoming / "charts").mkdir(parents=True)
     for name in (*PIPELINE_FILES, *EXPORTS, COHORT):
         if name in PIPELINE_FILES or (pipeline / name).is_file():
@@ -67,7 +68,9 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
 
 def uninstall(version: str) -> None:
     """Remove the files of a version that did not come to be registered."""
-    shutil.rmtree(folder_of(version), ignore_errors=True)
+    folder = folder_of(version)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:

@@ -195,7 +195,7 @@ class _Slice:
         """The customer, there and with the line's consent. A batch neither ends an opt-out nor undoes an erasure."""
         customer_id, consent = line["customer_id"], line["consent"]
         if not selectors.customers().filter(customer_id=customer_id).exists():
-            with suppress(CustomerExists), transaction.atomic():
+            with suppress(CustomerExists), transaction.atomic():  # created this moment, which is as good
                 customers.create_customer(customer_id=customer_id, display_name=line["display_name"], actor=self.actor)
                 erasures = Erasure.objects.filter(customer_id=customer_id, cause=CUSTOMER_ERASED)
                 if erasures.filter(created_at__gte=self.batch.created_at).exists():
@@ -255,7 +255,7 @@ class _Slice:
 
     def _remove(self, customer: Customer, pks: set[uuid.UUID]) -> None:
         for pk in pks:
-            with suppress(SampleNotFound):
+            with suppress(SampleNotFound):  # removed already, which is as good
                 samples.remove_sample(customer_id=customer.customer_id, sample_id=pk, actor=self.actor)
 
 

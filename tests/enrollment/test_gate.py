@@ -1,5 +1,6 @@
 """Which recordings may enroll."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -82,3 +83,18 @@ def test_a_duplicate_voice_a_fraudster_and_a_policy_of_two_persons_make_it_wait(
     voice = VoiceReport(duplicates=(bob(6.0),), hits=(Hit(reason="KNOWN_FRAUDSTER", score=0.99),))
     held_for = gate.check(QualityReport(**GOOD), voice, replace(LIMITS, needs_approval=True))
     assert held_for == ["APPROVAL", "DUPLICATE_VOICE", "KNOWN_FRAUDSTER"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({"speech_seconds": 0.25}, "0.25 s of speech; at least"),
+        ({"snr_db": -3.0}, "The signal-to-noise ratio is -3 dB; at least"),
+        ({"clipping_ratio": 0.5}, "50.00% of the recording is clipped; at most"),
+        ({"duration_seconds": 5000.0}, "The recording is 5000 s long; at most"),
+    ],
+)
+def test_a_refusal_says_what_was_measured_and_what_is_accepted(measured: dict[str, float], said: str) -> None:
+    quality = QualityReport(**(GOOD | measured))
+    with pytest.raises(SampleRefused, match=re.escape(said)):
+        gate.check(quality, VoiceReport(), LIMITS)

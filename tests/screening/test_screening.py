@@ -17,6 +17,7 @@ from tests.customers import (
     consenting_customer,
     embedding_of,
     recording,
+    run_erasures,
 )
 from tests.screening.voices import RITA, called, screened, watched
 from voiceauth.platform import storage as audio_store
@@ -85,12 +86,17 @@ def test_an_erased_fraudster_is_out_of_the_worker_s_memory_with_the_next_call() 
 
 def test_erasing_a_fraudster_leaves_a_receipt_and_neither_key_nor_audio_nor_voiceprint() -> None:
     fraudster = watched("mallory")
-    receipt = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
-    assert (receipt.recordings, receipt.voiceprints) == (1, 1)
+    name = fraudster.audio.content.name
+    erasure = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
+    assert erasure.counts == {"recordings": 1, "voiceprints": 1}
+    assert audio_store.storage().exists(name)
+    run_erasures()
+    erasure.refresh_from_db()
+    assert erasure.state == "SUCCEEDED" and not audio_store.storage().exists(name)
     for table in (Fraudster, FraudsterAudio, FraudsterVoiceprint):
         assert not table.objects.exists()
     event = AuditEvent.objects.get(action="fraudster.erased")
-    assert event.data["receipt_id"] == str(receipt.receipt_id) and event.actor == "user:rita"
+    assert event.data["erasure_id"] == str(erasure.pk) and event.actor == "user:rita"
 
 
 def test_a_fraudster_expires_with_audio_and_voiceprint() -> None:

@@ -125,11 +125,11 @@ def test_without_a_model_a_fraudster_waits_for_one(reviewer: APIClient) -> None:
     assert not Fraudster.objects.get().voiceprints.exists()
 
 
-def test_erasing_a_fraudster_answers_a_receipt(reviewer: APIClient) -> None:
+def test_erasing_a_fraudster_answers_an_erasure_to_follow(reviewer: APIClient) -> None:
     fraudster = watched("mallory")
     answer = reviewer.delete(f"/api/v1/fraudsters/{fraudster.pk}")
-    assert answer.status_code == 200
-    assert (answer.json()["recordings"], answer.json()["voiceprints"]) == (1, 1)
+    assert answer.status_code == 202
+    assert (answer.json()["counts"], answer.json()["receipt"]) == ({"recordings": 1, "voiceprints": 1}, None)
     assert error_code(reviewer.delete(f"/api/v1/fraudsters/{fraudster.pk}")) == "fraudster_not_found"
 
 

@@ -208,7 +208,8 @@ class PostgreSQL:
     def _create_cluster(self) -> None:
         # Beside its place first, so that an interrupted first run leaves no half cluster.
         draft = self.data.with_name("postgres.new")
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft.exists():
+            shutil.rmtree(draft)
         draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(draft, *_system_user())

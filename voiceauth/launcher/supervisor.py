@@ -98,7 +98,7 @@ class Supervisor:
     def _sleep(self, seconds: float) -> None:
         """Sleeps, or less where a signal arrives."""
         if select.select([self._wake_reader], [], [], seconds)[0]:
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError):  # read empty already
                 os.read(self._wake_reader, 4096)
 
     def _start(self, part: Part) -> None:
@@ -143,7 +143,7 @@ class Supervisor:
             self._stop(running)
         # A descendant may have left its session (a training process has one of its own).
         for process in psutil.wait_procs(family, timeout=2)[1]:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess):  # it has ended by itself
                 process.kill()
 
     def _stop(self, parts: list[Part]) -> None:
@@ -200,5 +200,5 @@ def _signal(part: Part, number: signal.Signals) -> None:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or (macOS) only zombies are left of it
         os.killpg(group, number)

@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """An expected failure. ``code`` is stable, ``message`` is for people, ``data`` for programs."""
+    """An expected failure. ``code`` is stable, ``message`` is for people, ``data`` for programs.
+
+    A message may name its data, as ``str.format`` does: "At least {limit} s are needed."
+    """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
@@ -16,7 +19,7 @@ class DomainError(Exception):
     audited: bool = True  # whether the refusal goes to the trail
 
     def __init__(self, message: str | None = None, **data: Any) -> None:
-        self.detail = message or self.message
+        self.detail = message or self.message.format(**data)
         self.data = data
         super().__init__(self.detail)
 

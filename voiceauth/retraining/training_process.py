@@ -86,7 +86,7 @@ def _follow(
     last_error: dict[str, Any] = {}
     while True:
         check()
-        with contextlib.suppress(queue.Empty):
+        with contextlib.suppress(queue.Empty):  # no news within a tick: check again
             event = events.get(timeout=TICK_SECONDS)
             if event is None:
                 break
@@ -106,7 +106,7 @@ def _follow(
 def _read(lines: IO[bytes], events: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
     """Put each line that is a JSON object into ``events``, and ``None`` at the end."""
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # a library's own words, which are in the log too
             event = json.loads(line)
             if isinstance(event, dict):
                 events.put(event)
@@ -114,7 +114,7 @@ def _read(lines: IO[bytes], events: "queue.SimpleQueue[dict[str, Any] | None]") 
 
 
 def _stop(program: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         program.terminate()
     ends = time.monotonic() + STOP_SECONDS
     while program.poll() is None and time.monotonic() < ends:
@@ -123,6 +123,7 @@ def _stop(program: "subprocess.Popen[bytes]") -> None:
 
 def _kill(program: "subprocess.Popen[bytes]") -> None:
     """Kill the program and whatever it started, which is in its session."""
+    # It has ended by itself, or, on macOS, all that is left of the group are zombies.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(program.pid, signal.SIGKILL)
     program.wait()

@@ -14,6 +14,7 @@ from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
+from voiceauth.platform.erasure.serializers import ErasureAnswer
 from voiceauth.screening import cases, selectors, watchlists
 from voiceauth.screening.models import ReviewCase
 from voiceauth.screening.serializers import (
@@ -21,7 +22,6 @@ from voiceauth.screening.serializers import (
     CaseAnswer,
     Closing,
     CommentAnswer,
-    FraudsterReceiptAnswer,
     NewComment,
     NewWatchlist,
     Reopening,
@@ -75,11 +75,14 @@ class FraudsterDetail(APIView):
 
     permission_classes = (Watchlists,)
 
-    @extend_schema(responses={200: FraudsterReceiptAnswer})
+    @extend_schema(responses={202: ErasureAnswer})
     def delete(self, request: Request, fraudster_id: UUID) -> Response:
-        """Erase a fraudster's recording and voiceprints from every watchlist. The audit trail stays."""
-        receipt = watchlists.erase_fraudster(fraudster_id=fraudster_id, actor=actor_of(request))
-        return Response(FraudsterReceiptAnswer(receipt).data)
+        """Erase a fraudster's recording and voiceprints from every watchlist. The audit trail stays.
+
+        Follow the erasure of the recording at `/erasures/{erasure_id}`.
+        """
+        erasure = watchlists.erase_fraudster(fraudster_id=fraudster_id, actor=actor_of(request))
+        return Response(ErasureAnswer(erasure).data, status=202)
 
 
 class CaseFilter(StrictFilterSet):

@@ -74,16 +74,6 @@ class FraudsterAnswer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class FraudsterReceiptAnswer(serializers.Serializer):
-    """What was erased, and when."""
-
-    receipt_id = serializers.UUIDField()
-    fraudster_id = serializers.UUIDField()
-    recordings = serializers.IntegerField()
-    voiceprints = serializers.IntegerField()
-    erased_at = serializers.DateTimeField()
-
-
 class FraudReason(serializers.Serializer):
     code = serializers.CharField(help_text="KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE.")
     score = serializers.FloatField(help_text="From 0 to 1.")

@@ -1,20 +1,20 @@
 """Services on watchlists and the fraudsters on them. Each is one transaction with its audit event."""
 
-import uuid
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Count
 from django.utils import timezone
 
 from mltraining.messages import Embedding
+from voiceauth.platform import storage
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
+from voiceauth.platform.erasure import services as erasures
+from voiceauth.platform.erasure.models import Erasure
 from voiceauth.screening import keys, selectors, voiceprints
 from voiceauth.screening.errors import (
     DefaultWatchlist,
@@ -24,17 +24,6 @@ from voiceauth.screening.errors import (
 from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
 
 DELETE_WATCHLIST = "watchlist.delete"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FraudsterReceipt:
-    """Proof that a fraudster was erased: what, and when."""
-
-    receipt_id: UUID
-    fraudster_id: UUID
-    recordings: int
-    voiceprints: int
-    erased_at: datetime
 
 
 @transaction.atomic
@@ -61,8 +50,17 @@ def delete_watchlist(*, watchlist_id: UUID | str, actor: Actor) -> None:
     fraudsters = list(watchlist.fraudsters.select_for_update().values_list("pk", flat=True))
     elsewhere = Watchlist.objects.exclude(pk=watchlist.pk).filter(fraudsters__in=fraudsters)
     only_here = set(fraudsters) - set(elsewhere.values_list("fraudsters", flat=True))
-    Fraudster.objects.filter(pk__in=only_here).delete()
+    with storage.collecting() as recordings:
+        Fraudster.objects.filter(pk__in=only_here).delete()
+    subject = watchlist.pk
     watchlist.delete()
+    erasures.begin(
+        cause="watchlist.deleted",
+        subject=subject,
+        recordings=recordings,
+        counts={"fraudsters": len(only_here)},
+        actor=actor,
+    )
     record(
         action="watchlist.deleted",
         actor=actor,
@@ -137,8 +135,11 @@ def list_fraudster(*, watchlist_id: UUID, fraudster_id: UUID, actor: Actor) -> F
 
 
 @transaction.atomic
-def erase_fraudster(*, fraudster_id: UUID, actor: Actor) -> FraudsterReceipt:
-    """Delete a fraudster's key, recording and voiceprints from every watchlist. Raises ``FraudsterNotFound``."""
+def erase_fraudster(*, fraudster_id: UUID, actor: Actor) -> Erasure:
+    """Delete a fraudster's key, recording and voiceprints from every watchlist.
+
+    The answer is the erasure of the recording, which is under way. Raises ``FraudsterNotFound``.
+    """
     return _erase(selectors.fraudster(fraudster_id, locked=True), "fraudster.erased", actor)
 
 
@@ -155,24 +156,25 @@ def expire_fraudsters() -> int:
     return expired
 
 
-def _erase(fraudster: Fraudster, action: str, actor: Actor) -> FraudsterReceipt:
-    counts = Fraudster.objects.filter(pk=fraudster.pk).aggregate(
-        recordings=Count("audio", distinct=True), voiceprints=Count("voiceprints", distinct=True)
-    )
-    receipt = FraudsterReceipt(receipt_id=uuid.uuid4(), fraudster_id=fraudster.pk, erased_at=timezone.now(), **counts)
+def _erase(fraudster: Fraudster, cause: str, actor: Actor) -> Erasure:
+    """Delete the rows and the key, and begin the erasure of the recording. ``cause`` names the audit event."""
     before = {
         "source": fraudster.source,
         "watchlists": sorted(map(str, fraudster.watchlists.values_list("pk", flat=True))),
     }
-    fraudster.delete()
+    subject, known = fraudster.pk, fraudster.voiceprints.count()
+    with storage.collecting() as recordings:
+        fraudster.delete()
+    counts = {"recordings": len(recordings), "voiceprints": known}
+    erasure = erasures.begin(cause=cause, subject=subject, recordings=recordings, counts=counts, actor=actor)
     record(
-        action=action,
+        action=cause,
         actor=actor,
-        target=f"fraudster:{receipt.fraudster_id}",
+        target=f"fraudster:{subject}",
         before=before,
-        data={"receipt_id": str(receipt.receipt_id), **counts},
+        data={"erasure_id": str(erasure.pk), **counts},
     )
-    return receipt
+    return erasure
 
 
 def _locked(watchlist_id: UUID | str) -> Watchlist:

@@ -81,7 +81,7 @@ def _client_ip_of(request: HttpRequest) -> str:
         forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         candidates.insert(0, forwarded[-proxies] if len(forwarded) >= proxies else forwarded[0])
     for candidate in candidates:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # no address: the next candidate counts
             return str(ipaddress.ip_address(candidate.partition("%")[0]))
     return ""
 
@@ -112,7 +112,8 @@ def _drain(request: Any) -> None:
     if not request.path.startswith(API_PATHS):
         return
     left = min(_content_length(request), 4 * settings.VOICEAUTH_MAX_UPLOAD_BYTES)
-    with contextlib.suppress(Exception):  # the caller may be gone
+    # The caller may be gone, which each server tells by errors of its own; the refusal is answered all the same.
+    with contextlib.suppress(Exception):
         while left > 0 and (chunk := request._stream.read(DRAIN_CHUNK)):
             left -= len(chunk)
 

@@ -93,8 +93,8 @@ def _delete(watchlist: Watchlist, actor: Actor, given: dict[str, Any]) -> str:
 
 
 def _erase(fraudster: Fraudster, actor: Actor, _: dict[str, Any]) -> str:
-    receipt = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=actor)
-    return f"{fraudster} was erased. The audit trail stays. Receipt: {receipt.receipt_id}"
+    erasure = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=actor)
+    return f"{fraudster} was erased. The audit trail stays. Follow its recording under Erasures: {erasure.pk}."
 
 
 @admin.register(Watchlist)
