@@ -1,4 +1,4 @@
-"""The enrollment gate: which recordings become part of a voiceprint, which wait for a person, which are refused."""
+"""The enrollment gate: which recordings count, which are held for a second person, and which are refused."""
 
 from enrollment.errors import (
     AnotherVoice,
@@ -18,10 +18,10 @@ APPROVAL = "APPROVAL"  # the policy wants a second person for every recording of
 
 
 def check(quality: QualityReport, voice: VoiceReport, limits: EnrollmentLimits) -> list[str]:
-    """Why the recording has to wait for a person; an empty list where it counts at once.
+    """Return why the recording is held for a second person; an empty list where it counts at once.
 
-    Raises the first ``SampleRefused`` that applies. What is wrong with the recording comes first: without speech the
-    signal-to-noise ratio means nothing, and in noise no voice can be told from another.
+    Raises the first ``SampleRefused`` that applies. The quality of the recording comes first: without speech the
+    signal-to-noise ratio means nothing, and in noise voices cannot be told apart.
     """
     _check_quality(quality, limits)
     if any(hit.reason == REPLAY for hit in voice.hits):

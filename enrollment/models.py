@@ -76,10 +76,9 @@ class Consent(models.Model):
 
 
 class AudioSample(models.Model):
-    """One accepted enrollment recording and its quality report.
+    """One enrollment recording that passed the gate, and its quality report.
 
-    A held one waits for a person: it is stored, but counts for nothing until somebody else than who brought it in
-    has approved it.
+    A held one is stored, but counts for nothing until a second person has approved it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -100,7 +99,7 @@ class AudioSample(models.Model):
     origin = models.CharField(max_length=32, default="default")  # whose limits it met
     policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored
-    held_for = models.JSONField(default=list)  # why it waits: APPROVAL, DUPLICATE_VOICE, …; empty: it counts
+    held_for = models.JSONField(default=list)  # why it is held: APPROVAL, DUPLICATE_VOICE, …; empty: it counts
     approved_by = models.CharField(max_length=128, blank=True)
 
     class Meta:
@@ -112,7 +111,7 @@ class AudioSample(models.Model):
 
 
 class SealedAudio(models.Model):
-    """The bytes of a sample as uploaded, sealed. Apart from ``AudioSample`` so that lists stay light."""
+    """The audio of a sample, sealed. It is a table of its own so that lists of samples stay light."""
 
     sample = models.OneToOneField(AudioSample, on_delete=models.CASCADE, primary_key=True, related_name="audio")
     content = AudioField()
@@ -132,8 +131,8 @@ class SampleEmbedding(models.Model):
 class Voiceprint(models.Model):
     """A customer's row in the classifier of one model: a unit vector in its embedding space, sealed float32.
 
-    The mean of the sample embeddings weighed by net speech. ``revision`` grows with every write, so that
-    a scoring worker's gallery fetches only what changed.
+    It is the mean of the sample embeddings, weighted by net speech. ``revision`` grows with every write, so that a
+    scoring worker's gallery fetches only what has changed.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="voiceprints")

@@ -1,7 +1,7 @@
-"""Services on a customer's recordings: enroll one, approve one that waits, take one out again.
+"""Services on a customer's recordings: enroll one, approve one that is held, take one out again.
 
-As everywhere the customer's row is locked first and the trail comes last; before both, whoever writes voiceprints
-takes the gallery's lock, shared.
+As everywhere the customer's row is locked first and the audit trail comes last. Whoever writes voiceprints takes the
+gallery's lock, shared, before both.
 """
 
 import uuid
@@ -54,13 +54,13 @@ def enroll_sample(
     redact: Intervals = (),
     actor: Actor,
 ) -> AudioSample:
-    """Adds one recording to the customer's enrollment: sealed audio, embedding, voiceprint, state.
+    """Add a recording to the customer's enrollment: ask a scoring worker, pass the gate, store.
 
-    Under the policy's limits for ``origin``. Where the recording's channels differ only ``channel`` is scored and
+    The policy's limits for ``origin`` apply. Where the recording's channels differ, only ``channel`` is scored and
     stored, or the policy's default for the client. What ``redact`` names is neither stored nor scored.
 
-    Nothing of a refused recording is stored. One that has to wait for a person (``held_for``) is stored and does not
-    count. Raises, in this order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``;
+    Nothing of a refused recording is stored. One that is held for a second person (``held_for``) is stored and does
+    not count. Raises, in this order: ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``;
     ``DuplicateSample``; what is wrong with the recording (``InvalidAudio``); ``ScoringUnavailable``; ``SampleRefused``
     by the gate.
     """
@@ -74,7 +74,7 @@ def enroll_sample(
         channel=channel,
         default_channel=policy.channel_of(actor.name),
     )
-    for _ in range(2):  # the second time where a promotion came between the analysis and its storage
+    for _ in range(2):  # retry once: the model in service may have been replaced while we were scoring
         analysis = worker_client.call(
             ANALYSE_SAMPLE,
             AnalyseSample(customer=customer.pk, recording=recording),
@@ -94,10 +94,10 @@ def enroll_sample(
 
 @transaction.atomic
 def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> AudioSample:
-    """A held recording counts from now on.
+    """Let a held recording count from now on.
 
-    Raises ``CustomerNotFound``, ``SampleNotFound``, ``SampleNotHeld``, ``SecondPersonRequired`` for who brought it
-    in, and what keeps a customer from being enrolled.
+    Raises ``CustomerNotFound``, ``SampleNotFound``, ``SampleNotHeld``, ``SecondPersonRequired`` for whoever enrolled
+    the recording, and what keeps a customer from being enrolled.
     """
     lock_gallery(shared=True)
     customer = locked(customer_id)
@@ -208,7 +208,7 @@ def _store_sample(
 def _refresh(
     customer: Customer, model_fingerprints: "Sequence[str] | models.QuerySet[Any, str]", *, renew: bool
 ) -> None:
-    """Net speech, state and voiceprints from the recordings that count. ``renew``: a new one was added."""
+    """Derive net speech, state and voiceprints from the recordings that count. ``renew``: a new one was added."""
     counting = customer.samples.filter(held_for=[])
     customer.speech_seconds = counting.aggregate(total=models.Sum("speech_seconds"))["total"] or 0.0
     changes: dict[str, Any] = {"speech_seconds": customer.speech_seconds}
@@ -235,7 +235,7 @@ def _sample(customer: Customer, sample_id: uuid.UUID) -> AudioSample:
 
 
 def _require_new(customer: Customer, audio: bytes) -> str:
-    """The recording's keyed hash. Raises ``DuplicateSample``."""
+    """Return the recording's keyed hash. Raises ``DuplicateSample``."""
     digest = keys.audio_hash(customer, audio)
     if customer.samples.filter(sha256=digest).exists():
         raise DuplicateSample

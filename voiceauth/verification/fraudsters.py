@@ -141,7 +141,7 @@ def _add(
 def _check(heard: FraudsterAnalysis, another_person: bool) -> None:
     limit = settings.VOICEAUTH_MIN_VERIFICATION_SPEECH_SECONDS
     if heard.speech_seconds < limit:
-        raise NotEnoughSpeech(speech_seconds=heard.speech_seconds, limit=limit)
+        raise NotEnoughSpeech(report={"speech_seconds": heard.speech_seconds}, limit=limit)
     if heard.hits and not another_person:
         raise DuplicateFraudster(fraudster_id=heard.hits[0].fraudster_id, score=heard.hits[0].score)
 
