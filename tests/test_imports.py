@@ -46,7 +46,9 @@ def test_the_contract_lists_every_module_that_a_web_process_loads_and_no_other(
     loaded_by_web: set[str], contract: dict[str, Any]
 ) -> None:
     listed = contract["source_modules"]
+    # What an exception loads of the library is part of it; that no model library is, is tested above.
     excepted = {line.split(" -> ")[1] for line in contract["ignore_imports"]}
+    excepted |= {name for name in loaded_by_web if name.startswith("mltraining.speech.")}
     ours = {name for name in loaded_by_web if name.split(".")[0] in ("voiceauth", "enrollment", "mltraining")}
     packages = {name for name in ours if any(other.startswith(f"{name}.") for other in ours)}
     missing = {
