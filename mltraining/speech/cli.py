@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=described, add_help=False)
     train = commands.add_parser("train", help="train, evaluate, calibrate and export a scoring pipeline")
     train.add_argument("--config", required=True, type=Path, help="the training YAML")
+    train.add_argument("--speech", type=Path, metavar="DIR", help="a folder of speech, see docs/speech-format.md")
     train.add_argument("--data-folder", help="instead of dataset.data_folder")
     train.add_argument("--train-dataframe", help="instead of dataset.train_dataframe; here or in the data folder")
     train.add_argument("--output", type=Path, help="folder for all results; a run found in it is resumed")
@@ -72,6 +73,8 @@ def _train(options: argparse.Namespace) -> int:
     reporter = _reporter(options.progress)
     try:
         config = load_config(options.config, options.set)
+        if options.speech is not None:
+            config = config.with_speech(options.speech)
         named = {"data_folder": options.data_folder, "train_dataframe": options.train_dataframe}
         config = config.with_values(dataset={key: value for key, value in named.items() if value is not None})
         if options.dry_run:

@@ -239,6 +239,14 @@ class Config:
             values[section] |= changes
         return Config.from_dict(values)
 
+    def with_speech(self, folder: Path) -> "Config":
+        """Return a copy that trains on a folder of speech: its clips.parquet, audio/ and (if none is named yet) noise/."""
+        dataset = {"data_folder": str(folder / "audio"), "train_dataframe": str(folder / "clips.parquet")}
+        noise = self.augmentation.noise_folder
+        if noise is None and (folder / "noise").is_dir():
+            noise = str(folder / "noise")
+        return self.with_values(dataset=dataset, augmentation={"noise_folder": noise})
+
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read the YAML file and apply ``section.key=value`` overrides, whose values are YAML too.

@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ def speech_only(waveform: Waveform) -> Waveform:
     pieces = [waveform.samples[round(start * rate) : round(end * rate)] for start, end in speech_segments(waveform)]
     if sum(map(len, pieces)) < MIN_SPEECH_ONLY_SECONDS * rate:
         return waveform
-    return Waveform(np.concatenate(pieces), rate, waveform.container, waveform.codec, waveform.channels)
+    return replace(waveform, samples=np.concatenate(pieces))
 
 
 def speech_segments(waveform: Waveform) -> list[tuple[float, float]]:

@@ -26,7 +26,12 @@ class Waveform:
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Band-limited resampling (windowed sinc): (n,) float32 at ``source`` Hz to (ceil(n * target / source),)."""
+    """Resample with a windowed sinc (FFmpeg's): (n,) float32 at ``source`` Hz -> (ceil(n * target / source),).
+
+    torchaudio's resampler was measured on 36 clips at 48 kHz. As sharp as this one (filter width 64), it takes three
+    times as long. Shorter (width 6), it takes a quarter of the time, but moves the shipped model's embeddings by a
+    cosine distance of up to 1.8e-4. Either would also load torch wherever audio is decoded.
+    """
     if source == target or not len(samples):
         return samples
     resampler = av.AudioResampler(format="flt", layout="mono", rate=target, options={"filter_size": "64"})

@@ -1,12 +1,15 @@
 """Noise, rooms and the chain of both with the telephone, as training hears them."""
 
 import wave
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mltraining.speech.audio import noise, rooms
+from mltraining.speech.audio import noise, rooms, telephone
 from mltraining.speech.config import Augmentation, ConfigError
 from mltraining.speech.training.corruption import Corruption
 
@@ -92,3 +95,88 @@ def test_the_same_generator_gives_the_same_corruption_and_none_is_none(sounds: P
 def test_a_missing_folder_of_noise_is_refused_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"augmentation\.noise_folder"):
         Corruption(Augmentation(noise_folder=str(tmp_path / "none"), noise_probability=1), [], seed=1)
+
+
+def voices(count: int = 5) -> list[np.ndarray]:
+    return [np.random.default_rng(number).integers(-9000, 9000, RATE, dtype=np.int16) for number in range(count)]
+
+
+def speech() -> np.ndarray:
+    return (0.1 * np.random.default_rng(9).standard_normal(RATE)).astype(np.float32)
+
+
+CLEAN_CALL = Augmentation(
+    channel_probability=1, clipping_probability=0, packet_loss_probability=0, level_db=(0, 0),
+    codec_weights=(1, 0, 0, 0, 0),
+)  # fmt: skip
+
+
+def test_a_call_without_its_faults_is_the_pass_band_and_the_codec_alone() -> None:
+    heard = Corruption(CLEAN_CALL, [], seed=1)(speech(), np.random.default_rng(3))
+
+    bare = telephone.through_codec(telephone.band_pass(speech(), *telephone.PASS_BAND), "mulaw")
+    assert np.corrcoef(heard, bare)[0, 1] > 0.95
+    assert len(np.unique(heard)) <= 255  # the values of G.711 mu-law
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"clipping_probability": 1.0, "clipping_level": (0.3, 0.3)}, lambda heard: np.abs(heard).max() < 0.25),
+        ({"packet_loss_probability": 1.0, "packet_loss": (1.0, 1.0)}, lambda heard: not heard[: telephone.FRAME].any()),
+        ({"level_db": (-12.0, -12.0)}, lambda heard: 0.015 < np.std(heard) < 0.025),
+    ],
+)
+def test_each_fault_of_a_call_strikes_as_its_settings_say(
+    changes: dict[str, Any], fault: Callable[[np.ndarray], bool]
+) -> None:
+    clean = Corruption(CLEAN_CALL, [], seed=1)(speech(), np.random.default_rng(3))
+    faulty = Corruption(replace(CLEAN_CALL, **changes), [], seed=1)(speech(), np.random.default_rng(3))
+
+    assert fault(faulty)
+    assert not fault(clean)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "babble", "kind"), [(1.0, 0.0, "recorded"), (0.0, 1.0, "babble"), (0.0, 0.0, "coloured")]
+)
+def test_the_shares_say_which_noise_is_added(
+    sounds: Path, monkeypatch: pytest.MonkeyPatch, recorded: float, babble: float, kind: str
+) -> None:
+    settings = Augmentation(
+        noise_probability=1, noise_folder=str(sounds), recorded_noise_share=recorded, babble_share=babble
+    )
+    corruption = Corruption(settings, voices(), seed=1)
+    used: list[str] = []
+    babbled, coloured = noise.babble, noise.coloured
+
+    def babble_noted(spoken: Sequence[np.ndarray], length: int) -> np.ndarray:
+        used.append("babble")
+        return babbled(spoken, length)
+
+    def coloured_noted(length: int, random: np.random.Generator) -> np.ndarray:
+        used.append("coloured")
+        return coloured(length, random)
+
+    monkeypatch.setattr(noise, "babble", babble_noted)
+    monkeypatch.setattr(noise, "coloured", coloured_noted)
+
+    for seed in range(10):
+        corruption(speech(), np.random.default_rng(seed))
+
+    assert used == ([] if kind == "recorded" else [kind] * 10)
+
+
+def test_a_codec_that_cannot_be_encoded_here_is_refused_where_it_is_the_only_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telephone, "has_encoder", lambda codec: codec != "mulaw")
+
+    with pytest.raises(ConfigError, match=r"augmentation\.codec_weights"):
+        Corruption(CLEAN_CALL, [], seed=1)
+
+
+def test_a_room_is_the_same_for_the_same_generator() -> None:
+    one, other = (rooms.impulse_response(np.random.default_rng(4)) for _ in range(2))
+
+    assert np.array_equal(one, other)

@@ -122,6 +122,18 @@ def test_another_speed_is_another_speaker(clips):
     assert 0.3 < np.mean(labels < 3) < 0.7
 
 
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_a_crop_is_taken_at_another_speed_with_its_probability(clips: Path, chance: float) -> None:
+    split, samples = loaded(clips)
+    crops = dataset.BalancedCrops(
+        split, samples, speeds=[0.9], speed_probability=chance, balance=0.5, corrupt=untouched
+    )
+
+    labels = np.concatenate([labels for _, labels in batches(crops)])
+
+    assert np.mean(labels >= 3) == chance
+
+
 @pytest.mark.parametrize("loss", ["AAMSoftmax", "SphereFace2"])
 def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips, tmp_path, loss):
     settings = small_config(
