@@ -1,6 +1,7 @@
-"""``python -m mltraining.speech train`` and ``score``: the library from a terminal or from another process.
+"""``python -m mltraining.speech``: the library from a terminal or from another process.
 
-Exit codes: 0 done, 1 a bug, 2 the configuration or the data (with a stable code), 3 stopped, goes on when run again.
+Exit codes: 0 done; 1 a bug; 2 the configuration or the data was refused, with a stable code; 3 stopped, and the same
+command goes on.
 """
 
 import argparse
@@ -26,23 +27,24 @@ logger = logging.getLogger(__name__)
 DONE, BUG, REFUSED, STOPPED = 0, 1, 2, 3
 STEP_SECONDS = 1.0  # between two "step" events
 
-COMMANDS = {  # beside train: its module here, whose main() takes the arguments, and what it is for
+COMMANDS = {  # besides train: the module whose main() takes the arguments, and what it is for
     "score": ("scoring.score", "score audio files with a scoring pipeline"),
     "calibrate": ("evaluation.recalibration", "fit a pipeline's calibration and threshold anew, on trials"),
     "export-onnx": ("training.export_onnx", "build a pipeline's ONNX exports and measure them"),
     "evaluate": ("evaluation.evaluate", "error rates on trials, by channel, duration, noise and group"),
-    "ablate": ("benchmarks.ablation", "what each piece of a recipe gives: the same training without it"),
-    "benchmark-gate": ("benchmarks.gate", "whom the enrollment gate's limits would refuse"),
-    "benchmark-replay": ("benchmarks.replay", "what replay recognition catches, mistakes and costs"),
-    "benchmark-training": ("benchmarks.training", "how near training comes to what the device can do"),
+    "ablate": ("benchmarks.ablation", "what each piece of a recipe is worth: the same training without it"),
+    "benchmark-gate": ("benchmarks.gate", "whom the limits of the enrollment gate would refuse"),
+    "benchmark-replay": ("benchmarks.replay", "what replay detection catches, mistakes and costs"),
+    "benchmark-training": ("benchmarks.training", "how close training comes to what the device can do"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
     for noisy in ("httpx", "httpcore", "huggingface_hub", "timm", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # On cores shared with other processes OpenMP's spinning threads starve one another: 7 times the CPU time was seen.
+    # Where other processes share the cores, OpenMP's spinning threads starve each other: 7 times the CPU time was seen.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] and arguments[0] in COMMANDS:
@@ -81,7 +83,7 @@ def _train(options: argparse.Namespace) -> int:
             print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
             return DONE
         if options.output is None:
-            raise ConfigError("--output: names no folder for the results")
+            raise ConfigError("--output: is missing. Name a folder for the results.")
     except ConfigError as error:
         return reporter.refuse(error.code, str(error))
     if options.progress == "json":
@@ -103,7 +105,13 @@ def _train(options: argparse.Namespace) -> int:
     except OSError as error:  # a full disk, a folder that is not ours
         return reporter.refuse("storage_failed", str(error))
     except run.Stopped:
-        reporter({"event": "error", "code": "stopped", "message": "stopped; the same command resumes"})
+        reporter(
+            {
+                "event": "error",
+                "code": "stopped",
+                "message": "The run was stopped. The same command goes on after its last whole epoch.",
+            }
+        )
         return STOPPED
     except Exception as error:
         logger.exception("the run failed")
@@ -115,7 +123,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 class _Reporter:
-    """Takes the run's events. Of several processes only the first reports."""
+    """Receives the events of a run. Of several processes only the first reports."""
 
     silent = int(os.environ.get("RANK", 0)) != 0
 
@@ -132,7 +140,7 @@ class _Reporter:
 
 
 class _JsonReporter(_Reporter):
-    """One JSON object a line on stdout; "step" events at most once a second."""
+    """Writes one JSON object on each line of stdout; "step" events at most once a second."""
 
     def __init__(self) -> None:
         self._next_step = 0.0
@@ -148,7 +156,7 @@ class _JsonReporter(_Reporter):
 
 
 class _TerminalReporter(_Reporter):
-    """A bar for the whole run, and a line an epoch."""
+    """Shows a bar for the whole run, and prints a line for each epoch."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -186,7 +194,7 @@ def _reporter(kind: str) -> _Reporter:
 
 
 def _stop_on_signals() -> threading.Event:
-    """Set by SIGTERM and Ctrl-C; a second one ends the process at once."""
+    """Return an event that SIGTERM and Ctrl-C set. A second signal ends the process at once."""
     stop = threading.Event()
 
     def handle(number: int, frame: Any) -> None:
@@ -199,7 +207,7 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _die_with_parent() -> None:
-    """End this process when the one that follows its progress is gone, or the one above torchrun's agent."""
+    """End this process when the one that follows its progress is gone (under torchrun: the one above its agent)."""
     ancestors = _ancestors()
 
     def watch() -> None:

@@ -109,7 +109,7 @@ class Dataset:
     audio_column: str = "audio"
     data_folder: str = "."
     data_folder_test: str | None = checked(
-        None, refused("there is no test frame here; `score` scores other clips with the pipeline that the run leaves")
+        None, refused("use `score`, which scores other clips with the pipeline that the run leaves")
     )
     data_sample: float = checked(1.0, fraction)
     data_sample_choice: tuple[Literal["Train", "Validation"], ...] = ("Train", "Validation")
@@ -121,7 +121,7 @@ class Dataset:
     label_columns: tuple[str, ...] = checked(("class",), not_empty)
     skip_unreadable: bool = False
     test_dataframe: str | None = checked(
-        None, refused("`score` scores other clips with the pipeline that the run leaves")
+        None, refused("use `score`, which scores other clips with the pipeline that the run leaves")
     )
     train_dataframe: str = "train.pq"
     unlabeled_dataframe: str | None = checked(
@@ -240,7 +240,7 @@ class Config:
         return Config.from_dict(values)
 
     def with_speech(self, folder: Path) -> "Config":
-        """Return a copy that trains on a folder of speech: its clips.parquet, audio/ and (if none is named yet) noise/."""
+        """Return a copy that trains on a folder of speech: clips.parquet, audio/ and, if none is named yet, noise/."""
         dataset = {"data_folder": str(folder / "audio"), "train_dataframe": str(folder / "clips.parquet")}
         noise = self.augmentation.noise_folder
         if noise is None and (folder / "noise").is_dir():

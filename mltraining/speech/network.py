@@ -1,4 +1,4 @@
-"""timm backbone, pooling and the two heads: one network for the closed set and for the open set."""
+"""The speaker network: a timm backbone, pooling, and a head for each loss. One network serves closed and open sets."""
 
 import math
 from pathlib import Path
@@ -20,9 +20,9 @@ SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
 class CosineHead(nn.Module):
     """logit = scale · cos(embedding, class row) + bias, as in SphereFace2 (Wen et al., ICLR 2022) without its margin.
 
-    A class row lives in the embedding space, so that a voiceprint is one more row. Scale and bias are learnt; the
-    scale as its logarithm, so that it stays positive. With a margin loss the scale is ``margin_scale`` throughout, and
-    the loss takes the cosines out of the logits again.
+    A class row lives in the embedding space, so a voiceprint is one more row. Scale and bias are learnt; the scale as
+    its logarithm, so that it stays positive. With a margin loss the scale is always ``margin_scale``, and the loss
+    recovers the cosines from the logits.
     """
 
     def __init__(self, dimensions: int, classes: int, *, margin_scale: float | None = None) -> None:
@@ -33,17 +33,17 @@ class CosineHead(nn.Module):
         self.bias = nn.Parameter(torch.tensor(BIAS if margin_scale is None else 0.0))
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """(batch, dimensions) -> (batch, classes)"""
+        """Compute logits: (batch, dimensions) -> (batch, classes)."""
         cosine = F.linear(F.normalize(embedding.float(), dim=1), F.normalize(self.weight.float(), dim=1))
         return self.log_scale.exp() * cosine + self.bias
 
     def cosines(self, logits: Tensor) -> Tensor:
-        """What ``forward`` made logits of: (batch, classes)"""
+        """Recover the cosines from the logits: (batch, classes) each."""
         return (logits.float() - self.bias) / self.log_scale.exp()
 
 
 class Pool(nn.Module):
-    """(batch, channels, rows, frames) -> (batch, channels), or twice the channels for AverageMax and Statistics."""
+    """Pool over rows and frames: (batch, channels, rows, frames) -> (batch, channels * width)."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -53,6 +53,7 @@ class Pool(nn.Module):
             self.exponent = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Pool. AverageMax and Statistics (mean and deviation) give two values for each channel."""
         maps = maps.float().flatten(2)  # (batch, channels, rows · frames)
         match self.kind:
             case "Average":
@@ -67,10 +68,10 @@ class Pool(nn.Module):
 
 
 class SpeakerNetwork(nn.Module):
-    """Log-mel in, unit-length embedding or class logits out.
+    """Turns log-mel spectrograms into embeddings of unit length, or into class logits.
 
-    ``head`` is a linear layer on the pooled features for ``loss_function: BCE``, a CosineHead for ``CosineBCE``.
-    Without classes there is no head, and only ``embed`` works: an encoder.
+    ``head`` is a linear layer on the pooled features with ``loss_function: BCE``, and a CosineHead with the others.
+    Without classes there is no head; the network is an encoder, and only ``embed`` works.
     """
 
     def __init__(self, backbone: nn.Module, channels: int, config: Config, classes: int) -> None:
@@ -95,19 +96,19 @@ class SpeakerNetwork(nn.Module):
             )
 
     def maps(self, features: Tensor) -> Tensor:
-        """(batch, 1, mel, frames) -> the backbone's last maps (batch, channels, rows, frames')"""
+        """Run the backbone: (batch, 1, mel, frames) -> its last maps (batch, channels, rows, frames')."""
         return self.backbone(features.contiguous(memory_format=torch.channels_last))
 
     def pooled(self, features: Tensor) -> Tensor:
-        """(batch, 1, mel, frames) -> (batch, dimensions), not yet of unit length"""
+        """Pool and project: (batch, 1, mel, frames) -> (batch, dimensions), not yet of unit length."""
         return self.projection(self.pool(self.maps(features)))
 
     def embed(self, features: Tensor) -> Tensor:
-        """(batch, 1, mel, frames) -> (batch, dimensions), float32, unit length"""
+        """Embed: (batch, 1, mel, frames) -> (batch, dimensions) float32 of unit length."""
         return F.normalize(self.pooled(features).float(), dim=1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, 1, mel, frames) -> logits (batch, classes), float32, and embeddings, not yet of unit length"""
+        """Compute logits (batch, classes) float32, and embeddings that are not yet of unit length."""
         if self.head is None:
             raise RuntimeError("this network is an encoder: it has no classes")
         pooled = self.pooled(features)

@@ -27,7 +27,7 @@ MAGIC = {
 
 
 def sniff(data: bytes) -> str | None:
-    """FFmpeg's name of the one demuxer that the first bytes call for, or None where they are no audio's."""
+    """Return FFmpeg's name of the demuxer that the first bytes call for, or None if they are not those of audio."""
     head = data[:12]
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
@@ -50,7 +50,7 @@ def sniff(data: bytes) -> str | None:
 def declared_seconds(
     data: bytes, demuxer: str, container: av.container.InputContainer, stream: av.AudioStream
 ) -> float:
-    """How long the header says the audio is; 0 where it is unknown, as in a recording made while it was sent."""
+    """Return how many seconds the header promises. 0 if it does not say, as in a recording made while it was sent."""
     context = stream.codec_context
     if demuxer == "mp3":
         at = max(data.find(b"Xing", 0, 1 << 16), data.find(b"Info", 0, 1 << 16))
@@ -67,10 +67,10 @@ def declared_seconds(
 
 
 def declared_share(data: bytes, demuxer: str) -> float:
-    """By how much the audio's bytes that the file declares exceed those that it holds; 1 where they do not.
+    """Return the declared bytes of audio over the bytes that are there; 1 if none are missing.
 
-    Raises AudioError where the file ends within its structure. FFmpeg quietly corrects a wrong size of a data chunk,
-    and spends seconds in a chunk of metadata that claims gigabytes.
+    Raises AudioError if the file ends within its structure. FFmpeg silently corrects a wrong size of a data chunk, and
+    spends seconds in a chunk of metadata that claims gigabytes.
     """
     if demuxer == "ogg" and not _ogg_is_whole(data):
         raise AudioError("truncated_audio")

@@ -1,8 +1,8 @@
-"""Decoding of whatever a telephone system or a browser sends, from memory, within bounds.
+"""Decode whatever a telephone system or a browser sends, from memory and within bounds.
 
-The input is hostile until it is decoded. The container is told from its first bytes and opened with that one
-demuxer, so no playlist, concat script or reference makes FFmpeg open another file or address; codecs are a
-closed list; and decoding stops at the limit, whatever the header claims.
+The input is treated as hostile. The container is recognised by its first bytes and opened with that one demuxer, so no
+playlist, concat script or reference can make FFmpeg open another file or address. Codecs are a closed list. Decoding
+stops at the limit, whatever the header claims.
 """
 
 import io
@@ -66,7 +66,7 @@ def decode(
     if not data:
         raise AudioError("empty_audio")
     if format is not None and format not in HEADERLESS:
-        raise AudioError("not_audio", f"No headerless format is called {format!r}; known: {', '.join(HEADERLESS)}.")
+        raise AudioError("not_audio", f"{format!r} is not a headerless format. Give one of {', '.join(HEADERLESS)}.")
     demuxer = format or containers.sniff(data)
     if demuxer is None:
         raise AudioError("not_audio")

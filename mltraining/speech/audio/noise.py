@@ -1,4 +1,4 @@
-"""Noise that is added to speech: recorded sounds, coloured noise, and other people talking. 8 kHz."""
+"""Noise for speech at 8 kHz: recorded sounds, coloured noise, and other people talking."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ EVALUATED = 3  # every third file of the folder, in the order of the names, is k
 
 
 def load(folder: Path | str, part: Literal["train", "evaluation"]) -> list[np.ndarray]:
-    """The folder's recordings at 8 kHz, (n,) float32 each: the two parts share no file. Raises OSError, AudioError."""
+    """Read one part of a folder: (n,) float32 each. The parts share no file. Raises OSError and AudioError."""
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
     if not files:
         raise FileNotFoundError(f"{folder} holds no recordings")
@@ -24,14 +24,14 @@ def load(folder: Path | str, part: Literal["train", "evaluation"]) -> list[np.nd
 
 
 def coloured(length: int, random: np.random.Generator) -> np.ndarray:
-    """(length,) float32 of power falling as 1/f^k, k drawn from 0 (white) to 2 (brown)."""
+    """Make noise whose power falls as 1/f^k, k drawn from 0 (white) to 2 (brown): (length,) float32."""
     spectrum = np.fft.rfft(random.standard_normal(length))
     hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 20.0)
     return np.fft.irfft(spectrum * hertz ** (-random.uniform(0, 2) / 2), length).astype(np.float32)
 
 
 def babble(voices: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """The sum of several voices, each of the same level: (n,) each -> (length,) float32."""
+    """Add up several voices at the same level, repeated where they are short: (n,) each -> (length,) float32."""
     mixed = np.zeros(length, dtype=np.float32)
     for voice in voices:
         mixed += np.resize(voice, length) / (_level(voice) + 1e-6)
@@ -39,7 +39,10 @@ def babble(voices: Sequence[np.ndarray], length: int) -> np.ndarray:
 
 
 def add(samples: np.ndarray, noise: np.ndarray, snr_db: float, random: np.random.Generator) -> np.ndarray:
-    """``noise`` from a random place on, repeated where it is short, ``snr_db`` below the mean power of ``samples``."""
+    """Add ``noise`` at ``snr_db`` below the mean power of ``samples``: (n,) -> (n,) float32.
+
+    The noise begins at a random place and is repeated where it is short.
+    """
     start = int(random.integers(len(noise)))
     noise = np.resize(np.roll(noise, -start), len(samples))
     gain = _level(samples) / (_level(noise) + 1e-9) * 10 ** (-snr_db / 20)

@@ -1,9 +1,10 @@
-"""Whether one person speaks in a recording: its speech in short windows, and how far the two most different groups of
-them are apart.
+"""Whether one person speaks in a recording: how far apart are the two most different groups of its short windows?
 
-In cosines, not in a calibrated ratio: a calibration is for whole recordings, and one that is too sure of itself would
-refuse everybody.
+The measure is in cosines, not in a calibrated likelihood ratio. A calibration is fitted on whole recordings; on short
+windows it could be overconfident and refuse everybody.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,26 +16,21 @@ ROUNDS = 10  # of 2-means; it settles in three or four
 
 
 def windows(waveform: Waveform) -> list[Waveform]:
-    """The net speech, cut into stretches of ``WINDOW_SECONDS``; what is left over at the end is not used."""
+    """Cut the net speech into stretches of ``WINDOW_SECONDS``. What is left over at the end is not used."""
     speech = quality.speech_only(waveform)
     length = round(WINDOW_SECONDS * speech.sample_rate)
     return [
-        Waveform(
-            speech.samples[start : start + length],
-            speech.sample_rate,
-            waveform.container,
-            waveform.codec,
-            waveform.channels,
-        )
+        replace(speech, samples=speech.samples[start : start + length])
         for start in range(0, len(speech.samples) - length + 1, length)
     ]
 
 
 def separation(embeddings: np.ndarray) -> float | None:
-    """Unit-length embeddings (windows, d) -> how much more alike windows are within the two groups than between them.
+    """Measure how much more alike windows are within the two groups than between them.
 
-    Mean cosine within, less mean cosine between, of the groups that 2-means finds from the two windows that are the
-    least alike. About 0 where all windows are as alike, up to 2; None for fewer than three windows.
+    ``embeddings``: (windows, d), unit length. The groups are those that 2-means finds, starting from the two windows
+    that are least alike. Returns the mean cosine within the groups less the mean cosine between them: about 0 where
+    all windows are equally alike, 2 at most. Returns None for fewer than three windows.
     """
     count = len(embeddings)
     if count < 3:

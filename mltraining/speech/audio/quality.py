@@ -1,4 +1,4 @@
-"""Speech, noise and clipping in a recording: what the acceptance of a sample is decided from."""
+"""Speech, noise and clipping in a recording: the measurements that decide whether a sample is accepted."""
 
 import functools
 import importlib.util
@@ -13,15 +13,14 @@ import onnxruntime
 from mltraining.speech.audio.channels import level_dbfs
 from mltraining.speech.audio.waveform import Waveform, resample
 
-# Hz; the detector's. On G.711 upsampled to it, 98.1 % of frames are decided as on the wide-band original; the
-# detector's own 8 kHz form reaches 98.5 %, a frame a call.
+# Hz; the detector's. On G.711 upsampled to it, 98.1 % of frames are decided as on the wideband original. The detector's
+# own 8 kHz form reaches 98.5 %, but takes one frame a call.
 RATE = 16_000
 FRAME, CONTEXT = 512, 64  # samples; 32 ms frames, each preceded by the end of the one before
 BLOCK_FRAMES = 512  # 16 s of audio a call bounds the detector's memory
 
-# The smoothing is Silero's: speech starts at 0.5 and ends only below 0.35, bursts under 0.1 s are dropped, and a
-# pause inside speech counts as speech up to 0.3 s. Net speech at Amazon, Azure and Verint is measured likewise:
-# stop closures and the gaps between words are part of speaking.
+# The smoothing is Silero's: speech starts at 0.5 and ends only below 0.35, bursts under 0.1 s are dropped, and a pause
+# inside speech counts as speech up to 0.3 s, because stop closures and gaps between words are part of speaking.
 START_PROBABILITY, STOP_PROBABILITY = 0.5, 0.35
 MIN_SPEECH_SECONDS, MAX_PAUSE_SECONDS = 0.1, 0.3
 
@@ -34,7 +33,7 @@ MIN_SPEECH_ONLY_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Quality:
-    """Durations in seconds; ``snr_db``: speech over noise power; ``clipping_ratio``: share of samples clipped."""
+    """Durations in seconds; speech power over noise power in dB; the share of samples that are clipped."""
 
     duration_seconds: float
     speech_seconds: float
@@ -43,7 +42,7 @@ class Quality:
 
 
 def measure(waveform: Waveform) -> Quality:
-    """Net speech, signal-to-noise ratio and clipping. Without speech, ``snr_db`` is 0."""
+    """Measure net speech, signal-to-noise ratio and clipping. Without speech, ``snr_db`` is 0."""
     samples, speech = _speech(waveform)
     return Quality(
         duration_seconds=waveform.duration_seconds,
@@ -71,7 +70,7 @@ def measure_channels(channels: Sequence[Waveform]) -> list[ChannelQuality]:
 
 
 def speech_only(waveform: Waveform) -> Waveform:
-    """The waveform without its pauses; as it is where no speech, or under 0.3 s of it, was found."""
+    """Cut the pauses out. A waveform with less than 0.3 s of speech is returned as it is."""
     rate = waveform.sample_rate
     pieces = [waveform.samples[round(start * rate) : round(end * rate)] for start, end in speech_segments(waveform)]
     if sum(map(len, pieces)) < MIN_SPEECH_ONLY_SECONDS * rate:
@@ -80,13 +79,13 @@ def speech_only(waveform: Waveform) -> Waveform:
 
 
 def speech_segments(waveform: Waveform) -> list[tuple[float, float]]:
-    """(start, end) of each stretch of speech, in seconds."""
+    """Find the stretches of speech: (start, end) in seconds each."""
     _, speech = _speech(waveform)
     end = waveform.duration_seconds
     return [(first * FRAME / RATE, min(last * FRAME / RATE, end)) for first, last in _runs(speech)]
 
 
-# A recording is measured and embedded, and both need its speech: detected once while the waveform lives.
+# A recording is measured and embedded, and both need its speech, so it is detected once while the waveform lives.
 _detected: "weakref.WeakKeyDictionary[Waveform, tuple[np.ndarray, np.ndarray]]" = weakref.WeakKeyDictionary()
 
 

@@ -1,4 +1,4 @@
-"""Stretches that must neither be stored nor scored (a spoken card number): cut out of a decoded recording."""
+"""Redaction: cut stretches that must be neither stored nor scored (a spoken card number) out of a recording."""
 
 import io
 import wave
@@ -13,7 +13,7 @@ Intervals = Sequence[tuple[float, float]]  # (start, end) in seconds of the reco
 
 
 def cut(waveform: Waveform, intervals: Intervals) -> Waveform:
-    """The recording without the samples inside ``intervals``; they may overlap, and reach past its end."""
+    """Cut out the samples inside ``intervals``, which may overlap and reach past the end of the recording."""
     keep = np.ones(len(waveform.samples), dtype=bool)
     for start, end in intervals:
         first, last = int(np.floor(start * waveform.sample_rate)), int(np.ceil(end * waveform.sample_rate))
@@ -22,7 +22,7 @@ def cut(waveform: Waveform, intervals: Intervals) -> Waveform:
 
 
 def as_wav(waveform: Waveform) -> bytes:
-    """A WAV file: mono, 16 bits, at the waveform's own rate."""
+    """Write a WAV file: mono, 16 bits, at the waveform's own rate."""
     pcm = np.clip(np.round(waveform.samples * 32768.0), -32768, 32767).astype("<i2")
     content = io.BytesIO()
     with wave.open(content, "wb") as file:

@@ -1,9 +1,9 @@
-"""Telling that a recording was heard before: pairs of spectral peaks, aligned in time (Wang, "An industrial-strength
-audio search algorithm", ISMIR 2003).
+"""Acoustic fingerprints, used to detect replays: pairs of spectral peaks that are aligned in time.
 
-A codec, a gain, noise or a cut moves few of the strongest peaks of a spectrogram, and none against each other. Somebody
-who says the same words again makes others. A recording that is kept leaves its ``KEPT`` strongest pairs; one that is
-asked about is compared with all of its pairs.
+The method is that of Wang, "An industrial-strength audio search algorithm", ISMIR 2003. A codec, a gain, noise or a cut
+moves few of the strongest peaks of a spectrogram, and leaves the distances between them. A person who says the same
+words again makes other peaks. The fingerprint of a stored recording is its ``KEPT`` strongest pairs. A new recording is
+looked up with all of its pairs.
 """
 
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ PEAKS_A_SECOND = 60
 AROUND = (5, 7)  # a peak is the largest of so many frames and bins
 FAN_OUT = 10  # pairs of each peak with those that follow it
 MAX_FRAMES = 63  # between the two of a pair: a second
-KEPT = 160  # pairs of a recording that is remembered
-ASKED = 400  # pairs of one that is asked about, in each of its views
+KEPT = 160  # pairs of a stored recording
+ASKED = 400  # pairs of a new recording, in each of its views
 VIEWS = (0, HOP // 2)  # samples left out at the beginning: after a cut, one has frames near those of the original
-MOST_POSTINGS = 40_000  # looked at for a view, the rarest pairs first: those of everybody tell little and cost most
+MOST_POSTINGS = 40_000  # read for a view, the rarest pairs first: pairs that everybody has tell little and cost most
 STRETCH = 8  # frames
 TOLERANCE = 1  # frames by which aligned pairs may be apart
-LEAST_ALIGNED = 12  # of the pairs kept; what it catches and mistakes is in docs/accuracy.md
+LEAST_ALIGNED = 12  # of the pairs kept; docs/accuracy.md has what it catches and mistakes
 PAIR = np.dtype([("hash", "<u4"), ("frame", "<u2")])
 
 
 def pairs(samples: np.ndarray) -> np.ndarray:
-    """(n,) float32 at 8 kHz -> (pairs,) of PAIR, the strongest first. Fewer than two peaks give none."""
+    """Find the pairs of peaks: (n,) float32 at 8 kHz -> (pairs,) of PAIR, the strongest first. One peak gives none."""
     if len(samples) < WINDOW:
         return np.zeros(0, dtype=PAIR)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
@@ -60,13 +60,13 @@ def pairs(samples: np.ndarray) -> np.ndarray:
 
 
 def views(samples: np.ndarray) -> list[np.ndarray]:
-    """What an index is asked with: the strongest pairs of each of ``VIEWS``. ``samples``: (n,) float32 at 8 kHz."""
+    """Return what an index is searched with: the strongest pairs of each of ``VIEWS``, of (n,) float32 at 8 kHz."""
     return [pairs(samples[shift:])[:ASKED] for shift in VIEWS]
 
 
 def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """The order in which pairs are kept: every other one the strongest left, the others the strongest of each stretch
-    in turn, so that a cut leaves enough of them."""
+    """Return the order in which pairs are kept: alternately the strongest of all and the strongest of each stretch in
+    turn, so that enough of them survive a cut."""
     loudest = np.argsort(-strengths, kind="stable")
     stretch = frames[loudest] // STRETCH
     turn = np.zeros(len(loudest), dtype=int)
@@ -80,18 +80,18 @@ def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def kept(asked: list[np.ndarray]) -> bytes:
-    """``acoustic_fingerprint`` of a recording whose ``views`` are made already: the first is of all its samples."""
+    """Return the fingerprint of a recording whose ``views`` exist already. The first view is of all its samples."""
     return asked[0][:KEPT].tobytes()
 
 
 def acoustic_fingerprint(samples: np.ndarray) -> bytes:
-    """What a recording leaves: at most ``KEPT`` pairs, 6 bytes each. ``samples``: (n,) float32 at 8 kHz."""
+    """Return the acoustic fingerprint of (n,) float32 at 8 kHz: at most ``KEPT`` pairs, 6 bytes each."""
     return kept([pairs(samples)])
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A recording that was heard before. ``offset_seconds``: where the new one begins in it."""
+    """A recording that was heard before. ``offset_seconds`` is where the new one begins in it."""
 
     key: int
     aligned: int  # pairs
@@ -100,9 +100,10 @@ class Replay:
 
 
 class ReplayIndex:
-    """Fingerprints in memory, by number. Not safe between threads.
+    """Fingerprints in memory, by number. Threads must not share it.
 
-    Sorted by hash: a large part, and a small one of what came since, merged into it now and then.
+    They are sorted by hash in two parts: a large one, and a small one of what came since. The small part is merged
+    into the large one when it reaches ``MERGE_AT`` pairs.
     """
 
     MERGE_AT = 200_000  # pairs in the small part
@@ -120,7 +121,7 @@ class ReplayIndex:
         return key in self._sizes
 
     def add_many(self, items: Iterable[tuple[int, bytes]]) -> None:
-        """(key, fingerprint) each; a key must be new, and below 2^32."""
+        """Add (key, fingerprint) items. A key must be new, and below 2^32."""
         for key, content in items:
             kept = np.frombuffer(content, dtype=PAIR)
             postings = np.empty(len(kept), dtype=POSTING)
@@ -133,12 +134,12 @@ class ReplayIndex:
             self._recent = []
 
     def fill(self, rows: np.ndarray, size: int) -> None:
-        """In one step, in place of everything: POSTING rows of fingerprints of ``size`` pairs each."""
+        """Replace everything in one step by POSTING rows of fingerprints of ``size`` pairs each."""
         self._large, self._recent, self._small = Postings.of([rows]), [], None
         self._sizes = dict.fromkeys(np.unique(rows["key"]).tolist(), size)
 
     def remove_many(self, keys: Iterable[int]) -> None:
-        """Keys that are not there are passed over."""
+        """Remove fingerprints. Keys that are not there are ignored."""
         gone = {key for key in keys if self._sizes.pop(key, None) is not None}
         if gone:
             numbers = np.fromiter(gone, dtype=np.uint32)
@@ -148,7 +149,7 @@ class ReplayIndex:
             self._small = None
 
     def find(self, asked: Iterable[np.ndarray]) -> Replay | None:
-        """The recording with the most pairs aligned with one of the ``views``; None under ``LEAST_ALIGNED``."""
+        """Find the recording with the most pairs aligned with one of the ``views``, ``LEAST_ALIGNED`` at least."""
         if self._small is None:
             self._small = Postings.of(self._recent)
         found = [replay for view in asked if (replay := self._aligned(view, self._small)) is not None]
@@ -188,17 +189,19 @@ class Postings:
 
     @classmethod
     def of(cls, parts: Iterable[np.ndarray]) -> "Postings":
+        """Join and sort POSTING rows."""
         rows = np.concatenate([np.zeros(0, dtype=POSTING), *parts])
         order = np.argsort(rows["hash"], kind="stable")
         return cls(*(np.ascontiguousarray(rows[name][order]) for name in ("hash", "key", "frame")))
 
     def rows(self) -> np.ndarray:
+        """Return all postings as POSTING rows."""
         found = np.empty(len(self.hashes), dtype=POSTING)
         found["hash"], found["key"], found["frame"] = self.hashes, self.keys, self.frames
         return found
 
     def hits(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and offsets (frames) of the postings whose hash was asked about, at most about ``MOST_POSTINGS``."""
+        """Return keys and offsets (frames) of the postings with the asked hashes, about ``MOST_POSTINGS`` at most."""
         asked = np.sort(asked, order="hash")  # neighbouring searches share what they read
         first = np.searchsorted(self.hashes, asked["hash"], "left")
         counts = np.searchsorted(self.hashes, asked["hash"], "right") - first

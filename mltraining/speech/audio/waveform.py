@@ -22,6 +22,7 @@ class Waveform:
 
     @property
     def duration_seconds(self) -> float:
+        """Length in seconds."""
         return len(self.samples) / self.sample_rate
 
 
@@ -48,10 +49,10 @@ def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
 
 
 def crop(samples: np.ndarray, length: int, offset: float) -> np.ndarray:
-    """(n,) -> (length,): a stretch that starts at ``offset`` in [0, 1) of what is free.
+    """Take a stretch: (n,) -> (length,). It starts at the share ``offset``, from 0 to below 1, of the samples to spare.
 
-    A clip shorter than ``length`` is repeated: it stays the speaker's voice throughout, where zeros would teach
-    the network how long the clip was.
+    A clip shorter than ``length`` is repeated, so it stays the speaker's voice throughout. Zeros would teach the
+    network how long the clip was.
     """
     if len(samples) >= length:
         start = int(offset * (len(samples) - length + 1))

@@ -1,4 +1,4 @@
-"""The one log-mel, for training and for scoring, and the chunks that audio is scored in."""
+"""The log-mel spectrogram, the same for training and scoring, and the chunks that audio is scored in."""
 
 import logging
 import warnings
@@ -13,21 +13,18 @@ from mltraining.speech.torch_compat import load_torchaudio
 
 logger = logging.getLogger(__name__)
 
-FLOOR = (
-    1e-6  # of a mel row's power before the logarithm: silence becomes −13.8, never −inf; 16-bit rounding is below it
-)
+FLOOR = 1e-6  # added to the power before the logarithm: silence becomes -13.8, not -inf; 16-bit rounding is below it
 
 
 class LogMel(nn.Module):
-    """(batch, samples) -> (batch, 1, mel rows, frames), natural logarithm of mel power.
+    """Natural logarithm of mel power: (batch, samples) -> (batch, 1, mel rows, frames).
 
-    Samples are float in [-1, 1] or int16; floats are first rounded to the 16-bit grid, so that the clip cache of
-    training (int16) and the float path of scoring give the same features. The mel scale is HTK's, the filters are
-    triangles of height 1. Frames are centred, with reflection at the ends: 1 + samples // hop of them.
+    Samples are float in [-1, 1] or int16. Floats are first rounded to the 16-bit grid, so that training (int16 clips)
+    and scoring (float) give the same features. The mel scale is HTK's, and the filters are triangles of height 1.
+    Frames are centred, with reflection at the ends; there are 1 + samples // hop of them.
 
-    The top frequency is clamped to the Nyquist frequency of the configured rate and, where given, of the source.
-    Rows whose triangle falls between two FFT bins would be empty, which makes a constant input; such a configuration
-    raises ConfigError.
+    The top frequency is clamped to the Nyquist frequency of the configured rate and, if given, of the source. Raises
+    ConfigError if a row's triangle falls between two FFT bins, because that row would be constant.
     """
 
     window: Tensor
@@ -54,7 +51,7 @@ class LogMel(nn.Module):
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def forward(self, samples: Tensor) -> Tensor:
-        """samples: (batch, n) -> (batch, 1, mel, 1 + n // hop), float32."""
+        """Compute the spectrograms: (batch, n) -> (batch, 1, mel, 1 + n // hop), float32."""
         samples = on_16_bit_grid(samples)
         if samples.shape[-1] < self.size:  # reflection needs more than half of it
             samples = tile(samples, self.size)
@@ -73,7 +70,7 @@ class LogMel(nn.Module):
         return self._normalize(torch.log(mel + FLOOR)).unsqueeze(1)
 
     def frames(self, samples: int) -> int:
-        """How many frames so many samples give."""
+        """Return how many frames a number of samples gives."""
         return 1 + max(samples, self.size) // self.audio.hop_size
 
     def _normalize(self, logmel: Tensor) -> Tensor:
@@ -90,16 +87,16 @@ class LogMel(nn.Module):
 
 
 def top_frequency(audio: Audio, source_rate: int | None = None) -> float:
-    """maximum_frequency clamped to half of the lower of the two rates, with a warning (Hz).
+    """Clamp ``maximum_frequency`` to half of the lower of the two rates, with a warning (Hz).
 
-    With ``audio_parameters: Custom`` the values are taken to the letter, so a clamp is a ConfigError instead.
+    Raises ConfigError instead with ``audio_parameters: Custom``, which takes the values as they are written.
     """
     nyquist = min(audio.sample_rate, source_rate or audio.sample_rate) / 2
     if audio.maximum_frequency <= nyquist:
         return audio.maximum_frequency
     message = f"audio.maximum_frequency: {audio.maximum_frequency:g} Hz is above the Nyquist frequency, {nyquist:g} Hz"
     if audio.audio_parameters == "Custom":
-        raise ConfigError(f"{message}, and audio.audio_parameters: Custom forbids to clamp it")
+        raise ConfigError(f"{message}, and audio.audio_parameters: Custom does not allow clamping it")
     logger.warning("%s; clamped to that", message)
     return nyquist
 
@@ -117,24 +114,24 @@ def mel_filters(audio: Audio, fft_size: int, maximum_frequency: float) -> Tensor
 
 
 def on_16_bit_grid(samples: Tensor) -> Tensor:
-    """int16 or float in [-1, 1] -> float32 multiples of 1/32768."""
+    """Round to multiples of 1/32768: int16 or float in [-1, 1] -> float32."""
     if samples.dtype == torch.int16:
         return samples.float() / 32768.0
     return torch.round(samples.float() * 32768.0).clamp(-32768, 32767) / 32768.0
 
 
 def tile(samples: Tensor, length: int) -> Tensor:
-    """Repeat (…, n) until it is ``length`` long: a short clip stays speech throughout, where zeros would not."""
+    """Repeat a short clip until it is ``length`` long, so that it stays speech throughout: (…, n) -> (…, length)."""
     repeats = -(-length // samples.shape[-1])
     return samples.repeat(*[1] * (samples.dim() - 1), repeats)[..., :length]
 
 
 def chunks(samples: np.ndarray, audio: Audio, prediction: Prediction) -> Iterator[np.ndarray]:
-    """The pieces of (n,) samples, at the configured rate, whose embeddings are averaged, weighed by their length.
+    """Cut (n,) samples, at the configured rate, into the pieces whose embeddings are averaged by length.
 
-    ``inference_chunk_method: Fix``: consecutive pieces of inference_chunk_seconds out of the first
-    max_inference_chunk_seconds. Audio shorter than a chunk is one piece of its own length: no padding. A last piece
-    shorter than a second is left out where another precedes it.
+    ``inference_chunk_method: Fix`` takes consecutive pieces of inference_chunk_seconds out of the first
+    max_inference_chunk_seconds. Audio shorter than a chunk is one piece of its own length, without padding. A last
+    piece shorter than a second is left out, unless it is the only one.
     """
     size = round(prediction.inference_chunk_seconds * audio.sample_rate)
     samples = samples[: round(prediction.max_inference_chunk_seconds * audio.sample_rate)]

@@ -9,7 +9,7 @@ import torch
 from mltraining.speech.config import Config
 from mltraining.speech.training.manifest import DataError
 
-# What may differ between a run and its resumption. The data's content is held by its hash, wherever it lies.
+# What may differ between a run and its resumption. The data may lie elsewhere, but its hash must be the same.
 FREE = {
     "environment": ("gpus", "number_of_workers", "seed"),
     "dataset": ("data_folder", "train_dataframe", "validation_dataframe"),
@@ -18,7 +18,7 @@ FREE = {
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write next to ``path``, flush to the disk and rename: a kill leaves the old file or the new one."""
+    """Write beside ``path``, flush to the disk and rename, so that a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -29,7 +29,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state, on the CPU, or None where there is none. Raises DataError unreadable_checkpoint."""
+    """Read a checkpoint to the CPU, or return None if there is none. Raises DataError unreadable_checkpoint."""
     if not path.is_file():
         return None
     try:
@@ -39,9 +39,11 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def check_same_run(state: dict[str, Any], config: Config, data_hash: str) -> None:
-    """Raises DataError output_of_another_run where the checkpoint is of another configuration or other data."""
+    """Raise DataError output_of_another_run if the checkpoint is of another configuration or other data."""
     if state["data_hash"] != data_hash:
-        raise DataError("output_of_another_run", "the output folder has a checkpoint of a run on other data")
+        raise DataError(
+            "output_of_another_run", "the output folder holds a checkpoint of a run on other data. Give another folder."
+        )
     asked, found = _fixed(config.to_dict()), _fixed(state["config"])
     differing = sorted(key for key in asked.keys() | found.keys() if asked.get(key) != found.get(key))
     if config.environment.seed not in (-1, state["config"]["environment"]["seed"]):
@@ -49,12 +51,12 @@ def check_same_run(state: dict[str, Any], config: Config, data_hash: str) -> Non
     if differing:
         raise DataError(
             "output_of_another_run",
-            f"the output folder has a checkpoint of a run with another {', '.join(differing)}; take another folder",
+            f"the output folder holds a checkpoint of a run with another {', '.join(differing)}. Give another folder.",
         )
 
 
 def _fixed(values: dict[str, Any]) -> dict[str, Any]:
-    """Flat, without what may differ."""
+    """Flatten the sections, without what may differ."""
     flat: dict[str, Any] = {}
     for section, content in values.items():
         if not isinstance(content, dict):

@@ -15,18 +15,18 @@ from mltraining.speech.audio.waveform import Waveform, crop, resample
 from mltraining.speech.training import sealed
 from mltraining.speech.training.manifest import DataError, Manifest
 
-# One crop (n,) float32 and the generator of its random choices -> the crop as it arrives.
+# One crop (n,) float32 and the generator of its random choices -> the crop as it arrives, (n,) float32
 Corrupt = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 MAX_CLIP_SECONDS = 3600  # a training file may be a whole recording
 
 
 @dataclass(frozen=True)
 class Clips:
-    """samples: one int16 array (n,) a manifest row, at the configured rate."""
+    """The decoded clips of a manifest. ``samples``: one int16 array (n,) for each row, at the configured rate."""
 
     samples: list[np.ndarray]
     seconds: np.ndarray  # (clips,)
-    source_rate: int  # Hz, the lowest of the clips' own: above half of it some have nothing
+    source_rate: int  # Hz, the lowest of the clips' own; above half of it, some clips hold nothing
     data_hash: str  # SHA-256 over the rows and the bytes of their files
 
 
@@ -39,10 +39,10 @@ def load(
     speech_only: bool = False,
     on_progress: Callable[[int], None],
 ) -> tuple[Manifest, Clips]:
-    """Decode and resample every clip, without its pauses if ``speech_only``. ``on_progress`` gets the count done.
+    """Decode and resample every clip, without its pauses if ``speech_only``. ``on_progress`` gets the number done.
 
-    Returns the manifest without the clips left out. Raises DataError undecodable_audio, which lists the clips,
-    unless ``skip_unreadable``.
+    Returns the manifest of the clips that could be decoded. Raises DataError undecodable_audio, which lists the others,
+    unless ``skip_unreadable`` allows leaving them out.
     """
     decoded: list[tuple[np.ndarray, int, str] | None] = []
     failures: dict[int, str] = {}
@@ -82,7 +82,7 @@ def load(
 
 
 def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tuple[np.ndarray, int, str] | str:
-    """int16 samples, the source's rate and the file's SHA-256; or the code of what is wrong."""
+    """Return int16 samples, the source's rate (Hz) and the file's SHA-256, or the code of what is wrong."""
     try:
         data = sealed.read(folder, name)
         waveform = decoding.decode(data, max_seconds=MAX_CLIP_SECONDS)
@@ -99,7 +99,7 @@ def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tup
 
 
 def _source_rate(data: bytes, waveform: Waveform) -> int:
-    """The rate that was recorded at (Hz). Opus always decodes to 48 kHz; its header has the input's (RFC 7845, 5.1)."""
+    """Return the recorded rate (Hz). Opus always decodes to 48 kHz; its header has the input's (RFC 7845, 5.1)."""
     at = data.find(b"OpusHead", 0, 4096)
     if waveform.codec == "opus" and at >= 0:
         declared = int.from_bytes(data[at + 12 : at + 16], "little")
@@ -120,10 +120,10 @@ def epoch_batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The batches of one epoch: crops (batch, chunk) int16 and class indices (batch,).
+    """Yield the batches of one epoch: crops (batch, chunk) int16 and class indices (batch,).
 
-    The same ``random`` gives the same batches. Of ``world`` processes each gets its own share of every batch, so
-    that together they take the batches that one process would.
+    The same ``random`` gives the same batches. Each of ``world`` processes gets its own share of every batch, so that
+    together they take the batches that one process would.
     """
     order = random.permutation(rows)
     offsets = random.random(len(order))
@@ -132,7 +132,7 @@ def epoch_batches(
         if stop > len(order) and drop_last and start > 0:
             return
         rows_here, offsets_here = order[start:stop], offsets[start:stop]
-        if world > 1:  # every process takes as many, or they would wait for each other for ever
+        if world > 1:  # every process takes the same number, or they would wait for each other for ever
             share = max(1, len(rows_here) // world)
             mine = np.arange(rank * share, (rank + 1) * share) % len(rows_here)
             rows_here, offsets_here = rows_here[mine], offsets_here[mine]
@@ -143,9 +143,9 @@ def epoch_batches(
 
 
 def at_speeds(clips: Clips, rows: np.ndarray, speeds: Sequence[float]) -> list[dict[int, np.ndarray]]:
-    """The chosen clips at their own speed and at each of ``speeds`` (0.9: slower and lower), by their row.
+    """Return the chosen clips, by row, at their own speed and at each of ``speeds`` (0.9 is slower and lower).
 
-    Speed moves the pitch and the formants with it: to the network it is another speaker.
+    Speed moves the pitch and the formants with it, so the network hears another speaker.
     """
     versions = [{int(row): clips.samples[row] for row in rows}]
     for speed in speeds:
@@ -160,12 +160,13 @@ def _at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 
 
 class BalancedCrops:
-    """Crops drawn over speakers: half of them at the clips' own speed, the others at one of ``speeds``.
+    """Crops drawn over speakers, with ``speed_probability`` at one of ``speeds``.
 
-    Each ``crops_a_speaker`` neighbours are of one speaker, drawn with a weight of (its seconds)^(1 - balance). A crop
-    begins at a random place of one of the speaker's clips and goes on in further ones until it is full: three words of
-    one second make one crop of three.
-    Class index of speaker s at version v: s + v * speakers.
+    Each ``crops_a_speaker`` neighbours are of one speaker, drawn with the weight (seconds of speech)^(1 - balance). A
+    crop begins at a random place of one of the speaker's clips and continues with further clips until it is full:
+    three words of one second make one crop of three seconds.
+
+    The class index of speaker s at version v is s + v * speakers; version 0 is the clips' own speed.
     """
 
     def __init__(
@@ -192,10 +193,11 @@ class BalancedCrops:
 
     @property
     def classes(self) -> int:
+        """How many classes there are: speakers times speeds."""
         return self.speakers * len(self.versions)
 
     def voices(self, length: int) -> list[np.ndarray]:
-        """The beginning of each class's speech, at most ``length`` samples, in the order of the class indices."""
+        """Return the beginning of each class's speech, at most ``length`` samples, by class index."""
         return [
             np.concatenate([version[int(row)] for row in own])[:length]
             for version in self.versions
@@ -205,9 +207,10 @@ class BalancedCrops:
     def batches(
         self, *, crops: int, batch_size: int, length: int, seed: Sequence[int], threads: int, rank: int, world: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """An epoch of ``crops``: (batch, length) int16 and class indices (batch,). The same seed, the same epoch.
+        """Yield an epoch of ``crops``: (batch, length) int16 and class indices (batch,).
 
-        Crops are prepared in threads, two batches ahead. Of ``world`` processes each prepares its own share.
+        The same seed gives the same epoch. Crops are prepared in threads, two batches ahead. Each of ``world``
+        processes prepares its own share of every batch.
         """
         share = max(1, batch_size // world)
         with ThreadPoolExecutor(max(1, threads)) as pool:
@@ -244,5 +247,5 @@ def _batch(drawn: "list[Future[tuple[np.ndarray, int]]]") -> tuple[np.ndarray, n
 
 
 def batches_an_epoch(clips: int, batch_size: int, drop_last: bool) -> int:
-    """How many batches ``epoch_batches`` yields; a set smaller than a batch is one batch even with drop_last."""
+    """Return how many batches ``epoch_batches`` yields. A set smaller than a batch is one batch even with drop_last."""
     return max(1, clips // batch_size if drop_last else -(-clips // batch_size))

@@ -1,4 +1,4 @@
-"""After the last epoch: voiceprints, calibration, metrics, the scoring pipeline, predictions and pictures."""
+"""What happens after the last epoch: voiceprints, calibration, metrics, scoring pipeline, predictions, charts."""
 
 import json
 import logging
@@ -35,10 +35,11 @@ def finish(
     progress: Callable[[dict[str, Any]], None],
     check_stop: Callable[[], None],
 ) -> dict[str, Any]:
-    """Write everything a run leaves. Returns the final metrics, with the pipeline's ``fingerprint`` where it was built.
+    """Write everything that a run leaves. Returns the final metrics, with the ``fingerprint`` of the pipeline if built.
 
-    A class's voiceprint is the mean of its training clips' embeddings, weighed by duration. The calibration is fitted
-    on the held-out clips against all voiceprints; these speakers trained the encoder, so on strangers it is optimistic.
+    A speaker's voiceprint is the mean of its training clips' embeddings, weighted by duration. The calibration is
+    fitted on the held-out clips against all voiceprints. These speakers trained the encoder, so it is optimistic about
+    strangers.
     """
     device = next(network.parameters()).device
     features = LogMel(config.audio).to(device)
@@ -158,7 +159,7 @@ def write_metrics(
     manifest: Manifest,
     clips: Clips,
 ) -> None:
-    """metrics.json (epochs, final, what was trained on) and metrics.csv (one row an epoch)."""
+    """Write metrics.json (epochs, final metrics, what was trained on) and metrics.csv (one row for each epoch)."""
     content = {
         "experiment_name": config.experiment_name,
         "epochs": history,

@@ -1,4 +1,4 @@
-"""What training minimises: binary cross-entropy of every class by itself, or a softmax or sigmoids with a margin."""
+"""The losses: binary cross-entropy of each class, softmax or sigmoids with a margin, and the prototypical loss."""
 
 import math
 
@@ -10,20 +10,20 @@ SPHEREFACE2_LAMBDA, SPHEREFACE2_T = 0.7, 3.0  # the published values (Wen et al.
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """(batch,) class indices -> (batch, classes) float32"""
+    """Encode class indices: (batch,) -> (batch, classes) float32."""
     return F.one_hot(labels, classes).to(torch.float32)
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """logits, targets in [0, 1]: (batch, classes) -> scalar, the mean over clips and classes"""
+    """Mean over clips and classes of logits and targets in [0, 1]: (batch, classes) each -> scalar."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets)
 
 
 def aam_softmax(cosines: Tensor, targets: Tensor, *, scale: float, margin: float) -> Tensor:
-    """Additive angular margin (Deng et al., CVPR 2019): cosines (batch, classes), targets one-hot -> scalar.
+    """Additive angular margin (ArcFace, Deng et al., CVPR 2019): cosines (batch, classes), one-hot targets -> scalar.
 
-    The own class's angle is widened by ``margin`` radians. Where that would pass pi, the cosine is lowered by as much
-    as at the edge instead, so that the loss stays monotone in the angle.
+    The angle to a clip's own class is widened by ``margin`` radians. Beyond pi, the cosine is lowered by a constant
+    instead, so that the loss stays monotonic in the angle.
     """
     cosines = cosines.float().clamp(-1 + 1e-6, 1 - 1e-6)
     sines = (1 - cosines.square()).sqrt()
@@ -33,7 +33,7 @@ def aam_softmax(cosines: Tensor, targets: Tensor, *, scale: float, margin: float
 
 
 def sphereface2(cosines: Tensor, targets: Tensor, *, scale: float, margin: float, bias: Tensor) -> Tensor:
-    """One binary problem a class, with a margin (Wen et al., ICLR 2022, type C): as ``aam_softmax``, and a bias."""
+    """One binary problem for each class, with a margin (Wen et al., ICLR 2022, type C). Shapes as ``aam_softmax``."""
     similarity = 2 * ((cosines.float().clamp(-1, 1) + 1) / 2) ** SPHEREFACE2_T - 1
     own = F.softplus(-(scale * (similarity - margin) + bias)) * targets
     others = F.softplus(scale * (similarity + margin) + bias) * (1 - targets)
@@ -44,9 +44,10 @@ def sphereface2(cosines: Tensor, targets: Tensor, *, scale: float, margin: float
 def prototypical(embeddings: Tensor, labels: Tensor, *, crops: int, scale: float) -> Tensor:
     """Angular prototypical loss (Chung et al., Interspeech 2020): embeddings (batch, dimensions) -> scalar.
 
-    Each ``crops`` neighbours are one speaker's. Each crop in turn must find the mean of its speaker's other crops among
-    those of the batch's other speakers, by scaled cosine. It needs no class rows, which are learnt slowly where there
-    are many speakers and few crops of each. labels: (batch,), to tell a speaker that was drawn twice from another one.
+    Each ``crops`` neighbours are of one speaker. Each crop in turn must find, by scaled cosine, the mean of its
+    speaker's other crops among the means of the other speakers in the batch. This loss needs no class rows, which
+    learn slowly with many speakers and few crops of each. ``labels`` (batch,) tell a speaker that was drawn twice from
+    another one.
     """
     own = F.normalize(embeddings.float(), dim=1).unflatten(0, (-1, crops))  # (speakers, crops, dimensions)
     drawn = labels[::crops]

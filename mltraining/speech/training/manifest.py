@@ -17,7 +17,7 @@ GENERATED_FOLDS = 5  # for kfold where the frame has no fold column
 
 
 class DataError(ValueError):
-    """The data cannot be trained on. ``code`` is stable; ``data`` says where (clips, classes)."""
+    """The data cannot be trained on. ``code`` is stable; ``data`` names the clips or classes concerned."""
 
     def __init__(self, code: str, message: str, **data: Any) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """clips: one row each, columns audio (path below the data folder), label (class index), fold, validation."""
+    """The clips of a run. Columns: audio (path below the data folder), label (class index), fold, train, validation."""
 
     clips: pd.DataFrame
     classes: list[str]
@@ -50,14 +50,14 @@ class Manifest:
         return self.clips["label"].to_numpy(dtype=np.int64)
 
     def without(self, rows: set[int]) -> "Manifest":
-        """The same without the given rows, checked again. Raises DataError where too little is left."""
+        """Return the manifest without the given rows. Raises DataError if too little is left."""
         kept = self.clips.drop(index=list(rows)).reset_index(drop=True)
         names = [self.classes[index] for index in kept["label"]]
         return _checked(kept.assign(**{"class": names}).drop(columns="label"), self.data_folder)
 
 
 def read(config: Config, *, seed: int) -> Manifest:
-    """Read the frames that the configuration names and split them.
+    """Read the tables that the configuration names and split them.
 
     Raises DataError: dataframe_not_found, unreadable_dataframe, missing_column, missing_values, unsafe_path,
     conflicting_labels, unknown_fold, unknown_class, too_few_speakers, too_few_clips, no_validation_clips,
@@ -74,7 +74,7 @@ def read(config: Config, *, seed: int) -> Manifest:
             strange = sorted(set(other["class"]) - set(frame["class"]))
             if strange:
                 raise DataError(
-                    "unknown_class", f"the validation frame has speakers that are not trained on: {_some(strange)}"
+                    "unknown_class", f"the validation table has speakers that are not trained on: {_some(strange)}"
                 )
             frame["fold"], other["fold"] = "train", "validation"
             frame = pd.concat([frame, other], ignore_index=True)
@@ -83,7 +83,7 @@ def read(config: Config, *, seed: int) -> Manifest:
             frame["fold"] = folds
             absent = sorted(set(dataset.folds) - set(folds))
             if absent:
-                raise DataError("unknown_fold", f"dataset.folds: the frame has no fold {_some(absent)}")
+                raise DataError("unknown_fold", f"dataset.folds: the table has no fold {_some(absent)}")
             held_out = folds.isin(dataset.folds).to_numpy()
         case "kfold":
             rank, _ = _ranks(frame, random)
@@ -101,25 +101,27 @@ def read(config: Config, *, seed: int) -> Manifest:
     frame = _sample(frame, dataset, random)
     frame["train"] = True if config.training.train_validation_data else ~frame["validation"]
     if config.training.train_validation_data:
-        logger.warning("training.train_validation_data: the validation clips are trained on; their metrics flatter")
+        logger.warning(
+            "training.train_validation_data: the validation clips are trained on, so their metrics are too good"
+        )
     missing = [name for name in frame["audio"] if not (folder / name).is_file()]
     if missing:
-        message = f"{len(missing)} clips are not in the data folder: {_some(missing)}"
+        message = f"{len(missing)} clips are missing from the data folder: {_some(missing)}"
         raise DataError("missing_audio", message, clips=missing)
     return _checked(frame, folder)
 
 
 def _read_frame(dataset: Dataset, name: str) -> tuple[pd.DataFrame, pd.Series | None]:
-    """The frame as (audio, class, group), and its folds as text where it has any."""
+    """Return the table as (audio, class, group), and its folds as text if it has any."""
     path = Path(name)
     if not path.is_file():
         path = Path(dataset.data_folder) / name
     if not path.is_file():
-        raise DataError("dataframe_not_found", f"{name} is neither a file here nor in the data folder")
+        raise DataError("dataframe_not_found", f"{name} is not a file, and not one in the data folder either")
     try:
         raw = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pyarrow's and pandas' own errors are ValueErrors
-        raise DataError("unreadable_dataframe", f"{name} is no parquet or CSV table: {error}") from error
+        raise DataError("unreadable_dataframe", f"{name} cannot be read as a parquet or CSV table: {error}") from error
     if dataset.filter_column is not None:
         if dataset.filter_column not in raw.columns:
             raise DataError("missing_column", f"{name} has no column {dataset.filter_column!r}")
@@ -155,13 +157,13 @@ def _groups(raw: pd.DataFrame, dataset: Dataset) -> pd.Series:
     if column is None or column == dataset.audio_column:
         return raw[dataset.audio_column].astype(str)
     if column not in raw.columns:
-        logger.warning("dataset.group_fold_column: the frame has no column %r; splitting by clip", column)
+        logger.warning("dataset.group_fold_column: the table has no column %r; splitting by clip", column)
         return raw[dataset.audio_column].astype(str)
     return raw[column].astype(str)
 
 
 def _ranks(frame: pd.DataFrame, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Each clip's group's place among its speaker's shuffled groups: (clips,) 0, 1, … and (clips,) within (0, 1)."""
+    """Return the place of each clip's group among its speaker's shuffled groups: (clips,) 0, 1, … and within (0, 1)."""
     groups = sorted(set(frame["group"]))
     drawn = dict(zip(groups, random.permutation(len(groups)), strict=True))
     owner = frame.groupby("group")["class"].min()  # a group that speakers share counts for the first
@@ -174,19 +176,20 @@ def _ranks(frame: pd.DataFrame, random: np.random.Generator) -> tuple[np.ndarray
 
 
 def _train_on_the_unseen(frame: pd.DataFrame, held_out: np.ndarray) -> np.ndarray:
-    """A class whose every clip would be held out is trained on instead: it could be neither learnt nor recognised."""
+    """Train on speakers whose every clip would be held out. They could be neither learnt nor recognised otherwise."""
     trained = set(frame["class"][~held_out])
     unseen = ~frame["class"].isin(trained).to_numpy()
     if unseen.any():
         logger.warning(
-            "%d speakers have clips in the held-out part only; they are trained on", frame["class"][unseen].nunique()
+            "%d speakers have clips in the held-out part only, and are trained on instead",
+            frame["class"][unseen].nunique(),
         )
         return held_out & ~unseen
     return held_out
 
 
 def _sample(frame: pd.DataFrame, dataset: Dataset, random: np.random.Generator) -> pd.DataFrame:
-    """``data_sample`` of each class (at least one clip), in the parts that ``data_sample_choice`` names."""
+    """Keep ``data_sample`` of each class, at least one clip, in the parts that ``data_sample_choice`` names."""
     if dataset.data_sample == 1:
         return frame
     order = random.random(len(frame))
@@ -204,10 +207,12 @@ def _checked(frame: pd.DataFrame, folder: Path) -> Manifest:
     trained = frame[frame["train"]]
     classes = sorted(set(trained["class"]))
     if len(classes) < 2:
-        raise DataError("too_few_speakers", f"clips of 2 speakers at least are needed; there are {len(classes)}")
+        raise DataError("too_few_speakers", f"clips of at least 2 speakers are needed; there are {len(classes)}")
     frame = frame[frame["class"].isin(classes)].reset_index(drop=True)
     if not frame["validation"].any():
-        raise DataError("no_validation_clips", "no clip is held out, so nothing can be measured or calibrated")
+        raise DataError(
+            "no_validation_clips", "no clip is held out. Hold some out, so that the run can be measured and calibrated."
+        )
     if len(trained) < MIN_TRAINING_CLIPS:
         raise DataError("too_few_clips", f"{len(trained)} training clips are too few; {MIN_TRAINING_CLIPS} are needed")
     index = {name: number for number, name in enumerate(classes)}

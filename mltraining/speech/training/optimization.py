@@ -10,9 +10,9 @@ from mltraining.speech.config import ConfigError, Training
 
 
 def build_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Parameters whose name contains one of differential_learning_rate_layers get that rate, all others learning_rate.
+    """Build the optimiser. Parameters named by ``differential_learning_rate_layers`` get their own rate.
 
-    Raises ConfigError where a layer's name matches no parameter.
+    A layer names all parameters whose name contains it. Raises ConfigError if it matches none.
     """
     layers = training.differential_learning_rate_layers
     names = [name for name, _ in network.named_parameters()]
@@ -34,10 +34,10 @@ def build_optimizer(network: nn.Module, training: Training) -> torch.optim.Optim
 
 
 def factor(step: int, *, steps: int, warmup_steps: int, schedule: str) -> float:
-    """What the learning rate is multiplied with in the optimiser's step 0, 1, …, steps − 1.
+    """Return the factor of the learning rate in the optimiser's step 0, 1, …, steps - 1.
 
-    Warm-up rises linearly and reaches 1 in its last step; then Cosine and Linear fall towards 0, which the step
-    after the last would have.
+    Warm-up rises linearly and reaches 1 in its last step. Cosine and Linear then fall to 0, which the step after the
+    last would have.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -51,6 +51,7 @@ def factor(step: int, *, steps: int, warmup_steps: int, schedule: str) -> float:
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, training: Training, *, steps_an_epoch: int) -> LambdaLR:
+    """Build the schedule. It moves with each step of the optimiser."""
     steps = training.epochs * steps_an_epoch
     warmup_steps = round(training.warmup_epochs * steps_an_epoch)
     return LambdaLR(

@@ -1,7 +1,7 @@
-"""Training recordings that lie on disk encrypted: AES-256-GCM, ``nonce (12) || ciphertext || tag``.
+"""Training recordings that are encrypted on disk: AES-256-GCM, ``nonce (12) || ciphertext || tag``.
 
-The key is in the environment of the training program, 64 hexadecimal digits; without it, the files are as they are.
-The path below the data folder is authenticated with the content, so that no speaker's file can pass for another's.
+The key is 64 hexadecimal digits in the training program's environment. Without it, files are read as they are. The path
+below the data folder is authenticated with the content, so that no speaker's file can pass for another's.
 """
 
 import os
@@ -12,12 +12,12 @@ NONCE_BYTES = 12
 
 
 def context_of(name: str) -> str:
-    """What is authenticated with the clip at ``name``, its path below the data folder."""
+    """Return what is authenticated with the clip at ``name``, its path below the data folder."""
     return f"clip:{name}"
 
 
 def read(folder: Path, name: str) -> bytes:
-    """The audio file ``folder/name``, decrypted. Raises ``OSError``, also where it cannot be decrypted."""
+    """Read and decrypt the audio file ``folder/name``. Raises OSError, also if it cannot be decrypted."""
     content = (folder / name).read_bytes()
     key = os.environ.get(KEY_VARIABLE)
     if key is None:

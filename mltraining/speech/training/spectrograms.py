@@ -1,4 +1,4 @@
-"""Pictures of what the network sees of some training clips."""
+"""Charts of the spectrograms that the network sees."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mltraining.speech.training.manifest import Manifest
 
 @torch.inference_mode()
 def write(folder: Path, manifest: Manifest, clips: Clips, features: LogMel, *, count: int) -> None:
-    """``spectrogram_1.png`` … of ``count`` training clips, spread over the manifest."""
+    """Write ``spectrogram_1.png`` … of ``count`` training clips, spread over the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = manifest.train[np.linspace(0, len(manifest.train) - 1, min(count, len(manifest.train))).astype(int)]
     for number, row in enumerate(rows, start=1):

@@ -1,4 +1,4 @@
-"""What an epoch's held-out clips say, and the voiceprints, calibration and error rates of the finished network."""
+"""Measurements on held-out clips: after each epoch, and of the finished network with voiceprints and calibration."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from mltraining.speech.training.manifest import Manifest
 def closed_set(
     network: SpeakerNetwork, features: LogMel, clips: Clips, manifest: Manifest, rows: np.ndarray, config: Config
 ) -> dict[str, float]:
-    """validation_loss, roc_auc, rank_one, and the shares of genuine and of impostor rows over the threshold."""
+    """Measure validation_loss, roc_auc, rank_one, and the shares of target and impostor trials over the threshold."""
     _, logits = inference.run(network, features, [clips.samples[row] for row in rows], config)
     assert logits is not None  # a network in training has its head
     logits = logits[:, : len(manifest.classes)]  # further ones are the same speakers at other speeds
@@ -32,7 +32,7 @@ def closed_set(
 
 
 def rates(truth: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
-    """truth (n,) class indices, probabilities (n, classes)."""
+    """Measure n clips with class indices ``truth`` (n,) and ``probabilities`` (n, classes)."""
     target, impostor = trials(truth, probabilities)
     return {
         "roc_auc": float(metrics.roc_auc(truth, probabilities)),
@@ -43,21 +43,21 @@ def rates(truth: np.ndarray, probabilities: np.ndarray, threshold: float) -> dic
 
 
 def voiceprints(embeddings: np.ndarray, labels: np.ndarray, seconds: np.ndarray, classes: int) -> np.ndarray:
-    """Each class's mean embedding, weighed by duration: (classes, dimensions), unit length."""
+    """Average each class's embeddings, weighted by duration: (classes, dimensions), unit length."""
     return np.stack(
         [mean_voiceprint(embeddings[labels == label], seconds[labels == label]) for label in range(classes)]
     )
 
 
 def calibrate(cosines: np.ndarray, truth: np.ndarray, config: Config) -> Calibration:
-    """From held-out clips against all voiceprints: cosines (n, classes), truth (n,)."""
+    """Fit the calibration on held-out clips against all voiceprints: cosines (n, classes), truth (n,)."""
     prior = config.prediction.calibration_prior or 1 / cosines.shape[1]
     own = truth[:, None] == np.arange(cosines.shape[1])
     return fit_calibration(cosines.ravel(), own.ravel(), prior)
 
 
 def open_set(cosines: np.ndarray, truth: np.ndarray, calibration: Calibration, threshold: float) -> dict[str, Any]:
-    """The finished system on held-out clips: every clip against every voiceprint, calibrated."""
+    """Measure the finished system on held-out clips: every clip against every voiceprint, calibrated."""
     ratios = calibration.log_likelihood_ratio(cosines)
     found = rates(truth, calibration.probability(ratios), threshold)
     target, impostor = trials(truth, ratios)
@@ -76,10 +76,11 @@ def open_set(cosines: np.ndarray, truth: np.ndarray, calibration: Calibration, t
 
 
 def trials(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """scores (n, classes) -> those of the own class (n,), and all others (n · (classes − 1),)."""
+    """Divide scores (n, classes) into target trials (n,) and impostor trials (n * (classes - 1),)."""
     own = truth[:, None] == np.arange(scores.shape[1])[None, :]
     return scores[own], scores[~own]
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Turn logits into probabilities, in float64."""
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
