@@ -240,12 +240,12 @@ class Config:
         return Config.from_dict(values)
 
     def with_speech(self, folder: Path) -> "Config":
-        """Return a copy that trains on a folder of speech: clips.parquet, audio/ and, if none is named yet, noise/."""
-        dataset = {"data_folder": str(folder / "audio"), "train_dataframe": str(folder / "clips.parquet")}
-        noise = self.augmentation.noise_folder
-        if noise is None and (folder / "noise").is_dir():
-            noise = str(folder / "noise")
-        return self.with_values(dataset=dataset, augmentation={"noise_folder": noise})
+        """Return a copy that trains on a folder of speech (docs/speech-format.md): clips.parquet, audio/ and noise/."""
+        noise = folder / "noise"
+        return self.with_values(
+            dataset={"data_folder": str(folder / "audio"), "train_dataframe": str(folder / "clips.parquet")},
+            augmentation={"noise_folder": str(noise) if noise.is_dir() else None},
+        )
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
