@@ -165,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = load_config(options.config, options.set)
+        if options.speech is not None:
+            config = config.with_speech(options.speech)
         if options.data_folder is not None:
             config = config.with_values(dataset={"data_folder": options.data_folder})
         chosen = {
