@@ -45,8 +45,8 @@ PIPELINE ?= mltraining/base_model
 bench: $(VENV)/installed
 	$(BIN)/python manage.py benchmark scoring --pipeline "$(PIPELINE)" $(BENCH)
 ifdef SPEECH
-	$(BIN)/python -m mltraining.speech benchmark-gate --pipeline "$(PIPELINE)" --enrollment "$(SPEECH)/enrollment.csv" --audio-root "$(SPEECH)/audio"
-	$(BIN)/python -m mltraining.speech benchmark-replay --clips "$(SPEECH)/clips.parquet" --audio-root "$(SPEECH)/audio"
+	$(BIN)/python -m mltraining.speech benchmark-gate --pipeline "$(PIPELINE)" --speech "$(SPEECH)"
+	$(BIN)/python -m mltraining.speech benchmark-replay --speech "$(SPEECH)"
 endif
 
 mutations: $(VENV)/installed-dev
