@@ -22,7 +22,6 @@ class ModelVersion(models.Model):
     version = models.CharField(max_length=64, primary_key=True)  # "20261124-203015-3fa9c1"
     fingerprint = models.CharField(max_length=64, unique=True)  # SHA-256 over weights and configuration
     state = models.CharField(max_length=16, choices=State, default=State.CANDIDATE)
-    threshold = models.FloatField()  # on the probability
     calibration_version = models.CharField(max_length=64)
     metrics = models.JSONField(default=dict)
     config = models.JSONField(default=dict)  # resolved training configuration
@@ -43,20 +42,20 @@ class ModelVersion(models.Model):
 
 
 class Calibration(models.Model):
-    """A calibration that was fitted for a registered model, and the threshold chosen on it.
+    """A calibration of a registered model, and the trials that it was fitted on and its thresholds measured on.
 
-    A model without an active one is calibrated as its ``pipeline.json`` says. Rows are never changed but for
-    ``active``: they tell what a decision's ``calibration_version`` was.
+    A model is registered with the calibration of its ``pipeline.json``; ``manage.py calibrate`` puts another one into
+    force. Rows never change except for ``active``, so a decision's ``calibration_version`` can always be explained.
     """
 
     model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="calibrations")
     version = models.CharField(max_length=64)  # hash of the parameters, as decisions keep it
-    parameters = models.JSONField()  # slope, offset, prior, weights, version
-    threshold = models.FloatField()  # on the probability
-    target_far = models.FloatField()  # the false-accept rate asked for
-    target_trials = models.PositiveIntegerField()
+    parameters = models.JSONField()  # slope, offset, prior, weights, thresholds by false-accept rate, version
+    target_trials = models.PositiveIntegerField()  # different recordings; the same one through two codecs counts once
     impostor_trials = models.PositiveIntegerField()
-    source = models.CharField(max_length=500)  # which trials it was fitted on, for people
+    speakers = models.PositiveIntegerField()  # claimed in these trials
+    strangers = models.BooleanField()  # whether none of these speakers trained the model
+    source = models.CharField(max_length=500)  # where the trials come from, for people
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=128)

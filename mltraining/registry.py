@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from mltraining import calibrations
+from mltraining.calibrations import MeasuredOn
 from mltraining.errors import ModelUnchanged
 from mltraining.figures import finite
 from mltraining.models import ModelVersion
@@ -83,14 +85,31 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
         model = ModelVersion.objects.create(
             version=version,
             fingerprint=fingerprint,
-            threshold=described["threshold"],
             calibration_version=described["calibration"]["version"],
             metrics=finite(described["metrics"]),
             config=described["config"],
             data_hash=described["data_hash"],
         )
+        calibrations.store(model, described["calibration"], measured_on(described), actor)
         record_event("registered", model, actor, after={"state": State.CANDIDATE, "fingerprint": fingerprint})
     return model
+
+
+def measured_on(described: dict[str, Any]) -> MeasuredOn:
+    """Return what ``pipeline.json`` says about the trials of its calibration.
+
+    Without the entry ``calibrated_on``, the training fitted it on clips that it held out, of its own speakers.
+    """
+    if stated := described.get("calibrated_on"):
+        return MeasuredOn(**stated)
+    metrics = described["metrics"]
+    return MeasuredOn(
+        target_trials=metrics.get("target_trials", 0),
+        impostor_trials=metrics.get("impostor_trials", 0),
+        speakers=0,
+        strangers=False,
+        source="recordings that the training held out, of the speakers it trained on",
+    )
 
 
 def put_first_in_service(version: str) -> ModelVersion:
@@ -99,7 +118,7 @@ def put_first_in_service(version: str) -> ModelVersion:
         put_in_service(version)
         model = ModelVersion.objects.get(version=version)
         after = {"active": version}
-        record_event("promoted", model, SYSTEM, before={"active": None}, after=after, threshold=model.threshold)
+        record_event("promoted", model, SYSTEM, before={"active": None}, after=after)
     return model
 
 

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -37,7 +37,8 @@ class LoadedModel:
 
     version: str
     fingerprint: str
-    pipeline: "ScoringPipeline"
+    pipeline: "ScoringPipeline"  # scores by ``calibration``
+    calibration: Calibration
 
 
 _models: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -61,18 +62,20 @@ def load(version: str, device: str = "cpu") -> LoadedModel:
     Its calibration is looked up each time, so that a new one needs no restart.
     """
     calibration = calibrations.in_force(version)
+    if calibration is None:
+        raise ModelUnavailable(version=version)
     with _lock:
-        if version not in _models:
-            _models[version] = _read(version, device)
-        if calibration is not None:
-            _models[version] = _calibrated(_models[version], calibration)
+        known = _models.get(version)
+        if known is None or known.calibration.pk != calibration.pk:
+            pipeline = _calibrated(known.pipeline if known else _read(version, device), calibration)
+            _models[version] = LoadedModel(version, pipeline.fingerprint, pipeline, calibration)
         _models.move_to_end(version)
         while len(_models) > KEPT_MODELS:
             _models.popitem(last=False)
         return _models[version]
 
 
-def _read(version: str, device: str) -> LoadedModel:
+def _read(version: str, device: str) -> "ScoringPipeline":
     from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 
     fingerprint = ModelVersion.objects.values_list("fingerprint", flat=True).get(pk=version)
@@ -85,21 +88,19 @@ def _read(version: str, device: str) -> LoadedModel:
         logger.error("model %s has fingerprint %s, not the registered %s", version, pipeline.fingerprint, fingerprint)
         raise ModelUnavailable(version=version)
     pipeline.embed(_noise())  # the first pass through a network costs far more than the later ones
-    return LoadedModel(version, fingerprint, pipeline)
+    return pipeline
 
 
-def _calibrated(model: LoadedModel, by: Calibration) -> LoadedModel:
-    """Return a copy of ``model`` under the calibration ``by``: a call in progress ends with the one it began with."""
+def _calibrated(pipeline: "ScoringPipeline", by: Calibration) -> "ScoringPipeline":
+    """Return a copy under the calibration ``by``, so that a call in progress ends with the one it began with."""
     from mltraining.speech.scoring.calibration import Calibration as ScoreCalibration
 
-    if (model.pipeline.calibration.version, model.pipeline.threshold) == (by.version, by.threshold):
-        return model
     try:
         calibration = ScoreCalibration.from_dict(by.parameters)
     except (KeyError, TypeError, ValueError) as error:
-        logger.error("calibration %s of model %s is damaged: %s", by.pk, model.version, error)
-        raise ModelUnavailable(version=model.version) from error
-    return replace(model, pipeline=model.pipeline.recalibrated(calibration, by.threshold))
+        logger.error("calibration %s of model %s is damaged: %s", by.pk, by.model_id, error)
+        raise ModelUnavailable(version=by.model_id) from error
+    return pipeline.recalibrated(calibration, pipeline.threshold)
 
 
 def _noise() -> "Waveform":

@@ -7,8 +7,8 @@ from mltraining.models import ModelVersion
 
 
 def models() -> QuerySet[ModelVersion]:
-    """Select all models, the newest first."""
-    return ModelVersion.objects.all()
+    """Select all models with their calibrations, the newest first."""
+    return ModelVersion.objects.prefetch_related("calibrations")
 
 
 def model(version: str) -> ModelVersion:

@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 
 from enrollment import samples, services
 from enrollment.models import Consent, Customer
-from mltraining import recordings, scorer, worker_client, worker_server
+from mltraining import calibrations, recordings, scorer, worker_client, worker_server
 from mltraining.errors import NotAudio
 from mltraining.messages import Answer, Call, Question, Recording, decode, encode
 from mltraining.models import ModelVersion
@@ -29,6 +29,7 @@ from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import ScoringPipeline
+from tests import evidence
 from voiceauth.celery import app
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import Actor
@@ -51,14 +52,15 @@ def upload(content: bytes) -> SimpleUploadedFile:
 def activate_model(name: str = "first") -> ModelVersion:
     """A registered model in service; the one before is retired."""
     ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
-    return ModelVersion.objects.create(
+    model = ModelVersion.objects.create(
         version=name,
         fingerprint=hashlib.sha256(name.encode()).hexdigest(),
         state=ModelVersion.State.ACTIVE,
-        threshold=0.5,
         calibration_version="c1",
         data_hash="d" * 64,
     )
+    evidence.calibrate(model)
+    return model
 
 
 def consenting_customer(customer_id: str) -> Customer:
@@ -153,7 +155,9 @@ def _active_model() -> scorer.LoadedModel | None:
     if row is None:
         return None
     pipeline: Any = StandInPipeline()
-    return scorer.LoadedModel(row.version, row.fingerprint, pipeline)
+    calibration = calibrations.in_force(row.version)
+    assert calibration is not None
+    return scorer.LoadedModel(row.version, row.fingerprint, pipeline, calibration)
 
 
 def _analyse(recording: Recording) -> _Analysis:

@@ -13,6 +13,7 @@ from mltraining.speech.config import load_config
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.calibration import Calibration
+from tests.evidence import THRESHOLDS, calibrated_on
 
 OVERRIDES = [
     "architecture.backbone=resnet18",
@@ -48,15 +49,18 @@ def register_tiny_model(scratch: Path, *, seed: int = 0, apart: tuple[bytes, byt
             metrics={},
             data_hash="d" * 64,
         )
+        pipeline.amend(folder, calibrated_on=calibrated_on())
         return folder
 
-    folder = export(Calibration.of(slope=1.0, offset=0.0, prior=0.5))
+    folder = export(Calibration.of(slope=1.0, offset=0.0, prior=0.5, thresholds=THRESHOLDS))
     if apart is not None:
         tiny = pipeline.ScoringPipeline.load(folder)
         first, second = (tiny.embed(decode(recording)) for recording in apart)
         distance = 1 - float(np.dot(first, second))
         slope = 20 / distance
-        folder = export(Calibration.of(slope=slope, offset=-slope * (1 - distance / 2), prior=0.5))
+        folder = export(
+            Calibration.of(slope=slope, offset=-slope * (1 - distance / 2), prior=0.5, thresholds=THRESHOLDS)
+        )
     version = registry.install(pipeline=folder, charts=scratch / "charts")
     return registry.register(version=version)
 

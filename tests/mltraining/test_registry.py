@@ -8,6 +8,7 @@ import pytest
 from mltraining import registry
 from mltraining.errors import ModelUnchanged
 from mltraining.models import ModelVersion
+from tests import evidence
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -48,15 +49,16 @@ def registered(folder: Path, fingerprint: str = "ab" * 32) -> ModelVersion:
 
 
 def a_model(version: str, state: str = State.CANDIDATE, **fields: Any) -> ModelVersion:
-    return ModelVersion.objects.create(
+    model = ModelVersion.objects.create(
         version=version,
         fingerprint=version * 8,
         state=state,
-        threshold=0.5,
         calibration_version="c1",
         data_hash="d",
         **fields,
     )
+    evidence.calibrate(model)
+    return model
 
 
 def states() -> dict[str, str]:

@@ -11,6 +11,7 @@ from mltraining.speech.config import Config, load_config
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.calibration import Calibration
+from tests.evidence import THRESHOLDS, calibrated_on
 from voiceauth.retraining.training_settings import RECIPE
 
 OVERRIDES = [
@@ -46,12 +47,13 @@ def export_untrained(folder: Path, *, seed: int, cohort: np.ndarray | None = Non
         config=config,
         classes=["one", "other"],
         class_rows=np.eye(2, net.dimensions, dtype=np.float32),
-        calibration=Calibration.of(16.0, -8.0, 0.5),
+        calibration=Calibration.of(16.0, -8.0, 0.5, thresholds=THRESHOLDS),
         threshold=0.5,
         metrics={"roc_auc": 0.5},
         data_hash="d" * 64,
         cohort=cohort,
     )
+    pipeline.amend(folder, calibrated_on=calibrated_on())
     return folder
 
 

@@ -78,7 +78,11 @@ def heard(number: int) -> bytes:
 def ask_a_worker_that_is_not_there(number: int) -> None:
     """A verification as the queue holds it."""
     question = VerifyCall(
-        recording=Recording(audio=clip(number, 91)), claimed=f"BANK-{number}", customer=None, target_far=None
+        recording=Recording(audio=clip(number, 91)),
+        claimed=f"BANK-{number}",
+        customer=None,
+        target_far=0.01,
+        promised=False,
     )
     with pytest.raises(ScoringUnavailable):
         worker_client.call(VERIFY, question, deadline_seconds=0.3)

@@ -6,6 +6,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mltraining.models import ModelVersion
+from tests import evidence
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
@@ -34,15 +35,16 @@ def code(response: Any) -> str:
 
 
 def a_model(version: str, state: str = "candidate") -> ModelVersion:
-    return ModelVersion.objects.create(
+    model = ModelVersion.objects.create(
         version=version,
         fingerprint=version * 8,
         state=state,
-        threshold=0.5,
         calibration_version="c1",
         data_hash="d",
         activated_at=timezone.now() if state in ("active", "retired") else None,
     )
+    evidence.calibrate(model)
+    return model
 
 
 @pytest.mark.parametrize("role", ["teller", "ivr", "reviewer"])

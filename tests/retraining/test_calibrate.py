@@ -13,15 +13,20 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from mltraining import calibrations, scorer
+from mltraining import calibrations, registry, scorer
 from mltraining.models import Calibration, ModelVersion
+from mltraining.speech.evaluation.trials import ScoredTrials
 from mltraining.speech.scoring import calibration as scoring
+from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.quality_measures import QualityMeasures
 from tests.customers import StandInWorker, activate_model, enrolled_customer, recording, upload
 from tests.tiny_model import register_tiny_model
 from voiceauth.demo import voices
+from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.retraining import labelled
+from voiceauth.policies import services as policies
+from voiceauth.retraining import evidence, labelled, recalibration
+from voiceauth.retraining.models import TrainingSpeaker
 from voiceauth.verification.models import Decision
 
 pytestmark = pytest.mark.django_db
@@ -70,17 +75,17 @@ def on_audio(tmp_path: Path) -> dict[str, Any]:
 def test_a_model_is_calibrated_on_trials_and_the_workers_use_it(model: ModelVersion, on_audio: dict[str, Any]) -> None:
     tried = calibrate(model, target_far=0.15, dry_run=True, **on_audio)
     assert "8 target, 24 impostor" in tried and "dry run: nothing was changed" in tried
-    assert not Calibration.objects.exists() and not AuditEvent.objects.filter(action="model.recalibrated").exists()
+    assert Calibration.objects.count() == 1 and not AuditEvent.objects.filter(action="model.recalibrated").exists()
 
     with pytest.raises(CommandError, match="unsupported_rate: .* at least 300 impostor trials, there are 24"):
         calibrate(model, target_far=0.01, **on_audio)
 
     said = calibrate(model, target_far=0.15, prior=0.2, **on_audio)
-    row = Calibration.objects.get()
+    row = Calibration.objects.get(active=True)
     assert f"calibration {row.version} of model {model.version} is in force" in said
-    assert (row.target_far, row.target_trials, row.impostor_trials, row.active) == (0.15, 8, 24, True)
+    assert (row.target_trials, row.impostor_trials, row.speakers, row.strangers) == (8, 24, SPEAKERS, False)
     loaded = scorer.load(model.version).pipeline
-    assert (loaded.calibration.version, loaded.threshold) == (row.version, row.threshold)
+    assert loaded.calibration.version == row.version
     assert loaded.calibration.prior == 0.2
     assert AuditEvent.objects.get(action="model.recalibrated").after["calibration_version"] == row.version
 
@@ -89,9 +94,9 @@ def test_what_is_not_understood_is_refused_by_name(
     model: ModelVersion, on_audio: dict[str, Any], tmp_path: Path
 ) -> None:
     labels = table(tmp_path / "labels.csv", ["decision", "target"], [])
-    with pytest.raises(CommandError, match="either --decisions, or"):
+    with pytest.raises(CommandError, match="Give one source of trials"):
         calibrate(model, target_far=0.1)
-    with pytest.raises(CommandError, match="either --decisions, or"):
+    with pytest.raises(CommandError, match="Give one source of trials"):
         calibrate(model, target_far=0.1, decisions=labels, **on_audio)
     with pytest.raises(CommandError, match="lacks the column decision_id"):
         calibrate(model, target_far=0.1, decisions=labels)
@@ -115,7 +120,7 @@ def test_decisions_keep_what_a_recalibration_needs(ivr: APIClient, worker: Stand
     assert (kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db) == (6.5, 30.0, 31.0)
 
     labels = labels_of(list(Decision.objects.order_by("created_at")), [1, 0, 1, 1])
-    found = labelled.trials_of(labels, model.fingerprint)
+    found = labelled.trials_of(labels, model)
     assert (found.is_target.tolist(), found.left_out) == ([True, False], 2)  # the best of many, and one not scored
     assert found.scores.tolist() == list(
         Decision.objects.filter(kind="verify", score__isnull=False)
@@ -123,7 +128,7 @@ def test_decisions_keep_what_a_recalibration_needs(ivr: APIClient, worker: Stand
         .values_list("score", flat=True)
     )
     np.testing.assert_allclose(found.measures.enrollment_speech_seconds, [30, 30])
-    assert labelled.trials_of(labels, "0" * 64).left_out == 4  # another embedding space
+    assert labelled.trials_of(labels, ModelVersion(fingerprint="0" * 64)).left_out == 4  # another embedding space
 
 
 def labels_of(decisions: list[Decision], targets: list[Any]) -> Any:
@@ -140,7 +145,7 @@ def test_labels_that_fit_no_decision_are_refused() -> None:
         (labels_of([decision, Decision(pk=uuid4())], [1, 0]), "1 of 2 decisions do not exist"),
     ]:
         with pytest.raises(ValueError, match=message):
-            labelled.trials_of(labels, "0" * 64)
+            labelled.trials_of(labels, ModelVersion(fingerprint="0" * 64))
 
 
 def test_a_model_is_calibrated_on_the_banks_own_decisions(model: ModelVersion, tmp_path: Path) -> None:
@@ -170,4 +175,76 @@ def test_a_model_is_calibrated_on_the_banks_own_decisions(model: ModelVersion, t
         np.array([each.score for each in impostors]),
         QualityMeasures(np.array([each.speech_seconds for each in impostors]), 25.0, 20.0),
     )
-    assert 0.005 <= (found.probability(ratios) >= row.threshold).mean() <= 0.01
+    assert 0.005 <= (found.probability(ratios) >= calibrations.threshold(row, 0.01)).mean() <= 0.01
+    assert (row.strangers, row.speakers) == (True, 40)
+
+
+def test_customers_who_trained_the_model_are_left_out_of_its_trials(ivr: APIClient, worker: StandInWorker) -> None:
+    model = activate_model()
+    ann = enrolled_customer("ann")
+    enrolled_customer("bob")
+    for voice in ("ann", "bob"):
+        ivr.post("/api/v1/verify", {"customer_id": voice, "audio": upload(recording(voice))})
+    labels = labels_of(list(Decision.objects.order_by("created_at")), [1, 1])
+    assert set(labelled.trials_of(labels, model).speakers) == {"ann", "bob"}
+    TrainingSpeaker.objects.create(model=model, customer=ann)
+    assert set(labelled.trials_of(labels, model).speakers) == {"bob"}
+    assert recalibration.of_decisions(labels, model, name="x").strangers
+    model.erased_speakers = 1  # somebody else trained it, and nobody knows who
+    assert not recalibration.of_decisions(labels, model, name="x").strangers
+
+
+def test_a_calibration_that_takes_away_the_evidence_of_the_model_in_service_is_refused(
+    model: ModelVersion, on_audio: dict[str, Any]
+) -> None:
+    ModelVersion.objects.update(state=ModelVersion.State.ACTIVE)
+    with pytest.raises(CommandError, match="not_enough_evidence: .* 24 impostor trials, 300 are needed"):
+        calibrate(model, target_far=0.15, strangers=True, **on_audio)
+    assert Calibration.objects.count() == 1
+    ModelVersion.objects.update(state=ModelVersion.State.CANDIDATE)
+    calibrate(model, target_far=0.15, strangers=True, **on_audio)
+    assert Calibration.objects.get(active=True).strangers
+
+
+@pytest.fixture
+def frozen_set(on_audio: dict[str, Any], tmp_path: Path, settings: Settings) -> Path:
+    (tmp_path / "audio").mkdir()
+    for recorded in tmp_path.glob("*.wav"):
+        recorded.rename(tmp_path / "audio" / recorded.name)
+    settings.VOICEAUTH_FROZEN_SET_DIR = tmp_path
+    return tmp_path
+
+
+def test_a_retrained_candidate_is_calibrated_on_the_frozen_set(model: ModelVersion, frozen_set: Path) -> None:
+    policies.change(content={"verification": {"target_far": 0.05}}, reason="x", based_on=0, actor=SYSTEM)
+    folder = registry.folder_of(model.version)
+    before = (folder / "pipeline.json").read_text()
+    recalibration.calibrate_candidate(folder)
+    assert (folder / "pipeline.json").read_text() == before  # 24 impostor trials do not support 5 %
+    said = calibrate(model, target_far=0.15, frozen_set=True)
+    assert "8 target, 24 impostor" in said
+    row = Calibration.objects.get(active=True)
+    assert (row.source, row.strangers, row.impostor_trials) == ("the frozen set", True, 24)
+
+
+def test_a_trained_pipeline_is_registered_with_evidence_where_the_frozen_set_supports_the_policys_rate(
+    model: ModelVersion, frozen_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = registry.folder_of(model.version)
+    pipeline.amend(folder, calibrated_on=None)  # as a training leaves it
+    monkeypatch.setattr(recalibration, "score_labelled_trials", lambda *_: labels_scored(600))
+    recalibration.calibrate_candidate(folder)
+    ModelVersion.objects.all().delete()
+    found = evidence.of(registry.register(version=model.version))
+    assert found.is_sufficient and found.calibration is not None
+    assert (found.calibration.source, found.calibration.parameters["prior"]) == ("the frozen set", 0.5)
+
+
+def labels_scored(count: int) -> ScoredTrials:
+    """Scored trials of 20 speakers, a third of them targets."""
+    random = np.random.default_rng(2)
+    target = np.arange(count) % 3 == 0
+    speakers = np.array([f"s{number % 20}" for number in range(count)])
+    measures = QualityMeasures(np.full(count, 5.0), np.full(count, 20.0), np.full(count, 20.0))
+    scores = np.where(target, 0.7, 0.1) + random.normal(0, 0.1, count)
+    return ScoredTrials(scores, target, measures, speakers, speakers)

@@ -8,6 +8,7 @@ from django.utils import timezone
 from mltraining import registry
 from mltraining.errors import ModelNotFound
 from mltraining.models import ModelVersion
+from tests import evidence
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import Conflict
@@ -24,15 +25,16 @@ ADMIN = Actor(name="ops", role="admin")
 
 
 def a_model(version: str, state: str = State.CANDIDATE, *, served_before: bool = False) -> ModelVersion:
-    return ModelVersion.objects.create(
+    model = ModelVersion.objects.create(
         version=version,
         fingerprint=version * 8,
         state=state,
-        threshold=0.5,
         calibration_version="c1",
         data_hash="d1",
         activated_at=timezone.now() if served_before else None,
     )
+    evidence.calibrate(model)
+    return model
 
 
 def states() -> dict[str, str]:
@@ -66,8 +68,8 @@ def test_a_promotion_retires_the_model_in_service_and_the_way_back_is_the_same_s
     event = AuditEvent.objects.filter(action="model.promoted").order_by("sequence").last()
     assert event is not None
     assert (event.before, event.after) == ({"active": "new"}, {"active": "old"})
-    assert (event.target, event.model_version, event.threshold) == ("model:old", "old", 0.5)
-    assert event.data == {"requested_by": "ops"}
+    assert (event.target, event.model_version) == ("model:old", "old")
+    assert (event.data["requested_by"], event.data["evidence"]["sufficient"]) == ("ops", True)
 
 
 def test_promoting_the_model_in_service_or_the_same_model_again_changes_nothing() -> None:

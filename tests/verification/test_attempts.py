@@ -1,5 +1,6 @@
 """Refusals in a row: the delay, the lock, and that the caller learns of neither."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +13,13 @@ from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
 from mltraining import recordings
 from mltraining.messages import Recording
+from mltraining.models import Calibration as RegisteredCalibration
+from mltraining.models import ModelVersion
 from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
-from tests import customers
+from tests import evidence
 from tests.customers import (
     DIMENSIONS,
     TELLER,
@@ -42,16 +45,6 @@ VARYING = {"fraud_risk", "decision_id", "created_at", "customer_id", "probabilit
 def ann(worker: StandInWorker) -> Customer:
     activate_model()
     return enrolled_customer("ann")
-
-
-@pytest.fixture
-def tiers(ann: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calibration supports the false accept rates of both tiers."""
-    calibration = customers.Calibration.of(16.0, -8.0, 0.5, thresholds=((0.01, 2.0), (0.001, 4.0)))
-    model = customers.scorer.LoadedModel(
-        "first", ann.voiceprints.get().model_fingerprint, customers.StandInPipeline(calibration=calibration)
-    )
-    monkeypatch.setattr(customers.scorer, "active_model", lambda: model)
 
 
 def verify(ivr: APIClient, customer_id: str, audio: bytes, **more: Any) -> Any:
@@ -145,7 +138,7 @@ def test_poor_audio_is_no_refusal(ivr: APIClient, ann: Customer) -> None:
     assert ann.refusals == 0
 
 
-@pytest.mark.usefixtures("tiers")
+@pytest.mark.usefixtures("ann")
 def test_the_answer_names_the_fallback_and_what_an_accept_is_worth(ivr: APIClient) -> None:
     content = {
         "verification": {"fallback": "one_time_passcode"},
@@ -165,19 +158,45 @@ def test_the_answer_names_the_fallback_and_what_an_accept_is_worth(ivr: APIClien
     assert set(Decision.objects.values_list("policy", flat=True)) == {1}
 
 
-@pytest.mark.usefixtures("tiers")
-def test_a_tier_has_the_threshold_of_its_false_accept_rate(ivr: APIClient) -> None:
+@pytest.mark.usefixtures("ann")
+def test_a_tier_has_the_threshold_of_its_false_accept_rate_and_no_tier_that_of_the_policy(ivr: APIClient) -> None:
     plain, balance, transfer = (
         verify(ivr, "ann", recording("ann"), **({"tier": tier} if tier else {})).json()
         for tier in ("", "balance", "transfer")
     )
-    assert plain["threshold"] < balance["threshold"] < transfer["threshold"] < 1
+    assert plain["threshold"] == balance["threshold"] < transfer["threshold"] < 1
     assert transfer["tier"] == "transfer"
-    policies.change(content={"tiers": {"transfer": {"target_far": 0.0001}}}, reason="x", based_on=0, actor=TELLER)
-    refused = verify(ivr, "ann", recording("ann"), tier="transfer")
-    assert (refused.status_code, error_code(refused)) == (503, "tier_not_calibrated")
+    policies.change(content={"verification": {"target_far": 0.001}}, reason="x", based_on=0, actor=TELLER)
+    for answer in (
+        verify(ivr, "ann", recording("ann", 2)).json(),
+        ivr.post("/api/v1/identify", {"audio": upload(recording("ann", 3))}).json(),
+    ):
+        assert answer["threshold"] == transfer["threshold"]
     unknown = verify(ivr, "ann", recording("ann"), tier="mortgage")
     assert (unknown.status_code, error_code(unknown)) == (422, "unknown_tier")
+
+
+def test_a_tier_that_the_calibration_cannot_promise_is_refused_and_no_retry_is_advised(
+    ivr: APIClient, ann: Customer
+) -> None:
+    evidence.calibrate(ModelVersion.objects.get(), replace(evidence.ENOUGH, impostor_trials=400))
+    refused = verify(ivr, "ann", recording("ann"), tier="transfer")
+    assert (refused.status_code, error_code(refused)) == (409, "tier_not_calibrated")
+    assert "Retry-After" not in refused
+    missing = refused.json()["error"]["data"]["missing"]
+    assert [(each["code"], each["have"], each["need"]) for each in missing] == [("too_few_impostor_trials", 400, 3000)]
+    assert not Decision.objects.exists()
+    assert verify(ivr, "ann", recording("ann"), tier="balance").json()["decision"] == "ACCEPT"
+
+
+def test_a_model_without_evidence_is_judged_by_what_its_ratios_promise_and_never_at_one_half(
+    ivr: APIClient, ann: Customer
+) -> None:
+    evidence.calibrate(ModelVersion.objects.get(), evidence.RETRAINED)
+    answer = verify(ivr, "ann", recording("ann")).json()
+    assert answer["threshold"] == pytest.approx(100 / 101, abs=1e-5)  # at even odds, a ratio of 1 to 0.01
+    refused = verify(ivr, "ann", recording("ann", 2), tier="balance")
+    assert (refused.status_code, error_code(refused)) == (409, "tier_not_calibrated")
 
 
 def test_what_is_redacted_is_not_kept(ivr: APIClient, ann: Customer) -> None:
@@ -211,7 +230,7 @@ def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWo
     random = np.random.default_rng(0)
     means, embedding = (random.normal(size=shape).astype(np.float32) for shape in ((200, DIMENSIONS), (DIMENSIONS,)))
     pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), cohort=Cohort(means))
-    model = LoadedModel("v", "f", pipeline)
+    model = LoadedModel("v", "f", pipeline, RegisteredCalibration())
     analysis = recordings.analyse(Recording(audio=recording("ann")))
     voice = Voice(analysis, model, embedding / np.linalg.norm(embedding))
     everybody = voice.compare(pipeline.cohort.means, 20.0)

@@ -15,6 +15,7 @@ from mltraining import calibrations
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.quality_measures import QualityMeasures
+from tests import evidence
 from tests.customers import consenting_customer, error_code, upload
 from tests.mltraining.speech import synthetic
 from tests.mltraining.workers import Worker, running_worker
@@ -93,20 +94,14 @@ def test_a_running_worker_takes_up_a_new_calibration(
     assert post_audio(teller, "customers/ann/enrollments", ANN).status_code == 201
     HeardRecording.objects.all().delete()
     before = post_audio(ivr, "verify", ANN, customer_id="ann").json()
-    strict = Calibration.of(10.0, -11.0, 0.5, (0.0, 0.1, 0.2))
+    strict = Calibration.of(10.0, -11.0, 0.5, (0.0, 0.1, 0.2), ((0.01, 5.0),))
     calibrations.put_into_force(
-        version=model.version,
-        parameters=strict.to_dict(),
-        threshold=0.9,
-        target_far=0.01,
-        target_trials=100,
-        impostor_trials=1000,
-        source="by hand",
-        actor=SYSTEM,
+        version=model.version, parameters=strict.to_dict(), measured_on=evidence.ENOUGH, actor=SYSTEM
     )
     after = post_audio(ivr, "verify", ANN, customer_id="ann").json()
     assert (before["decision"], after["decision"]) == ("ACCEPT", "REJECT")
-    assert (after["model"]["calibration_version"], after["threshold"]) == (strict.version, 0.9)
+    assert after["model"]["calibration_version"] == strict.version
+    assert after["threshold"] == pytest.approx(1 / (1 + np.exp(-5.0)), abs=1e-6)
     kept = Decision.objects.get(pk=after["decision_id"])
     assert kept.calibration_version == strict.version
     assert kept.enrollment_speech_seconds == Voiceprint.objects.get().speech_seconds

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,6 +27,25 @@ class NewPolicy(StrictSerializer):
     based_on = serializers.IntegerField(min_value=0, help_text="The number of the version that you read.")
 
 
+class MissingAnswer(serializers.Serializer):
+    """One thing that the calibration lacks to support a rate."""
+
+    code = serializers.CharField(
+        help_text="not_calibrated, trained_on_these_speakers, too_few_impostor_trials, too_few_target_trials, "
+        "too_few_speakers or no_threshold."
+    )
+    have = serializers.IntegerField()
+    need = serializers.IntegerField()
+    message = serializers.CharField()
+
+
+class UnmetRateAnswer(serializers.Serializer):
+    tier = serializers.CharField(help_text="Empty: calls without a tier.")
+    target_far = serializers.FloatField()
+    missing = MissingAnswer(many=True)
+    message = serializers.CharField()
+
+
 class PolicyAnswer(serializers.ModelSerializer):
     content = serializers.DictField(help_text="What departs from the defaults.")
 
@@ -34,6 +53,25 @@ class PolicyAnswer(serializers.ModelSerializer):
         model = PolicyVersion
         fields = ("number", "content", "reason", "created_by", "created_at")
         read_only_fields = fields
+
+
+class ChangedPolicyAnswer(PolicyAnswer):
+    """The new version, and which of its rates the model in service cannot promise."""
+
+    unmet_rates = serializers.SerializerMethodField()
+
+    class Meta:
+        model = PolicyVersion
+        fields = (*PolicyAnswer.Meta.fields, "unmet_rates")
+        read_only_fields = fields
+
+    @extend_schema_field(UnmetRateAnswer(many=True))
+    def get_unmet_rates(self, version: PolicyVersion) -> Any:
+        return _unmet_rates()
+
+
+def _unmet_rates() -> list[dict[str, Any]]:
+    return [each.as_dict() for each in selectors.unmet_rates()]
 
 
 @extend_schema(tags=["policy"])
@@ -47,13 +85,18 @@ class PolicyVersions(IdempotentCreate, generics.ListAPIView):
     def get_queryset(self) -> Any:
         return selectors.versions()
 
-    @extend_schema(request=NewPolicy, responses={201: PolicyAnswer})
+    @extend_schema(request=NewPolicy, responses={201: ChangedPolicyAnswer})
     def post(self, request: Request) -> Response:
-        """Puts a new version into force, from the next call on."""
+        """Put a new version into force, from the next call on.
+
+        A false-accept rate that is new and that the trials of the calibration in force do not support is refused:
+        `rate_not_supported`. `unmet_rates` lists rates that were in the policy already and are not supported any more;
+        calls of such a tier are refused until the model is calibrated on more trials.
+        """
         new = NewPolicy(data=request.data)
         new.is_valid(raise_exception=True)
         version = services.change(**new.validated_data, actor=actor_of(request))
-        return Response(PolicyAnswer(version).data, status=201)
+        return Response(ChangedPolicyAnswer(version).data, status=201)
 
 
 @extend_schema(tags=["policy"])
@@ -63,5 +106,5 @@ class PolicyInForce(generics.GenericAPIView):
 
     @extend_schema(responses={200: {"type": "object", "additionalProperties": True}})
     def get(self, request: Request) -> Response:
-        """The policy in force with everything spelt out."""
-        return Response(selectors.in_force().as_dict())
+        """The policy in force with everything spelt out, and which of its rates the model in service cannot promise."""
+        return Response(selectors.in_force().as_dict() | {"unmet_rates": _unmet_rates()})

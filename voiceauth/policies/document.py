@@ -45,6 +45,7 @@ class VerificationLimits:
     min_speech_seconds: float
     min_snr_db: float
     max_clipping_ratio: float
+    target_far: float = 0.01  # of a call without a tier, and what a model must prove before it serves
     delay_after: int = 5  # refusals in a row
     first_delay_seconds: float = 30.0  # doubled with each further refusal
     longest_delay_seconds: float = 3600.0
@@ -182,6 +183,13 @@ class VerificationDocument(StrictSerializer):
     )
     max_clipping_ratio = serializers.FloatField(
         required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
+    )
+    target_far = serializers.FloatField(
+        required=False,
+        min_value=1e-6,
+        max_value=0.05,
+        help_text="How often a stranger may be accepted where the call names no tier, 0.000001 to 0.05. "
+        "A model needs trials that support this rate before it may serve.",
     )
     delay_after = serializers.IntegerField(
         required=False,

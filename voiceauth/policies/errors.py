@@ -5,7 +5,7 @@ from voiceauth.platform.errors import Conflict, DomainError
 
 class PolicyChanged(Conflict):
     code = "policy_changed"
-    message = "Somebody else has changed the policy. Read it again."
+    message = "Somebody else has changed the policy since you read it. Read it again, and repeat your change."
 
 
 class InvalidPolicy(DomainError):
@@ -13,10 +13,19 @@ class InvalidPolicy(DomainError):
 
     code = "invalid_policy"
     status = 422
-    message = "The policy holds what no policy may hold."
+    message = "The policy document is not valid."
+
+
+class RateNotSupported(Conflict):
+    """The calibration in force cannot promise a new rate. Carries ``rates``, each with what is ``missing``."""
+
+    code = "rate_not_supported"
+    message = (
+        "The calibration in force cannot promise this false-accept rate. Calibrate the model on more trials first."
+    )
 
 
 class UnknownTier(DomainError):
     code = "unknown_tier"
     status = 422
-    message = "The policy knows no such tier."
+    message = "The policy has no tier of this name."

@@ -8,6 +8,16 @@ class PromotionInProgress(Conflict):
     message = "Another model is being promoted. Wait until that has ended."
 
 
+class NotEnoughEvidence(Conflict):
+    """The calibration's trials do not support the policy's rate. Carries ``evidence``, with what is ``missing``."""
+
+    code = "not_enough_evidence"
+    message = (
+        "The model has not proved the policy's false-accept rate on speakers who did not train it. "
+        "Calibrate it on more trials, or ask for a forced promotion, which a second person must approve."
+    )
+
+
 class ChallengerNotBetter(Conflict):
     """On the frozen set the model does not beat the one in service, or is worse somewhere. Carries ``reasons``."""
 

@@ -1,30 +1,34 @@
-"""The service's own decisions as trials: what a bank found out afterwards about who was calling."""
+"""The bank's own decisions as trials, labelled by what it found out later about who was calling."""
 
 from uuid import UUID
 
 import pandas as pd
 
+from mltraining.models import ModelVersion
 from mltraining.speech.evaluation.trials import ScoredTrials, are_targets
 from mltraining.speech.scoring.quality_measures import QualityMeasures
+from voiceauth.retraining.models import TrainingSpeaker
 from voiceauth.screening import selectors
 from voiceauth.verification.models import Decision
 
 
 def by_cases() -> pd.DataFrame:
-    """What reviewers found out about decisions when they closed cases, as ``trials_of`` takes it."""
+    """Label decisions by what reviewers found out when they closed cases, in the form that ``trials_of`` takes."""
     labels = selectors.labelled_trials()
     return pd.DataFrame(
         {"decision_id": list(map(str, labels)), "target": [str(int(is_target)) for is_target in labels.values()]}
     )
 
 
-def trials_of(labels: pd.DataFrame, fingerprint: str) -> ScoredTrials:
-    """``labels``: columns decision_id, target (1 where the caller was the claimed customer, 0 where not).
+def trials_of(labels: pd.DataFrame, model: ModelVersion) -> ScoredTrials:
+    """Take labelled decisions as trials. ``labels``: decision_id, target (1: the caller was the claimed customer; 0).
 
-    Only verifications that were scored under the model ``fingerprint`` are trials: the best of an identification is
-    picked for its score. Who an impostor was is not known; they count as the claimed customer's own. Raises
-    ``ValueError`` for a label that is neither, an id that is none or unknown, and a decision labelled twice.
+    Only verifications that were scored under ``model`` are trials, because the best candidate of an identification is
+    selected for its score. Customers whose recordings trained the model are left out, since their scores flatter it.
+    It is not known who an impostor was; they count as the claimed customer's own. Raises ``ValueError`` for another
+    label, an id that is malformed or unknown, and a decision that is labelled twice.
     """
+    trained = set(TrainingSpeaker.objects.filter(model=model).values_list("customer__customer_id", flat=True))
     is_target = are_targets(labels)
     ids = [UUID(str(each).strip()) for each in labels["decision_id"]]
     if len(set(ids)) < len(ids):
@@ -37,7 +41,8 @@ def trials_of(labels: pd.DataFrame, fingerprint: str) -> ScoredTrials:
         (truth[each.pk], each.score, each.speech_seconds, each.enrollment_speech_seconds, each.snr_db, each.customer_id)
         for each in map(known.__getitem__, ids)
         if each.kind == Decision.Kind.VERIFY
-        and each.model_fingerprint == fingerprint
+        and each.model_fingerprint == model.fingerprint
+        and each.customer_id not in trained
         and None not in (each.score, each.speech_seconds, each.enrollment_speech_seconds, each.snr_db)
     ]
     table = pd.DataFrame(rows, columns=["target", "score", "test", "enrollment", "snr_db", "speaker"])

@@ -6,6 +6,7 @@ from django.db import models
 
 from mltraining.models import ModelVersion
 from voiceauth.platform.jobs.models import Job, one_at_a_time
+from voiceauth.retraining import evidence
 
 
 class TrainingRun(Job):
@@ -43,7 +44,7 @@ class Promotion(Job):
 
     model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="promotions")
     replaced = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
-    forced = models.BooleanField(default=False)  # whatever the frozen set says
+    forced = models.BooleanField(default=False)  # without enough evidence, or against the frozen set
     reason = models.CharField(max_length=200, blank=True)  # why it is forced
 
     def on_end(self) -> None:
@@ -61,14 +62,15 @@ class Promotion(Job):
         return f"model:{self.model_id}"
 
     def audit_details(self, event: str) -> dict[str, Any]:
-        """Add who asked for it, whether and why it is forced, and what the switch changed."""
+        """Add who asked for it, on which evidence, whether and why it is forced, and what the switch changed."""
         said: dict[str, Any] = {"requested_by": self.requested_by}
+        if event in self.EVENTS:
+            said["evidence"] = evidence.of(self.model).summary()
         if self.forced:
             said |= {"force": True, "reason": self.reason}
         details: dict[str, Any] = {"model_version": self.model_id, "data": said}
         if event == "succeeded":
             details |= {"before": {"active": self.replaced_id}, "after": {"active": self.model_id}}
-            details["threshold"] = self.model.threshold
         return details
 
 

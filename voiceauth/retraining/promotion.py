@@ -24,6 +24,7 @@ from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.patience import patiently
 from voiceauth.platform.jobs.runner import Attempt
 from voiceauth.platform.storage import RecordingGone
+from voiceauth.retraining import evidence
 from voiceauth.retraining.errors import ChallengerNotBetter, FrozenSetUnusable
 from voiceauth.retraining.models import Promotion
 from voiceauth.screening import reembedding
@@ -110,6 +111,7 @@ def _switch(attempt: Attempt[Promotion], model: "LoadedModel", unreadable: set[u
     lock_gallery(shared=False)
     if not attempt.hold():
         return
+    evidence.require(attempt.job.model, forced=attempt.job.forced)  # the policy may have changed meanwhile
     for sample_id in _missing(model, unreadable):
         _embed(sample_id, model, unreadable)
     for customer in _outdated(model):

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from mltraining.models import ModelVersion
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import Probability, StrictSerializer
+from voiceauth.policies import selectors as policies
+from voiceauth.policies.apis import MissingAnswer
+from voiceauth.retraining import evidence
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.selectors import last_promotion
 
@@ -23,7 +27,7 @@ class PromotionRequest(StrictSerializer):
     force = serializers.BooleanField(
         required=False,
         default=False,
-        help_text="Promote it whatever the frozen set says. A second person must approve it.",
+        help_text="Promote it without enough evidence, or against the frozen set. A second person must approve it.",
     )
     reason = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=200, help_text="Why it is forced; needed with `force`."
@@ -68,7 +72,24 @@ class TrainingRunSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class EvidenceAnswer(serializers.Serializer):
+    """What the model's calibration was measured on, and what is missing for the policy's rate."""
+
+    sufficient = serializers.BooleanField(help_text="Whether the model may serve without a forced promotion.")
+    target_far = serializers.FloatField(help_text="The policy's false-accept rate for calls without a tier.")
+    missing = MissingAnswer(many=True)
+    threshold = Probability(
+        allow_null=True, help_text="The probability from which a call without a tier is accepted under this model."
+    )
+    target_trials = serializers.IntegerField()
+    impostor_trials = serializers.IntegerField()
+    speakers = serializers.IntegerField(help_text="How many speakers these trials claim.")
+    strangers = serializers.BooleanField(help_text="Whether none of these speakers trained the model.")
+    source = serializers.CharField()
+
+
 class ModelVersionSerializer(serializers.ModelSerializer):
+    evidence = serializers.SerializerMethodField()
     metrics = serializers.DictField(read_only=True, help_text="On the clips that training held out.")
     config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
     promotion_percent = serializers.SerializerMethodField(help_text="Progress of the current or last promotion.")
@@ -81,8 +102,8 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "version",
             "fingerprint",
             "state",
-            "threshold",
             "calibration_version",
+            "evidence",
             "metrics",
             "config",
             "data_hash",
@@ -93,6 +114,13 @@ class ModelVersionSerializer(serializers.ModelSerializer):
             "activated_at",
         )
         read_only_fields = fields
+
+    @extend_schema_field(EvidenceAnswer)
+    def get_evidence(self, model: ModelVersion) -> dict[str, Any]:
+        """Return what the model's calibration was measured on."""
+        if "target_far" not in self.context:  # read the policy once for a whole list
+            self.context["target_far"] = policies.in_force().verification.target_far
+        return dict(EvidenceAnswer(evidence.of(model, self.context["target_far"]).summary()).data)
 
     def get_promotion_percent(self, model: ModelVersion) -> float:
         """Return the progress of the last promotion in percent; 0 where there was none."""

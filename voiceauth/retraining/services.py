@@ -14,7 +14,7 @@ from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.approvals.services import request as request_approval
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.jobs import services as jobs
-from voiceauth.retraining import selectors, training_settings
+from voiceauth.retraining import evidence, selectors, training_settings
 from voiceauth.retraining.errors import PromotionInProgress
 from voiceauth.retraining.models import Promotion, TrainingRun
 
@@ -51,8 +51,9 @@ def cancel_training(*, run_id: uuid.UUID, actor: Actor) -> TrainingRun:
 def request_promotion(*, version: str, actor: Actor, force: bool = False, reason: str = "") -> ModelVersion:
     """Queue the promotion of a CANDIDATE or RETIRED model, which is PROMOTING from now on.
 
-    With ``force`` it need not beat the model in service; ``reason`` says why. A model that is ACTIVE or PROMOTING is
-    answered as it is. Raises ``ModelNotFound``, and ``PromotionInProgress`` while another model is being promoted.
+    With ``force`` it needs neither evidence nor to beat the model in service; ``reason`` says why. A model that is
+    ACTIVE or PROMOTING is answered as it is. Raises ``ModelNotFound``, ``NotEnoughEvidence``, and
+    ``PromotionInProgress`` while another model is being promoted.
     """
     try:
         with transaction.atomic():
@@ -61,6 +62,7 @@ def request_promotion(*, version: str, actor: Actor, force: bool = False, reason
                 raise ModelNotFound
             if model.state in (ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING):
                 return model
+            evidence.require(model, forced=force)
             change = {"before": {"state": model.state}, "after": {"state": ModelVersion.State.PROMOTING}}
             model.state = ModelVersion.State.PROMOTING
             model.save(update_fields=["state"])
@@ -71,9 +73,12 @@ def request_promotion(*, version: str, actor: Actor, force: bool = False, reason
 
 
 def request_forced_promotion(*, version: str, reason: str, actor: Actor) -> Approval:
-    """Ask a second person to approve a promotion whatever the evidence says. Raises ``ModelNotFound``."""
+    """Ask a second person to approve a promotion without enough evidence, or against the frozen set.
+
+    The approval shows what is missing. Raises ``ModelNotFound``.
+    """
     model = selectors.model(version)
-    parameters = {"version": model.version}
+    parameters = {"version": model.version, "evidence": evidence.of(model).summary()}
     return request_approval(action=FORCE_PROMOTION, parameters=parameters, reason=reason, actor=actor)
 
 
@@ -82,7 +87,7 @@ def register_actions() -> None:
     approvals.register(
         approvals.Action(
             name=FORCE_PROMOTION,
-            label="Promote a model whatever the frozen set says",
+            label="Promote a model without enough evidence, or against the frozen set",
             approvers=roles_with("models:promote"),
             execute=_force_promotion,
         )
@@ -90,4 +95,4 @@ def register_actions() -> None:
 
 
 def _force_promotion(approval: Approval, actor: Actor) -> None:
-    request_promotion(**approval.parameters, actor=actor, force=True, reason=approval.reason)
+    request_promotion(version=approval.parameters["version"], actor=actor, force=True, reason=approval.reason)

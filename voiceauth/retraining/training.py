@@ -13,7 +13,7 @@ from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.errors import GiveBack, JobFailed
 from voiceauth.platform.jobs.patience import patiently
 from voiceauth.platform.jobs.runner import Attempt
-from voiceauth.retraining import training_data, training_process
+from voiceauth.retraining import recalibration, training_data, training_process
 from voiceauth.retraining.models import TrainingRun, TrainingSpeaker
 from voiceauth.retraining.training_data import TrainingData
 
@@ -91,6 +91,8 @@ def _register(attempt: Attempt[TrainingRun], data: TrainingData) -> None:
     output = training_data.folder_of(attempt.job.id) / "output"
     # The program's own record: a worker that was killed may have missed an epoch's line.
     history = json.loads((output / "metrics.json").read_text(encoding="utf-8"))["epochs"]
+    attempt.check(phase="calibrating")
+    recalibration.calibrate_candidate(output / "pipeline", progress=lambda done, total: attempt.check())
     patiently(attempt.save, phase="registering", metrics=finite(history))
     names = [str(customer) for customer in data.customers]
     version = registry.install(pipeline=output / "pipeline", charts=output / "charts", private=names)

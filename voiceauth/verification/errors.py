@@ -1,6 +1,6 @@
 """Failures of verification that callers may see."""
 
-from voiceauth.platform.errors import DomainError, NotFound
+from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class DecisionNotFound(NotFound):
@@ -16,12 +16,11 @@ class NoActiveModel(DomainError):
     message = "No scoring model is in service. Use another factor."
 
 
-class TierNotCalibrated(DomainError):
-    """The calibration's trials were too few for the tier's rate (rule of three). Carries ``target_far``."""
+class TierNotCalibrated(Conflict):
+    """The trials of the calibration in force do not support the tier's rate. Carries ``target_far`` and ``missing``."""
 
     code = "tier_not_calibrated"
-    status = 503
-    message = "The model in service cannot promise this tier's false-accept rate. Use another factor."
+    message = "The calibration in force cannot promise this tier's false-accept rate. Use another factor."
 
 
 class NoAudio(NotFound):

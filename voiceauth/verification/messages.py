@@ -19,7 +19,8 @@ class VerifyCall:
     recording: Recording
     claimed: str  # the bank's identifier
     customer: UUID | None
-    target_far: float | None  # the false-accept rate to decide at; ``None``: the model's own threshold
+    target_far: float  # the false-accept rate to decide at
+    promised: bool  # refuse where the calibration's trials do not support this rate: a tier promises it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class IdentifyCall:
     """Search the enrolled customers, or the ``candidates`` among them, for the voice of a call."""
 
     recording: Recording
+    target_far: float  # the false-accept rate to decide at
     candidates: tuple[str, ...] | None
     max_results: int
 

@@ -43,9 +43,10 @@ def verify(
 ) -> Decision:
     """Decide whether ``audio`` is the voice of ``customer_id``; ``policy`` says what decides, and in which order.
 
-    The threshold is that of the transaction's ``tier``, or else the model's. Refusals are counted for the ``caller``,
-    a telephone number for example, as well. Where the recording's channels differ, only ``channel`` is scored and
-    stored, or the policy's default for the client. What ``redact`` names is neither stored nor scored.
+    The threshold is that for the false-accept rate of the transaction's ``tier``, or else of the policy. Refusals are
+    counted for the ``caller``, a telephone number for example, as well. Where the recording's channels differ, only
+    ``channel`` is scored and stored, or the policy's default for the client. What ``redact`` names is neither
+    stored nor scored.
 
     Raises ``UnknownTier``; ``InvalidAudio`` for a recording that cannot be used; ``NoActiveModel``,
     ``TierNotCalibrated`` and ``ScoringUnavailable``. Nothing is decided then.
@@ -84,6 +85,7 @@ def identify(
         IDENTIFY,
         IdentifyCall(
             recording=_recording(audio, channel, redact, rules, actor),
+            target_far=rules.verification.target_far,
             candidates=None if candidates is None else tuple(candidates),
             max_results=max_results,
         ),
@@ -139,7 +141,8 @@ class _Claim:
                     recording=self.recording,
                     claimed=self.customer_id,
                     customer=customer.pk if customer else None,
-                    target_far=self.terms.target_far if self.terms else None,
+                    target_far=self.terms.target_far if self.terms else self.rules.verification.target_far,
+                    promised=self.terms is not None,
                 ),
                 deadline_seconds=settings.VOICEAUTH_SCORING_DEADLINE_SECONDS,
             )

@@ -6,7 +6,7 @@ import numpy as np
 
 from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
-from mltraining import recordings, scorer
+from mltraining import calibrations, recordings, scorer
 from mltraining.messages import Nearest, Recording
 from mltraining.recordings import Voice
 from mltraining.worker_server import answers
@@ -37,7 +37,10 @@ def verify_call(question: VerifyCall) -> CallScore:
     """
     started = time.perf_counter()
     voice = _heard(question.recording)
-    threshold = _threshold(voice, question.target_far)
+    calibration = voice.model.calibration
+    if question.promised and (missing := calibrations.shortfalls(calibration, question.target_far)):
+        raise TierNotCalibrated(target_far=question.target_far, missing=[each.as_dict() for each in missing])
+    threshold = calibrations.threshold(calibration, question.target_far)
     screened = watch.screen(voice, customer_id=question.claimed)
     # The customer is read afresh, so that nothing is compared with a stale copy.
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
@@ -78,7 +81,7 @@ def identify_call(question: IdentifyCall) -> CallScore:
         model_version=voice.model.version,
         model_fingerprint=voice.model.fingerprint,
         calibration_version=voice.model.pipeline.calibration.version,
-        threshold=_threshold(voice, None),
+        threshold=calibrations.threshold(voice.model.calibration, question.target_far),
         matches=tuple(matches),
         screening=watch.screen(voice, customer_id=None),
         remainder=None,  # the audio of an identification is not kept
@@ -118,17 +121,6 @@ def _heard(recording: Recording) -> Voice:
     if model is None:
         raise NoActiveModel
     return recordings.voice_of(recordings.analyse(recording), model)
-
-
-def _threshold(voice: Voice, target_far: float | None) -> float:
-    """Return the probability to accept from, so that at most ``target_far`` of the impostors are accepted."""
-    pipeline = voice.model.pipeline
-    if target_far is None:
-        return float(pipeline.threshold)
-    threshold = pipeline.calibration.threshold_at(target_far)
-    if threshold is None:
-        raise TierNotCalibrated(target_far=target_far)
-    return float(threshold)
 
 
 def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:

@@ -174,13 +174,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="write the calibration and the threshold for a false-accept rate of 1 %% into the pipeline",
     )
+    parser.add_argument(
+        "--strangers", action="store_true", help="with --recalibrate: state that no speaker here trained the model"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     try:
         pipeline = ScoringPipeline.load(options.pipeline, device=options.device)
         document = run(pipeline, options)
         if options.recalibrate:
-            _recalibrate(options.pipeline, document["calibration"])
+            _recalibrate(options.pipeline, document, strangers=options.strangers)
     except (EvaluationError, PipelineError, AudioError, OSError) as error:
         sys.stderr.write(f"error: {getattr(error, 'code', 'unreadable_file')}: {error}\n")
         return REFUSED
@@ -188,11 +191,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _recalibrate(folder: Path, calibration: dict[str, Any] | None) -> None:
+def _recalibrate(folder: Path, document: dict[str, Any], *, strangers: bool) -> None:
+    calibration = document["calibration"]
     if calibration is None:
         raise EvaluationError("unsupported_rate", "a threshold for 1 % needs at least 300 impostor trials")
     fitted = {name: value for name, value in calibration.items() if name != "threshold"}
-    recalibrate(folder, Calibration.from_dict(fitted), calibration["threshold"])
+    # The same recording through two channels is no second trial.
+    largest = max(document["slices"], key=lambda part: part["impostor_trials"])
+    measured_on = {name: largest[name] for name in ("target_trials", "impostor_trials")}
+    measured_on |= {"speakers": document["speakers"], "strangers": strangers, "source": "the evaluation's trials"}
+    recalibrate(folder, Calibration.from_dict(fitted), calibration["threshold"], measured_on)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pipeline", type=Path, help="the pipeline folder that train left")
     add_speech_arguments(parser, *SPEECH)
     parser.add_argument("--target-far", type=float, required=True, help="the false-accept rate to stay under")
+    parser.add_argument(
+        "--strangers", action="store_true", help="state that no speaker of the trials trained the model"
+    )
     parser.add_argument("--prior", type=float, help="probability of a target trial; default: keep it")
     parser.add_argument("--dry-run", action="store_true", help="measure and change nothing")
     options = parser.parse_args(arguments)
@@ -123,7 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prior=options.prior,
         )
         if not options.dry_run:
-            recalibrate(options.pipeline, found.calibration, found.threshold)
+            measured_on = asdict(found.trials) | {
+                "strangers": options.strangers,
+                "source": f"trials {options.trials.name}",
+            }
+            recalibrate(options.pipeline, found.calibration, found.threshold, measured_on)
     except (PipelineError, OSError, ValueError) as error:
         code = getattr(error, "code", None)
         sys.stderr.write(f"{code}: {error}\n" if code else f"{error}\n")

@@ -289,14 +289,18 @@ def amend(folder: Path, **entries: Any) -> None:
     os.replace(folder / f".{DESCRIPTION}", folder / DESCRIPTION)
 
 
-def recalibrate(folder: Path, calibration: Calibration, threshold: float) -> None:
+def recalibrate(
+    folder: Path, calibration: Calibration, threshold: float, calibrated_on: dict[str, Any] | None = None
+) -> None:
     """Put another calibration, and the threshold on its probability, into force: pipeline.json, in one step.
 
+    ``calibrated_on`` describes its trials: target_trials, impostor_trials, speakers, strangers (whether none of these
+    speakers trained the model) and source. Without it, whoever reads the folder must assume that they did train it.
     Raises ValueError for a threshold outside (0, 1).
     """
     if not 0 < threshold < 1:
         raise ValueError("the threshold must be between 0 and 1")
-    amend(Path(folder), calibration=calibration.to_dict(), threshold=threshold)
+    amend(Path(folder), calibration=calibration.to_dict(), threshold=threshold, calibrated_on=calibrated_on)
 
 
 def fingerprint_of(encoder: Path, config: Config) -> str:

@@ -8,6 +8,8 @@ from rest_framework import serializers
 
 from voiceauth.platform.api.parsers import refuse_repeated
 
+SIGNIFICANT_DIGITS = 4  # more say nothing about a voice
+
 
 class StrictSerializer(serializers.Serializer):
     """Refuses fields that it does not know or that are given twice: neither may be ignored in silence."""
@@ -21,6 +23,33 @@ class StrictSerializer(serializers.Serializer):
             lists = [name for name, field in self.fields.items() if isinstance(field, serializers.ListField)]
             refuse_repeated(data, lists=lists)
         return super().to_internal_value(data)
+
+
+class Number(serializers.FloatField):
+    """A measured number, rounded to four significant digits for people. What is stored stays exact."""
+
+    def to_representation(self, value: Any) -> float:
+        return rounded(super().to_representation(value))
+
+
+class Probability(serializers.FloatField):
+    """A probability or a threshold on one, with four significant digits counted from the nearer of 0 and 1.
+
+    0.99998123 stays apart from 1, and a probability just under its threshold stays under it.
+    """
+
+    def to_representation(self, value: Any) -> float:
+        return rounded_probability(super().to_representation(value))
+
+
+def rounded(value: float) -> float:
+    """``value`` with four significant digits."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def rounded_probability(value: float) -> float:
+    """``value`` in [0, 1] with four significant digits of its distance to the nearer end."""
+    return rounded(value) if value <= 0.5 else round(1 - rounded(1 - value), 12)
 
 
 class ErrorSerializer(serializers.Serializer):

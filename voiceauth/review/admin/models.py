@@ -7,13 +7,15 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
+from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.platform.audit import Actor
+from voiceauth.retraining import evidence
 from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
@@ -41,15 +43,16 @@ def _force(model: ModelVersion, actor: Actor, given: dict[str, Any]) -> str:
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ["version", "status", "headline", "threshold", "short_fingerprint", "created_at"]
+    list_display = ["version", "status", "headline", "proof", "short_fingerprint", "created_at"]
     list_filter = ["state"]
     search_fields = ["version", "fingerprint"]
     change_form_template = "review/model.html"
     fieldsets = [
         (
             "Model",
-            {"fields": ["version", "status", "run", "threshold", "calibration_version", "fingerprint", "data_hash"]},
+            {"fields": ["version", "status", "run", "calibration_version", "fingerprint", "data_hash"]},
         ),
+        ("Evidence", {"fields": ["proof", "measured_on", "accepts_from"]}),
         ("Times", {"fields": ["created_at", "activated_at", "promotion_requested_by", "promotion_error"]}),
         ("Metrics", {"fields": ["figures"]}),
         ("Configuration", {"fields": ["configuration"], "classes": ["collapse"]}),
@@ -68,8 +71,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             name="force",
             label="Promote by force",
             permission="review.promote_model",
-            question="Ask that {object} be promoted whatever the frozen set of trials says? Somebody else must "
-            "approve it.",
+            question="Ask that {object} be promoted although it lacks evidence, or does not beat the model in service "
+            "on the frozen set? Somebody else must approve it.",
             run=_force,
             form=Why,
             available=lambda model: model.state == State.CANDIDATE,
@@ -104,7 +107,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return FileResponse(found.open("rb"), content_type="image/png")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("training_run").prefetch_related("promotions")
+        found = super().get_queryset(request).select_related("training_run")
+        return found.prefetch_related("promotions", "calibrations")
 
     def detail_context(self, request: HttpRequest, obj: ModelVersion) -> dict[str, Any]:
         images = [
@@ -133,6 +137,31 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def promotion_error(self, obj: ModelVersion) -> str:
         promotion = last_promotion(obj)
         return (promotion.error_code if promotion else "") or "—"
+
+    @admin.display(description="evidence")
+    def proof(self, obj: ModelVersion) -> SafeString:
+        """Whether the model may serve without a forced promotion, and what is missing."""
+        found = evidence.of(obj)
+        if found.is_sufficient:
+            return badge(f"supports {found.target_far:g} false accepts", "good")
+        lacks = format_html_join("", "<li>{}</li>", ((str(each),) for each in found.missing))
+        return format_html("{}<ul>{}</ul>", badge(f"does not support {found.target_far:g} false accepts", "bad"), lacks)
+
+    @admin.display(description="calibration measured on")
+    def measured_on(self, obj: ModelVersion) -> str:
+        found = evidence.of(obj).calibration
+        if found is None:
+            return "—"
+        return (
+            f"{found.target_trials} target and {found.impostor_trials} impostor trials of {found.speakers or '?'} "
+            f"speakers: {found.source}"
+        )
+
+    @admin.display(description="accepts from")
+    def accepts_from(self, obj: ModelVersion) -> str:
+        """The threshold of calls without a tier."""
+        threshold = evidence.of(obj).summary()["threshold"]
+        return "—" if threshold is None else f"{rounded_probability(threshold)}, for calls without a tier"
 
     @admin.display(description="metrics")
     def headline(self, obj: ModelVersion) -> str:

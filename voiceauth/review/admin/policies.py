@@ -108,7 +108,7 @@ class PolicyForm(forms.Form):
         for name, tier in content.get(TIERS, {}).items():
             if "target_far" not in tier:
                 own = ANOTHER if f"{TIERS}.{name}.target_far" not in self.fields else name
-                self.add_error(f"{TIERS}.{own}.target_far", "A tier that is named has a rate.")
+                self.add_error(f"{TIERS}.{own}.target_far", "Every tier needs a target false-accept rate.")
         return {**given, "content": content}
 
     def _given_channels(self, text: str) -> dict[str, str]:
@@ -167,7 +167,8 @@ def _field(name: str, field: serializers.Field[Any, Any, Any, Any], holds: Any, 
 
 def _change(_: None, actor: Actor, given: dict[str, Any]) -> str:
     version = services.change(content=given["content"], reason=given["reason"], based_on=given["based_on"], actor=actor)
-    return f"{str(version).capitalize()} is in force, from the next call on."
+    said = f"{str(version).capitalize()} is in force, from the next call on."
+    return " ".join([said, *map(str, selectors.unmet_rates())])
 
 
 @admin.register(PolicyVersion)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from mltraining import scorer
+from mltraining import calibrations, scorer
 from mltraining.models import ModelVersion
 from voiceauth.platform.errors import DomainError
 from voiceauth.policies import selectors as policies
@@ -43,6 +43,7 @@ class Command(BaseCommand):
             raise CommandError(f"{options['output'].parent} is not a folder.")
         model = _model(options["model"])
         limits = policies.in_force().verification
+        threshold = calibrations.threshold(model.calibration, limits.target_far)
 
         with tqdm(unit="clip", file=self.stderr) as bar:
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
         rows: list[tuple[float | None, float | None, str, str]] = []
         for each in results:
             if isinstance(each, ScoredTrial):
-                verdict = policy.decide_verification(limits, each.quality, each.probability, model.pipeline.threshold)
+                verdict = policy.decide_verification(limits, each.quality, each.probability, threshold)
                 rows.append((each.score, each.probability, verdict.outcome.value, " ".join(verdict.reasons)))
             elif each.code == "speaker_not_enrolled":
                 rows.append((None, None, "SPEAKER_NOT_ENROLLED", ""))
@@ -64,9 +65,7 @@ class Command(BaseCommand):
         scored = pd.concat([given.trials[["speaker", "audio"]], results_table], axis=1)
         scored.to_csv(options["output"], index=False)
         counts = ", ".join(f"{count} {decision}" for decision, count in scored["decision"].value_counts().items())
-        self.stdout.write(
-            f"{len(scored)} trials under model {model.version}, threshold {model.pipeline.threshold:.4f}: {counts}"
-        )
+        self.stdout.write(f"{len(scored)} trials under model {model.version}, threshold {threshold:.4f}: {counts}")
 
 
 def _model(version: str | None) -> scorer.LoadedModel:

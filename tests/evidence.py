@@ -1,0 +1,38 @@
+"""What a test's model was calibrated on: enough trials of strangers for a false-accept rate of 0.1 %, or too few."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from mltraining import calibrations, registry
+from mltraining.calibrations import MeasuredOn
+from mltraining.models import Calibration, ModelVersion
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.retraining.base_model import BASE_MODEL
+
+ENOUGH = MeasuredOn(target_trials=40, impostor_trials=4000, speakers=40, strangers=True, source="trials of strangers")
+# What a retrain on 3 customers with 22 clips holds out.
+RETRAINED = MeasuredOn(target_trials=3, impostor_trials=6, speakers=0, strangers=False, source="recordings held out")
+THRESHOLDS = ((0.01, 0.0), (0.001, 4.0))  # at even odds, the first one is a probability of 0.5
+
+
+def calibrated_on(measured_on: MeasuredOn = ENOUGH) -> dict[str, Any]:
+    """The entry of ``pipeline.json``."""
+    return asdict(measured_on)
+
+
+def shipped() -> Calibration:
+    """The calibration of the model in the repository, not stored."""
+    described = json.loads((BASE_MODEL / "pipeline.json").read_text(encoding="utf-8"))
+    parameters = described["calibration"]
+    return Calibration(version=parameters["version"], parameters=parameters, **asdict(registry.measured_on(described)))
+
+
+def calibrate(
+    model: ModelVersion, measured_on: MeasuredOn = ENOUGH, thresholds: tuple[tuple[float, float], ...] = THRESHOLDS
+) -> Calibration:
+    """Give a row of the registry, which has no files, a calibration."""
+    parameters = {"slope": 16.0, "offset": -8.0, "prior": 0.5, "version": model.calibration_version}
+    parameters |= {"thresholds": [list(pair) for pair in thresholds]}
+    model.calibrations.update(active=False)
+    return calibrations.store(model, parameters, measured_on, SYSTEM)

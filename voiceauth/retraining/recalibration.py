@@ -1,0 +1,151 @@
+"""Fitting a model's calibration anew on trials whose truth is known. Runs in a worker or a command, never for the web.
+
+Three sources of trials: tables of recordings, the frozen set, and the bank's own decisions (``labelled``).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from django.conf import settings
+from django.db import transaction
+
+from mltraining import calibrations
+from mltraining.calibrations import MeasuredOn
+from mltraining.models import Calibration, ModelVersion
+from mltraining.scorer import LoadedModel
+from mltraining.speech.evaluation.recalibration import Recalibration, fit_on_trials
+from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, TrialList, score_labelled_trials
+from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
+from voiceauth.platform.audit import Actor
+from voiceauth.policies import selectors as policies
+from voiceauth.retraining import evidence, labelled
+from voiceauth.retraining.errors import NotEnoughEvidence
+
+logger = logging.getLogger(__name__)
+
+EVEN_ODDS = 0.5  # the prior of the probabilities that a model answers with, like that of the model that ships
+Progress = Callable[[int, int], None]  # recordings done, recordings in all
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Scored trials, where they come from, and whether none of their speakers trained the model."""
+
+    trials: ScoredTrials
+    name: str
+    strangers: bool
+
+    def measured_on(self) -> MeasuredOn:
+        """The numbers of trials and speakers, as a calibration keeps them."""
+        target = int(self.trials.is_target.sum())
+        return MeasuredOn(
+            target_trials=target,
+            impostor_trials=len(self.trials.is_target) - target,
+            speakers=len(set(self.trials.speakers)),
+            strangers=self.strangers,
+            source=self.name,
+        )
+
+
+def silent(done: int, total: int) -> None:
+    """Report no progress."""
+
+
+def of_tables(
+    pipeline: ScoringPipeline,
+    *,
+    enrollment: Path,
+    trials: Path,
+    audio_root: Path,
+    strangers: bool,
+    progress: Progress = silent,
+) -> Source:
+    """Score trials of recordings. ``enrollment``: CSV with columns speaker, audio; ``trials``: and target (1 or 0).
+
+    ``strangers`` is the caller's word that none of these speakers trained the model. Raises ``EvaluationError`` for a
+    table that cannot be read.
+    """
+    scored = score_labelled_trials(pipeline, TrialList.read(enrollment, trials, audio_root), progress)
+    return Source(scored, f"trials {trials.name}", strangers)
+
+
+def of_frozen_set(pipeline: ScoringPipeline, *, progress: Progress = silent) -> Source:
+    """Score the trials of ``VOICEAUTH_FROZEN_SET_DIR``, whose speakers are kept out of every training.
+
+    Raises as ``of_tables`` does, and ``EvaluationError`` where there is no frozen set.
+    """
+    folder: Path | None = settings.VOICEAUTH_FROZEN_SET_DIR
+    if folder is None:
+        raise EvaluationError("no_frozen_set", "VOICEAUTH_FROZEN_SET_DIR names no frozen set.")
+    found = of_tables(
+        pipeline,
+        enrollment=folder / "enrollment.csv",
+        trials=folder / "trials.csv",
+        audio_root=folder / "audio",
+        strangers=True,
+        progress=progress,
+    )
+    return Source(found.trials, "the frozen set", strangers=True)
+
+
+def of_decisions(labels: pd.DataFrame, model: ModelVersion, *, name: str) -> Source:
+    """Take decisions as trials. ``labels``: columns decision_id, target (1 or 0); see ``labelled.trials_of``.
+
+    Customers who trained the model are left out. Who they were is not known any more once one of them is erased, so
+    the decisions are then no evidence about strangers.
+    """
+    return Source(labelled.trials_of(labels, model), name, strangers=model.erased_speakers == 0)
+
+
+def fit(pipeline: ScoringPipeline, source: Source, *, target_far: float | None, prior: float | None) -> Recalibration:
+    """Fit the calibration, and measure it at ``target_far``, by default the policy's rate for calls without a tier.
+
+    Raises ``UnsupportedRate`` where the trials are too few for the rate, ``ValueError`` where one kind is missing.
+    """
+    rate = policies.in_force().verification.target_far if target_far is None else target_far
+    return fit_on_trials(source.trials, target_far=rate, in_force=pipeline.calibration, prior=prior)
+
+
+@transaction.atomic
+def put_into_force(model: LoadedModel, source: Source, outcome: Recalibration, *, actor: Actor) -> Calibration:
+    """Read the model's scores by the fitted calibration from the next call on.
+
+    Raises ``NotEnoughEvidence`` where the model is in service with enough evidence and would have too little of it.
+    """
+    row = ModelVersion.objects.select_for_update().get(pk=model.version)
+    before = evidence.of(row)
+    calibration = calibrations.put_into_force(
+        version=model.version,
+        parameters=outcome.calibration.to_dict(),
+        measured_on=source.measured_on(),
+        actor=actor,
+    )
+    after = evidence.of(row)
+    if row.state == ModelVersion.State.ACTIVE and before.is_sufficient and not after.is_sufficient:
+        raise NotEnoughEvidence(
+            "The model is in service, and this calibration would take away its evidence: "
+            + "; ".join(map(str, after.missing)),
+            evidence=after.summary(),
+        )
+    return calibration
+
+
+def calibrate_candidate(folder: Path, *, progress: Progress = silent) -> None:
+    """Calibrate the pipeline of a training run on the frozen set, where there is one, before it is registered.
+
+    The calibration that the training leaves is measured on speakers who trained the model, so it is no evidence. It
+    stays where the frozen set cannot be scored, or is too small for the policy's rate.
+    """
+    if settings.VOICEAUTH_FROZEN_SET_DIR is None:
+        return
+    pipeline = ScoringPipeline.load(folder)
+    try:
+        source = of_frozen_set(pipeline, progress=progress)
+        outcome = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
+    except (OSError, ValueError) as error:
+        logger.error("the trained model is not calibrated on the frozen set: %s", error)
+        return
+    recalibrate(folder, outcome.calibration, outcome.threshold, asdict(source.measured_on()))
