@@ -22,7 +22,7 @@ from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.jobs import queueing
 from voiceauth.platform.jobs import services as jobs
 from voiceauth.retraining import services, training, training_data, training_process
-from voiceauth.retraining.errors import InvalidSetting
+from voiceauth.retraining.errors import InvalidSetting, NotEnoughEvidence
 from voiceauth.retraining.models import TrainingRun
 
 pytestmark = pytest.mark.usefixtures("small_recogniser")
@@ -214,7 +214,9 @@ def test_a_run_survives_a_restart_and_a_kill_of_its_worker_and_its_model_is_prom
 
         model = run.model
         assert model is not None
-        services.request_promotion(version=model.version, actor=ADMIN)
+        with pytest.raises(NotEnoughEvidence):  # who was held out trained the model, too
+            services.request_promotion(version=model.version, actor=ADMIN)
+        services.request_promotion(version=model.version, actor=ADMIN, force=True, reason="a test")
         until(lambda: ModelVersion.objects.get(pk=model.pk).state == ModelVersion.State.ACTIVE)
         for customer in customers:
             assert voiceprints.voiceprint_of(customer, model.fingerprint) is not None
