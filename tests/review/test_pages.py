@@ -257,7 +257,7 @@ def test_an_intact_trail_is_reported_as_intact_and_the_check_is_recorded(signed_
     _write_trail()
     page = signed_in("reviewer").post("/admin/audit/auditevent/do/verify/").content.decode()
     assert "as they were written" in page
-    assert AuditEvent.objects.get(action="trail.verified").data["findings"] == []
+    assert AuditEvent.objects.get(action="audit.verified").data["findings"] == []
 
 
 @pytest.mark.parametrize(

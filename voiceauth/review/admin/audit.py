@@ -32,7 +32,7 @@ def _verify(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
     if not any(finding.kind.startswith("head") for finding in report.findings):  # onto a forged head nothing is written
         with transaction.atomic():
             kinds = sorted({finding.kind for finding in report.findings})
-            record(action="trail.verified", actor=actor, data={"rows": report.count, "findings": kinds})
+            record(action="audit.verified", actor=actor, data={"rows": report.count, "findings": kinds})
     return {"report": report}
 
 
