@@ -155,6 +155,14 @@ class SampleNotHeld(Conflict):
     message = "This recording is not pending approval."
 
 
+class ReviewRequired(DomainError):
+    """Someone who may not read review cases cannot know what to look for."""
+
+    code = "review_required"
+    status = 403
+    message = "This recording waits for a review. Only a reviewer or an administrator can approve it."
+
+
 class DuplicateSample(Conflict):
     """The same bytes, at the same customer."""
 

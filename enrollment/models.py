@@ -74,6 +74,9 @@ class Consent(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return f"{self.get_purpose_display()}, text {self.text_version}"
+
 
 class AudioSample(models.Model):
     """One enrollment recording that passed the gate, and its quality report.
@@ -99,7 +102,7 @@ class AudioSample(models.Model):
     origin = models.CharField(max_length=32, default="default")  # whose limits it met
     policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored
-    held_for = models.JSONField(default=list)  # why it is held: APPROVAL, DUPLICATE_VOICE, …; empty: it counts
+    held_for = models.JSONField(default=list)  # why it is held: APPROVAL, REVIEW; empty: it counts
     approved_by = models.CharField(max_length=128, blank=True)
 
     class Meta:

@@ -18,6 +18,7 @@ from enrollment.errors import (
     CustomerLocked,
     DuplicateSample,
     OptedOut,
+    ReviewRequired,
     SampleNotFound,
     SampleNotHeld,
 )
@@ -30,6 +31,7 @@ from mltraining.errors import ModelSwitched
 from mltraining.locks import lock_gallery
 from mltraining.messages import Recording
 from voiceauth.platform import storage
+from voiceauth.platform.api.roles import CAPABILITIES
 from voiceauth.platform.approvals.services import require_second_person
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
@@ -96,8 +98,9 @@ def enroll_sample(
 def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> AudioSample:
     """Let a held recording count from now on.
 
-    Raises ``CustomerNotFound``, ``SampleNotFound``, ``SampleNotHeld``, ``SecondPersonRequired`` for whoever enrolled
-    the recording, and what keeps a customer from being enrolled.
+    Raises ``CustomerNotFound``; ``SampleNotFound``; ``SampleNotHeld``; ``SecondPersonRequired`` for the person who
+    brought it in; ``ReviewRequired`` for a suspicious one, unless the actor may read review cases; and what keeps a
+    customer from being enrolled.
     """
     lock_gallery(shared=True)
     customer = locked(customer_id)
@@ -106,6 +109,8 @@ def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> A
     if not sample.held_for:
         raise SampleNotHeld
     require_second_person(sample.created_by, actor)
+    if gate.REVIEW in sample.held_for and actor.role not in CAPABILITIES["cases:read"]:
+        raise ReviewRequired
     before = _figures(customer) | {"held_for": sample.held_for}
     sample.held_for, sample.approved_by = [], actor.name
     sample.save(update_fields=["held_for", "approved_by"])

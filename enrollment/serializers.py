@@ -142,7 +142,8 @@ class EnrollmentAnswer(serializers.Serializer):
     customer_id = serializers.CharField(source="customer.customer_id")
     held_for = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Why it waits and does not count yet: APPROVAL, DUPLICATE_VOICE, KNOWN_FRAUDSTER.",
+        help_text="Why it waits and does not count yet. APPROVAL: the origin needs a second person. REVIEW: a reviewer "
+        "looks into it.",
     )
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
     speech_seconds = serializers.FloatField(source="customer.speech_seconds")

@@ -101,4 +101,4 @@ class BatchResult(models.Model):
         indexes = [models.Index(fields=["batch", "customer_id"])]
 
     def __str__(self) -> str:
-        return f"Line {self.line} of batch {self.batch_id}"
+        return f"line {self.line} of the {self.batch}"

@@ -1,6 +1,7 @@
 """The pages of batch enrollments."""
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -42,12 +43,33 @@ def test_a_batch_shows_how_far_it_is_and_why_customers_failed(signed_in: SignIn,
     assert 'http-equiv="refresh"' not in client.get(f"{PAGE}{batch.pk}/change/").content.decode()
 
 
-def test_the_customers_of_a_batch_are_listed_by_outcome(signed_in: SignIn, batch: BatchEnrollment) -> None:
+def test_the_results_of_a_batch_are_listed_by_outcome_and_never_mixed_with_another_batch_s(
+    signed_in: SignIn, batch: BatchEnrollment
+) -> None:
     other = BatchEnrollment.objects.create(content_hash="1" * 64, requested_by="teller-app")
     BatchResult.objects.create(batch=other, line=1, customer_id="C-9", outcome="FAILED", code="opted_out")
-    page = signed_in("admin").get(f"{RESULTS}?batch__id__exact={batch.pk}&outcome__exact=FAILED").content.decode()
+    client = signed_in("admin")
+    page = client.get(f"{RESULTS}?batch__id__exact={batch.pk}&outcome__exact=FAILED").content.decode()
     assert "C-2" in page and "C-3" in page
     assert "C-1<" not in page and "C-9" not in page
+    assert f"Results of the {batch}" in page
+    for query in ("", "?batch__id__exact=", "?batch__id__exact=nonsense", f"?batch__id__exact={uuid4()}", "?q=C-9"):
+        assert client.get(f"{RESULTS}{query}").headers["Location"] == PAGE
+    assert RESULTS not in client.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize(("role", "status"), [("teller", 200), ("admin", 200), ("reviewer", 403), ("nobody", 403)])
+def test_who_may_see_a_batch_may_see_its_results(
+    signed_in: SignIn, batch: BatchEnrollment, role: str, status: int
+) -> None:
+    assert signed_in(role).get(f"{RESULTS}?batch__id__exact={batch.pk}").status_code == status
+
+
+def test_a_result_has_a_readable_title(signed_in: SignIn, batch: BatchEnrollment) -> None:
+    result = batch.results.get(line=2)
+    page = signed_in("admin").get(f"{RESULTS}{result.pk}/change/").content.decode()
+    assert f"line 2 of the {batch}" in page
+    assert "object (" not in page and str(batch.pk) not in page.split("</h1>")[0].split("<h1>")[-1]
 
 
 def test_a_batch_is_cancelled_from_its_page(signed_in: SignIn, batch: BatchEnrollment) -> None:

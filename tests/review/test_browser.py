@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.review.conftest import PASSWORD
 from tests.review.factories import (
     keep_audio,
@@ -25,6 +26,7 @@ from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
 from voiceauth.policies import selectors
 from voiceauth.policies.services import change
+from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
 CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
@@ -88,6 +90,8 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     customer = make_customer()
     make_sample(customer)
     held, watchlist = make_sample(customer, 2, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
+    batch = BatchEnrollment.objects.create(content_hash="0" * 64, requested_by="teller-app", total=2)
+    BatchResult.objects.create(batch=batch, line=1, customer_id="C-1", outcome="FAILED", code="opted_out")
     decision, run, model = make_decision(), make_run(), make_model(state="active")
     with transaction.atomic():
         event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
@@ -115,10 +119,39 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         "policies/policyversion/1/change/": "policy",
         "policies/policyversion/do/change/": "policy-change",
         f"screening/watchlist/{watchlist.pk}/do/add/": "watch-add",
+        f"batches/batchresult/?batch__id__exact={batch.pk}": "batch-results",
+        "screening/watchlist/": "watchlists",
         "api/apiclient/": "clients",
         "api/apiclient/do/create/": "new-client",
     }.items():
         visit(path, name)
+    assert page.complaints == []
+
+
+def test_a_reviewer_closes_a_case_and_reopens_it(
+    page: Any, live_server: Any, visit: Callable[[str, str], None], people: dict[str, User]
+) -> None:
+    customer, decision = make_customer(), make_decision()
+    keep_audio(decision, customer)
+    evidence = {"reason": "KNOWN_FRAUDSTER", "score": 0.97, "decision_id": str(decision.pk)}
+    case = cases.open_case(kind="KNOWN_FRAUDSTER", customer_id="C-1001", evidence=evidence, actor=SYSTEM)
+    sign_in(page, live_server, "rita")
+    path = f"screening/reviewcase/{case.pk}/"
+    visit(f"{path}do/close/", "case-close")
+    assert page.input_value("#id_resolution") == ""
+    page.click("input[type=submit]")  # the browser itself asks for a choice
+    assert page.url.endswith("/do/close/")
+    page.select_option("#id_resolution", "CONFIRMED_FRAUD")
+    page.fill("#id_comment", "The number is known.")
+    page.click("input[type=submit]")
+    page.get_by_text(f"Case {case.pk} is closed.").wait_for()
+    visit(f"{path}do/watch/", "case-watch")
+    visit(f"{path}change/", "case-closed")
+    assert page.get_by_text("Reopen case", exact=True).is_visible()
+    visit(f"{path}do/reopen/", "case-reopen")
+    page.fill("#id_reason", "The customer called back.")
+    page.click("input[type=submit]")
+    page.get_by_text(f"Case {case.pk} is open again.").wait_for()
     assert page.complaints == []
 
 
@@ -127,7 +160,7 @@ def test_the_trail_is_verified_from_the_browser(page: Any, live_server: Any, peo
     page.goto(f"{live_server.url}/admin/audit/auditevent/")
     page.click("text=Verify trail")
     page.click("input[type=submit]")
-    page.get_by_text("as they were written").wait_for()  # polls until its deadline
+    page.get_by_text("rows are unchanged").wait_for()  # polls until its deadline
 
 
 def test_a_new_client_s_token_is_shown_once(page: Any, live_server: Any, people: dict[str, User]) -> None:

@@ -129,5 +129,5 @@ def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Any) -> Non
     assert "errorlist" in client.post(path, {"audio": noise}).content.decode()
     settings.VOICEAUTH_MAX_UPLOAD_BYTES = 10
     large = SimpleUploadedFile("call.wav", recording("mallory", take=2), content_type="audio/wav")
-    assert "not larger than an upload may be" in client.post(path, {"audio": large}).content.decode()
+    assert "no larger than an upload may be" in client.post(path, {"audio": large}).content.decode()
     assert Fraudster.objects.count() == 1

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.db import connection
+from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from enrollment.batches.models import BatchResult
 from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion
 from tests.review.factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample, tone
@@ -66,7 +69,10 @@ def test_audio_that_is_gone_is_a_404(signed_in: SignIn) -> None:
     decision = make_decision()
     client = signed_in("reviewer")
     assert client.get(f"/admin/verification/decision/{decision.pk}/audio/").status_code == 404
-    assert "No audio is kept" in client.get(f"/admin/verification/decision/{decision.pk}/change/").content.decode()
+    assert (
+        "There is no audio of this call"
+        in client.get(f"/admin/verification/decision/{decision.pk}/change/").content.decode()
+    )
 
 
 def test_audio_is_not_played_by_a_post(signed_in: SignIn) -> None:
@@ -256,7 +262,7 @@ def _write_trail(count: int = 5) -> None:
 def test_an_intact_trail_is_reported_as_intact_and_the_check_is_recorded(signed_in: SignIn) -> None:
     _write_trail()
     page = signed_in("reviewer").post("/admin/audit/auditevent/do/verify/").content.decode()
-    assert "as they were written" in page
+    assert "rows are unchanged" in page
     assert AuditEvent.objects.get(action="audit.verified").data["findings"] == []
 
 
@@ -340,7 +346,7 @@ def test_rotating_shows_the_new_token_once_and_says_how_long_the_old_one_is_take
     before = ApiClient.objects.get()
     assert (before.scopes, before.issued_by) == (["calls:verify"], "user:grace")
     page = client.post(f"/admin/api/apiclient/{before.pk}/do/rotate/", {"overlap": "24"}).content.decode()
-    assert re.search(r"va_ivr_[\w-]+", page) and "The token before is taken until" in page
+    assert re.search(r"va_ivr_[\w-]+", page) and "The previous token stays valid until" in page
     after = ApiClient.objects.get()
     assert (after.previous_token_hash, after.token_hash != before.token_hash) == (before.token_hash, True)
     assert AuditEvent.objects.get(action="client.rotated").actor == "user:grace"
@@ -451,3 +457,10 @@ def test_pages_carry_no_inline_script_and_no_inline_style(signed_in: SignIn) -> 
         page = client.get(f"/admin/{path}").content.decode()
         assert not re.search(r"<script(?![^>]*(src=|application/json))", page), path
         assert not re.search(r"<style|\sstyle=|\son\w+=", page), path
+
+
+def test_every_row_on_the_dashboard_has_a_title_of_its_own() -> None:
+    shown = [admin.site._registry[model] for model in admin.site._registry]
+    models = {page.model for page in shown} | {inline.model for page in shown for inline in page.inlines}
+    assert BatchResult in models
+    assert [model.__name__ for model in models if model.__str__ is Model.__str__] == []

@@ -34,7 +34,6 @@ LISTS = {
     "retraining/trainingrun/": {"admin", "auditor", "superuser"},
     "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
     "batches/batchenrollment/": {"teller", "admin", "superuser"},
-    "batches/batchresult/": {"teller", "admin", "superuser"},
     "policies/policyversion/": {"reviewer", "admin", "auditor", "superuser"},
     "screening/watchlist/": {"reviewer", "admin", "auditor", "superuser"},
     "screening/fraudster/": {"reviewer", "admin", "auditor", "superuser"},

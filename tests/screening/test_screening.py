@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
+from rest_framework.test import APIClient
 
 from enrollment import samples
 from enrollment import services as customers
@@ -16,9 +17,12 @@ from tests.customers import (
     activate_model,
     consenting_customer,
     embedding_of,
+    error_code,
     recording,
     run_erasures,
+    upload,
 )
+from tests.factories import api_client
 from tests.screening.voices import RITA, called, screened, watched
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.audit.models import AuditEvent
@@ -142,10 +146,27 @@ def test_a_fraudster_who_enrolls_waits_for_a_person_and_is_a_case() -> None:
     consenting_customer("ann")
     audio = recording("mallory", take=2, speech_seconds=30.0)
     sample = samples.enroll_sample(customer_id="ann", audio=audio, actor=TELLER)
-    assert (sample.held_for, sample.customer.state) == (["KNOWN_FRAUDSTER"], "PENDING")
+    assert (sample.held_for, sample.customer.state) == (["REVIEW"], "PENDING")
     case = ReviewCase.objects.get()
     assert (case.kind, case.customer_id, case.subject) == ("WATCHLIST_ENROLLMENT", "ann", str(fraudster.pk))
     assert case.evidence[0]["sample_id"] == str(sample.pk)
+
+
+def test_a_teller_is_not_told_that_a_voice_is_on_a_watchlist_and_does_not_approve_it(teller: APIClient) -> None:
+    watched("mallory")
+    consenting_customer("ann")
+    path = "/api/v1/customers/ann/enrollments"
+    audio = upload(recording("mallory", take=2, speech_seconds=30.0))
+    answer = teller.post(path, {"audio": audio}, format="multipart")
+    listed = teller.get(path)
+    for told in (answer.json(), *listed.json()["results"]):
+        assert told["held_for"] == ["REVIEW"]
+    for shown in (answer, listed):
+        assert "FRAUD" not in shown.content.decode().upper()
+    approve = f"{path}/{answer.json()['sample_id']}/approve"
+    refusal = api_client("teller").post(approve)
+    assert (refusal.status_code, error_code(refusal)) == (403, "review_required")
+    assert api_client("reviewer").post(approve).status_code == 200
 
 
 # --- velocity -----------------------------------------------------------------------------------

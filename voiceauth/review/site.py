@@ -17,11 +17,10 @@ SECTIONS = {
         "Customer": "Customers",
         "AudioSample": "Held recordings",
         "BatchEnrollment": "Batch enrollments",
-        "BatchResult": "Batch results",
         "Erasure": "Erasures",
     },
-    "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Watched voices"},
-    "Recogniser": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
+    "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Fraudsters"},
+    "Training and models": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
     "Oversight": {
         "AuditEvent": "Audit trail",
         "Approval": "Approvals",
@@ -30,7 +29,9 @@ SECTIONS = {
     },
     "People": {"User": "Users", "Group": "Roles"},
 }
-NAMES = {model: name for models in SECTIONS.values() for model, name in models.items()}
+# Pages that are reached from their parent's page only: a list of them would mix parents.
+NOT_IN_THE_MENU = {"BatchResult": "Batch results"}
+NAMES = {model: name for models in [*SECTIONS.values(), NOT_IN_THE_MENU] for model, name in models.items()}
 
 
 class ReviewSite(admin.AdminSite):

@@ -52,7 +52,7 @@ class Fraudster(models.Model):
         ordering = ["-created_at", "id"]
 
     def __str__(self) -> str:
-        return f"Voice {str(self.pk)[:8]}"
+        return f"Fraudster {str(self.pk)[:8]}"
 
 
 class FraudsterAudio(models.Model):

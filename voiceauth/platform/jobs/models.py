@@ -61,7 +61,7 @@ class Job(models.Model):
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return f"{self._meta.verbose_name} of {self.created_at:%d %b %Y, %H:%M:%S}"
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""What waits for a second person: approve, reject, and fetch what was approved."""
+"""Requests that a second person must approve: approve, reject, and fetch an approved export."""
 
 from typing import Any
 
@@ -19,12 +19,16 @@ TONES = {State.REQUESTED: "busy", State.APPROVED: "good", State.EXECUTED: "good"
 
 def _approve(approval: Approval, actor: Actor, _: dict[str, Any]) -> str:
     state = services.approve(approval_id=approval.pk, actor=actor).state
-    return "Approved and carried out." if state == State.EXECUTED else "Approved: who asked can carry it out, once."
+    return (
+        "Approved and carried out."
+        if state == State.EXECUTED
+        else "Approved. The person who requested it can now carry it out, once."
+    )
 
 
 def _reject(approval: Approval, actor: Actor, _: dict[str, Any]) -> str:
     services.reject(approval_id=approval.pk, actor=actor)
-    return "Rejected: nothing is done."
+    return "Rejected. Nothing was changed."
 
 
 def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpResponse:
@@ -47,7 +51,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
             name="approve",
             label="Approve",
             permission="approvals.decide_approval",
-            question="Approve {object}? You vouch for it as the second person.",
+            question="Approve this request of {object.requested_by}? You answer for it as the second person.",
             run=_approve,
             available=lambda approval: approval.state == State.REQUESTED,
         ),
@@ -55,7 +59,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
             name="reject",
             label="Reject",
             permission="approvals.decide_approval",
-            question="Reject {object}? Nothing is done then.",
+            question="Reject this request of {object.requested_by}? Nothing is changed then.",
             run=_reject,
             available=lambda approval: approval.state == State.REQUESTED,
             danger=True,
@@ -64,7 +68,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
             name="download",
             label="Save the recordings",
             permission="review.play_audio",
-            question="Save the recordings? They can be fetched once, by the person who asked for them.",
+            question="Save the recordings? Only the person who requested them can do so, and only once.",
             run=_download,
             available=lambda approval: approval.state == State.APPROVED and approval.action == EXPORT_AUDIO,
         ),

@@ -21,7 +21,7 @@ MAX_ROWS = 100_000
 
 class TrailTooLong(Conflict):
     code = "trail_too_long"
-    message = f"The trail has over {MAX_ROWS:,} rows. Run: manage.py verify_audit_trail"
+    message = f"The trail has more than {MAX_ROWS:,} rows. Verify it with: manage.py verify_audit_trail"
 
 
 def _verify(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
             name="verify",
             label="Verify trail",
             permission="review.verify_trail",
-            question="Read the whole trail and check every row's hash and the head? It takes some seconds.",
+            question="Verify the whole trail? This checks the hash of every row and the head, and takes some seconds.",
             run=_verify,
             on_list=True,
             done_template="review/verified.html",

@@ -1,4 +1,4 @@
-"""What every page shares: rows are only read; a change is an ``Action``, confirmed and carried out by a service."""
+"""What every page shares: rows are read-only; a change is an ``Action``, confirmed and carried out by a service."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from voiceauth.review.site import NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something that a person may do: a button, a page that asks, and one service call on POST.
+    """Something that a person may do: a button, a page that asks for confirmation, and one service call on POST.
 
-    ``run`` gets the object (``None`` for an action on the list), the actor and the cleaned form. It answers
-    with a sentence for the person, with what a page of its own shows, or with a file.
+    ``run`` takes the object (``None`` for an action on the list), the actor and the cleaned form. It returns a sentence
+    for the person, the context of ``done_template``, or a file.
     """
 
     name: str
     label: str
     permission: str
-    question: str  # may name {object}
+    question: str  # {object} stands for the object
     run: Callable[[Any, Actor, dict[str, Any]], str | dict[str, Any] | HttpResponse]
     on_list: bool = False
     available: Callable[[Any], bool] = lambda _: True
     form: type[forms.Form] = forms.Form
     danger: bool = False
-    done_template: str = ""  # drawn with what ``run`` answered, instead of a sentence and a redirect
+    done_template: str = ""  # shown with what ``run`` returned, in place of a sentence and a redirect
 
 
 class ReadOnly:
-    """No add, no change, no delete: not for anyone, superusers included."""
+    """Nobody may add, change or delete rows here, superusers included."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -61,7 +61,7 @@ class ReadOnlyInline(ReadOnly, admin.TabularInline):
 
 
 class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
-    """Lists and details of one table, and its actions."""
+    """The list and the details of one table, with its actions."""
 
     actions = None
     list_per_page = 50
@@ -131,7 +131,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         )
 
     def _back(self, obj: Any) -> str:
-        """The object's own page where it still exists, else the list."""
+        """Return the address of the object's page, or of the list where the object is gone."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         if obj is not None and obj.pk and type(obj)._default_manager.filter(pk=obj.pk).exists():
             return reverse(f"{name}_change", args=[quote(obj.pk)])
@@ -163,9 +163,9 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def related(self, request: HttpRequest, obj: Any) -> list[tuple[str, str]]:
-        """Labels and addresses of pages that belong to this row and that the person may see."""
+        """Return labels and addresses of related pages that the person may see."""
         return []
 
     def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        """More for the detail template; ``refresh`` seconds make the page reload itself."""
+        """Return more context for the detail page. ``refresh`` reloads it after so many seconds."""
         return {}

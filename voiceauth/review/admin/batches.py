@@ -1,10 +1,12 @@
 """Batch enrollments: how far they are, and what became of each customer."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -17,12 +19,13 @@ from voiceauth.review.charts import badge, facts, progress_bar
 Outcome = BatchResult.Outcome
 TONES = {"QUEUED": "busy", "RUNNING": "busy", "SUCCEEDED": "good", "FAILED": "bad", "ERRORED": "bad"}
 OUTCOMES = {Outcome.ENROLLED: "good", Outcome.ENROLLING: "busy", Outcome.FAILED: "bad"}
+OF_BATCH = "batch__id__exact"
 COUNTS = ["total", "enrolled", "enrolling", "skipped", "failed"]
 
 
 def _cancel(batch: BatchEnrollment, actor: Actor, _: dict[str, Any]) -> str:
     request_cancel(batch_id=batch.pk, actor=actor)
-    return "It ends after the customer that it is at. Who is enrolled by then stays enrolled."
+    return "The batch stops after the customer in progress. Customers who are enrolled by then stay enrolled."
 
 
 @admin.register(BatchEnrollment)
@@ -48,7 +51,7 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
             name="cancel",
             label="Cancel",
             permission="review.cancel_batch",
-            question="Cancel the batch enrollment {object}? Who is enrolled by then stays enrolled.",
+            question="Cancel the {object}? Customers who are enrolled by then stay enrolled.",
             run=_cancel,
             available=lambda batch: batch.is_open and not batch.cancel_requested,
             danger=True,
@@ -70,10 +73,10 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="manifest")
     def source(self, obj: BatchEnrollment) -> str:
-        return obj.manifest or obj.folder or "came with the request"
+        return obj.manifest or obj.folder or "sent with the request"
 
     def related(self, request: HttpRequest, obj: BatchEnrollment) -> list[tuple[str, str]]:
-        return [("Customers", f"{reverse('admin:batches_batchresult_changelist')}?batch__id__exact={obj.pk}")]
+        return [("Results", f"{reverse('admin:batches_batchresult_changelist')}?{OF_BATCH}={obj.pk}")]
 
     def detail_context(self, request: HttpRequest, obj: BatchEnrollment) -> dict[str, Any]:
         return {"refresh": 5} if obj.is_open else {}
@@ -81,20 +84,47 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
 
 @admin.register(BatchResult)
 class BatchResultAdmin(ReadOnlyAdmin):
-    list_display = ["line", "customer_id", "status", "code", "message", "accepted", "speech", "batch"]
+    """The customers of one batch. The results of two batches are never mixed in one list."""
+
+    list_display = ["line", "customer_id", "status", "code", "message", "accepted", "speech"]
     list_filter = ["outcome", "code"]
     search_fields = ["customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
     fields = ["batch", "line", "customer_id", "status", "code", "message", "accepted", "refused", "speech"]
     list_select_related = ["batch"]
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """List the results of the batch that the address names; without one, list the batches."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        batch = _batch(request.GET.get(OF_BATCH, ""))
+        if batch is None:
+            return HttpResponseRedirect(reverse("admin:batches_batchenrollment_changelist"))
+        address = reverse("admin:batches_batchenrollment_change", args=[batch.pk])
+        context = {"title": f"Results of the {batch}", "parent": batch, "parent_url": address, **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def related(self, request: HttpRequest, obj: BatchResult) -> list[tuple[str, str]]:
+        """Link to the batch."""
+        return [("Batch enrollment", reverse("admin:batches_batchenrollment_change", args=[obj.batch_id]))]
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return lookup == "batch__id__exact" or super().lookup_allowed(lookup, value, request)
+        """Allow the address to name the batch."""
+        return lookup == OF_BATCH or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="outcome", ordering="outcome")
     def status(self, obj: BatchResult) -> SafeString:
+        """Show the outcome as a badge."""
         return badge(obj.outcome, OUTCOMES.get(Outcome(obj.outcome), "neutral"))
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: BatchResult) -> str:
+        """Show the customer's net speech in seconds."""
         return f"{obj.speech_seconds:.1f} s"
+
+
+def _batch(identifier: str) -> BatchEnrollment | None:
+    try:
+        return BatchEnrollment.objects.filter(pk=UUID(identifier)).first()
+    except ValueError:
+        return None

@@ -140,7 +140,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="close",
-            label="Close",
+            label="Close case",
             permission="screening.handle_reviewcase",
             question="How did {object} end? The next calibration learns from confirmed fraud and from false alarms.",
             run=_close,
@@ -149,7 +149,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="reopen",
-            label="Reopen",
+            label="Reopen case",
             permission="screening.handle_reviewcase",
             question="Reopen {object}? It loses its resolution, and calibration ignores it until it is closed again. "
             "A voice that was put on a watchlist stays there until you erase it.",

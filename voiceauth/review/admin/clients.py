@@ -1,4 +1,4 @@
-"""API clients: create and rotate (the token is shown once), rates, revoke."""
+"""API clients: create, rotate the token (it is shown once), change rate limits, revoke."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ class Lifetime(forms.Form):
         required=False,
         min_value=1,
         max_value=3650,
-        help_text="Empty: the days of VOICEAUTH_TOKEN_LIFETIME_DAYS.",
+        help_text="If empty: VOICEAUTH_TOKEN_LIFETIME_DAYS.",
     )
 
     def clean_days(self) -> timedelta | None:
@@ -33,29 +33,35 @@ class NewClient(Lifetime):
     name = forms.CharField(max_length=64, help_text="What calls us: “Teller app”, “IVR Vienna”. Never given twice.")
     role = forms.ChoiceField(choices=ApiClient.Role.choices)
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in sorted(SCOPES)], required=False, help_text="None: all of the role's."
+        choices=[(scope, scope) for scope in sorted(SCOPES)],
+        required=False,
+        help_text="If none is chosen: all scopes of the role.",
     )
     field_order = ("name", "role", "scopes", "days")
 
 
 class Rotation(Lifetime):
     overlap = forms.IntegerField(
-        label="Overlap in hours", initial=24, min_value=0, max_value=720, help_text="So long the old token is taken."
+        label="Overlap in hours",
+        initial=24,
+        min_value=0,
+        max_value=720,
+        help_text="How long the old token stays valid.",
     )
 
 
 class Rates(forms.Form):
-    """A field a class; an empty one leaves it to the settings."""
+    """A rate limit for each class of calls. An empty field leaves it to the settings."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for kind in clients.CLIENT_CLASSES:
             self.fields[kind] = forms.IntegerField(
-                label=f"{kind.capitalize()} a minute",
+                label=f"{kind.capitalize()} calls a minute",
                 required=False,
                 min_value=1,
                 max_value=clients.MOST_CALLS,
-                help_text=f"Empty: {settings.VOICEAUTH_RATE_LIMITS[kind]}.",
+                help_text=f"If empty: {settings.VOICEAUTH_RATE_LIMITS[kind]}.",
             )
 
 
@@ -75,12 +81,12 @@ def _rotate(client: ApiClient, actor: Actor, given: dict[str, Any]) -> dict[str,
 def _limit(client: ApiClient, actor: Actor, given: dict[str, Any]) -> str:
     rates = {kind: rate for kind, rate in given.items() if rate is not None}
     clients.set_rate_limits(name=client.name, rate_limits=rates, actor=actor)
-    return f"The rates of {client.name} are changed."
+    return f"The rate limits of {client.name} were changed."
 
 
 def _revoke(client: ApiClient, actor: Actor, _: dict[str, Any]) -> str:
     clients.revoke_client(name=client.name, actor=actor)
-    return f"{client.name} is revoked: its tokens are refused from now on."
+    return f"{client.name} was revoked. Its tokens are refused from now on."
 
 
 @admin.register(ApiClient)
@@ -98,7 +104,7 @@ class ApiClientAdmin(ReadOnlyAdmin):
             name="create",
             label="New API client",
             permission="review.manage_clients",
-            question="The token is shown once, on the next page. Only its hash is stored.",
+            question="Create an API client? Its token is shown once, on the next page. Only a hash is stored.",
             run=_create,
             form=NewClient,
             on_list=True,
@@ -116,9 +122,9 @@ class ApiClientAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="limit",
-            label="Change rates",
+            label="Change rate limits",
             permission="review.manage_clients",
-            question="How often may {object} call? All fields count anew.",
+            question="How often may {object} call? What you enter replaces all earlier limits.",
             run=_limit,
             form=Rates,
             available=lambda client: client.revoked_at is None,
@@ -142,6 +148,6 @@ class ApiClientAdmin(ReadOnlyAdmin):
     def limited_to(self, obj: ApiClient) -> str:
         return ", ".join(obj.scopes) or "all scopes of its role"
 
-    @admin.display(description="rates of its own")
+    @admin.display(description="own rate limits")
     def rates(self, obj: ApiClient) -> SafeString:
         return pretty(obj.rate_limits)

@@ -1,4 +1,4 @@
-"""Customers with their consents and enrollment recordings; erasure."""
+"""Customers with their consents and enrollment recordings: erase, lock, unlock, export."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -51,7 +51,7 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
         self.may_play = request.user.has_perm("review.play_audio")
         return super().get_formset(request, obj, **kwargs)
 
-    @admin.display(description="waits for")
+    @admin.display(description="held for")
     def waits(self, obj: AudioSample) -> str | SafeString:
         if not obj.held_for:
             return super().waits(obj)
@@ -74,26 +74,26 @@ def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
 
 
 class Why(forms.Form):
-    reason = forms.CharField(max_length=500, help_text="For whoever approves it, and for the trail.")
+    reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
 
 
 def _export(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     approval = request_audio_export(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
-    return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+    return f"A second person must approve the export until {approval.expires_at:%d %b %Y, %H:%M}."
 
 
 class Reason(forms.Form):
-    reason = forms.CharField(max_length=500, help_text="For the trail.")
+    reason = forms.CharField(max_length=500, help_text="It is kept in the audit trail.")
 
 
 def _lock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     lock_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
-    return f"{customer.customer_id} is locked: no call is scored until somebody unlocks it."
+    return f"{customer.customer_id} is locked. Calls are refused until somebody unlocks the customer."
 
 
 def _unlock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     unlock_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
-    return f"{customer.customer_id} is unlocked: calls are scored again."
+    return f"{customer.customer_id} is unlocked. Calls are scored again."
 
 
 @admin.register(Customer)
@@ -120,7 +120,8 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="lock",
             label="Lock",
             permission="review.lock_customer",
-            question="Lock {object}? Callers are refused as anybody is, until somebody unlocks it.",
+            question="Lock {object}? Every call is refused until somebody unlocks the customer. "
+            "The caller is not told why.",
             run=_lock,
             form=Reason,
             available=lambda customer: Customer.State.LOCKED in TRANSITIONS[customer.state],
@@ -130,7 +131,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="unlock",
             label="Unlock",
             permission="review.lock_customer",
-            question="Unlock {object}? Calls are scored again, and refusals are counted anew.",
+            question="Unlock {object}? Calls are scored again, and the count of refusals starts at zero.",
             run=_unlock,
             form=Reason,
             available=lambda customer: customer.state == Customer.State.LOCKED,
@@ -139,8 +140,8 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="export",
             label="Export recordings",
             permission="review.play_audio",
-            question="Ask for a copy of all recordings of {object}? Somebody else must approve it; then you can save "
-            "it once, from the approval's page.",
+            question="Request a copy of all recordings of {object}? A second person must approve it. You can then save "
+            "it once, from the page of the approval.",
             run=_export,
             form=Why,
         ),

@@ -1,4 +1,4 @@
-"""Decisions: what was answered, everything that it rested on, and the call's audio."""
+"""Decisions: the answer, everything it is based on, and the audio of the call."""
 
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     fieldsets = [
         ("Answer", {"fields": ["outcome", "kind", "customer", "bar", "threshold", "reasons_given", "created_at"]}),
         (
-            "What it rested on",
+            "Based on",
             {
                 "fields": [
                     "log_likelihood_ratio",

@@ -1,6 +1,7 @@
-"""Recordings that wait for a second person, and the columns that every list of recordings has."""
+"""Recordings that wait for a second person, and the columns that every list of recordings shares."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,7 +18,7 @@ from voiceauth.review.charts import badge
 
 
 class SampleColumns:
-    """What a recording's quality report says, with units."""
+    """The columns of a recording's quality report, with units."""
 
     @admin.display(description="net speech")
     def speech(self, obj: AudioSample) -> str:
@@ -39,26 +40,27 @@ class SampleColumns:
     def format(self, obj: AudioSample) -> str:
         return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
 
-    @admin.display(description="waits for")
+    @admin.display(description="held for")
     def waits(self, obj: AudioSample) -> str | SafeString:
         reasons = ", ".join(reason.replace("_", " ").lower() for reason in obj.held_for)
         return badge(reasons, "busy") if reasons else "—"
 
 
 def player(sample: AudioSample) -> SafeString:
+    """Return an ``<audio>`` element that plays the recording."""
     source = reverse("admin:enrollment_customer_sample_audio", args=[sample.pk])
     return format_html('<audio controls preload="none" src="{}"></audio>', source)
 
 
 def _approve(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
     approve_sample(customer_id=sample.customer.customer_id, sample_id=sample.pk, actor=actor)
-    return f"The recording counts for {sample.customer.customer_id} from now on."
+    return f"The recording was approved. It counts for {sample.customer.customer_id} from now on."
 
 
 def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
     customer_id = sample.customer.customer_id
     remove_sample(customer_id=customer_id, sample_id=sample.pk, only_held=True, actor=actor)
-    return f"The recording of {customer_id} is deleted. It never counted."
+    return f"The recording of {customer_id} was deleted. It never counted."
 
 
 @admin.register(AudioSample)
@@ -73,15 +75,15 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
             name="approve",
             label="Approve",
             permission="review.approve_enrollment",
-            question="Does {object} hold the voice of this customer? It counts from now on. Whoever brought it in "
-            "cannot approve it.",
+            question="Approve the {object}? Listen whether it is this customer's voice: it counts from then on. You "
+            "cannot approve a recording that you brought in.",
             run=_approve,
         ),
         Action(
             name="remove",
             label="Remove",
             permission="review.approve_enrollment",
-            question="Delete {object}? This cannot be undone.",
+            question="Delete the {object}? This cannot be undone.",
             run=_remove,
             danger=True,
         ),
@@ -94,12 +96,17 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
         return [*super().get_fields(request, obj), *(["listen"] if request.user.has_perm("review.play_audio") else [])]
 
     def _back(self, obj: Any) -> str:
-        """One that was approved or removed has no page here any more."""
+        """Go back to the list where the recording is not held any more, because it has no page here then."""
         still = obj is not None and AudioSample.objects.filter(pk=obj.pk).exclude(held_for=[]).exists()
         return super()._back(obj if still else None)
 
     def related(self, request: HttpRequest, obj: AudioSample) -> list[tuple[str, str]]:
-        return [("Customer", reverse("admin:enrollment_customer_change", args=[obj.customer_id]))]
+        """Link to the customer, and to the review cases about them, which say what is suspicious."""
+        pages = [("Customer", reverse("admin:enrollment_customer_change", args=[obj.customer_id]))]
+        if request.user.has_perm("screening.view_reviewcase"):
+            query = urlencode({"q": obj.customer.customer_id})
+            pages.append(("Review cases", f"{reverse('admin:screening_reviewcase_changelist')}?{query}"))
+        return pages
 
     @admin.display(description="customer", ordering="customer__customer_id")
     def of(self, obj: AudioSample) -> str:

@@ -1,6 +1,6 @@
 """Accounts of people: the stock user admin for superusers, with a row in the audit trail for each change.
 
-Accounts are switched off, not deleted, and what a role may do is written in ``roles``, not clicked together.
+Accounts are deactivated, not deleted. ``roles`` defines what a role may do; nobody changes it on a page.
 """
 
 from typing import Any

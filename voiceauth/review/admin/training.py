@@ -43,12 +43,12 @@ class NewRun(forms.Form):
 
 def _start(_: None, actor: Actor, given: dict[str, Any]) -> str:
     run = request_training(config=given["overrides"], actor=actor)
-    return f"Training run {run.pk} is queued."
+    return f"The {run} is queued."
 
 
 def _cancel(run: TrainingRun, actor: Actor, _: dict[str, Any]) -> str:
     state = cancel_training(run_id=run.pk, actor=actor).state
-    return "The run is cancelled." if state == TrainingRun.State.CANCELLED else "The run stops at its next step."
+    return "The run is cancelled." if state == TrainingRun.State.CANCELLED else "The run stops after its current step."
 
 
 @admin.register(TrainingRun)
@@ -70,8 +70,8 @@ class TrainingRunAdmin(ReadOnlyAdmin):
             name="start",
             label="Start training",
             permission="review.run_training",
-            question="Train a new recogniser on the consented recordings of all enrolled customers? "
-            "It becomes a candidate; nothing changes for callers until it is promoted.",
+            question="Train a new model on the recordings of all enrolled customers who gave their consent? "
+            "It becomes a candidate. Nothing changes for callers until it is promoted.",
             run=_start,
             form=NewRun,
             on_list=True,
@@ -80,7 +80,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
             name="cancel",
             label="Cancel run",
             permission="review.run_training",
-            question="Stop training run {object}? No model comes of it.",
+            question="Cancel the {object}? It makes no model.",
             run=_cancel,
             available=lambda run: run.is_open and not run.cancel_requested,
             danger=True,
@@ -126,11 +126,11 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     def failure(self, obj: TrainingRun) -> str:
         return f"{obj.error_code}: {obj.error_message}" if obj.error_code else "—"
 
-    @admin.display(description="asked for")
+    @admin.display(description="requested")
     def asked_for(self, obj: TrainingRun) -> SafeString:
         return pretty(obj.config)
 
-    @admin.display(description="resolved")
+    @admin.display(description="in full")
     def resolved(self, obj: TrainingRun) -> SafeString:
         return pretty(obj.resolved_config)
 

@@ -76,7 +76,7 @@ def listed(made: Fraudster | Approval, watchlist: Watchlist) -> str:
         return (
             "This is a customer's own voice, so a second person must approve the request. Repeat it after the approval."
         )
-    return f"{made} is on {watchlist}. Every call and every enrollment is compared with it from now on."
+    return f"{made} is on the watchlist “{watchlist}”. Every call and every enrollment is compared with it from now on."
 
 
 def _create(_: None, actor: Actor, given: dict[str, Any]) -> str:
@@ -115,7 +115,7 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="add",
             label="Add a recording",
             permission="screening.manage_watchlist",
-            question="Put the voice of a recording on {object}? Add the voice of a call from its review case instead.",
+            question="Put the voice of a recording on the watchlist “{object}”? Add the voice of a call from its review case instead.",
             run=_add,
             form=Recording,
         ),
@@ -123,7 +123,7 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="delete-list",
             label="Delete watchlist",
             permission="screening.manage_watchlist",
-            question="Request the deletion of {object}? Voices that are on no other watchlist are erased with it. A "
+            question="Request the deletion of the watchlist “{object}”? Voices that are on no other watchlist are erased with it. A "
             "second person must approve the request.",
             run=_delete,
             form=Why,
@@ -135,12 +135,12 @@ class WatchlistAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Watchlist]:
         return selectors.watchlists()
 
-    @admin.display(description="voices")
+    @admin.display(description="fraudsters")
     def voices(self, obj: Watchlist) -> int:
         return obj.fraudster_count  # type: ignore[attr-defined]
 
     def related(self, request: HttpRequest, obj: Watchlist) -> list[tuple[str, str]]:
-        return [("Voices", f"{reverse('admin:screening_fraudster_changelist')}?watchlists__id__exact={obj.pk}")]
+        return [("Fraudsters", f"{reverse('admin:screening_fraudster_changelist')}?watchlists__id__exact={obj.pk}")]
 
 
 @admin.register(Fraudster)
@@ -152,7 +152,7 @@ class FraudsterAdmin(ReadOnlyAdmin):
     operations = [
         Action(
             name="erase",
-            label="Erase voice",
+            label="Erase",
             permission="screening.manage_watchlist",
             question="Erase {object}? The recording and the voiceprints are deleted, from every watchlist. This cannot "
             "be undone.",
