@@ -115,7 +115,8 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="add",
             label="Add a recording",
             permission="screening.manage_watchlist",
-            question="Put the voice of a recording on the watchlist “{object}”? Add the voice of a call from its review case instead.",
+            question="Put the voice of a recording on the watchlist “{object}”? "
+            "Add the voice of a call from its review case instead.",
             run=_add,
             form=Recording,
         ),
@@ -123,8 +124,8 @@ class WatchlistAdmin(ReadOnlyAdmin):
             name="delete-list",
             label="Delete watchlist",
             permission="screening.manage_watchlist",
-            question="Request the deletion of the watchlist “{object}”? Voices that are on no other watchlist are erased with it. A "
-            "second person must approve the request.",
+            question="Request the deletion of the watchlist “{object}”? Fraudsters on no other "
+            "watchlist are erased with it. A second person must approve the request.",
             run=_delete,
             form=Why,
             available=lambda watchlist: not watchlist.is_default,
