@@ -1,3 +1,5 @@
+"""``python -m mltraining.speech``; see ``cli``."""
+
 import sys
 
 from mltraining.speech.cli import main

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,14 +34,14 @@ def command(folder: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen:
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command(folder, *more), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
 
 
-def events_until(process: subprocess.Popen, wanted: str) -> dict:
+def events_until(process: subprocess.Popen[str], wanted: str) -> dict[str, Any]:
     assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)
@@ -49,7 +50,7 @@ def events_until(process: subprocess.Popen, wanted: str) -> dict:
     raise AssertionError(f"the process ended without an event {wanted!r}")
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(run_files):
+def test_a_killed_run_goes_on_from_its_checkpoint(run_files: Path) -> None:
     process = start(run_files)
     events_until(process, "epoch")
     process.kill()
@@ -64,7 +65,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(run_files):
     assert [row["epoch"] for row in epochs] == [1, 2, 3, 4, 5, 6]
 
 
-def test_sigterm_stops_with_its_own_exit_code_and_resumes(run_files):
+def test_sigterm_stops_with_its_own_exit_code_and_resumes(run_files: Path) -> None:
     process = start(run_files)
     events_until(process, "epoch")
     process.send_signal(signal.SIGTERM)
@@ -75,7 +76,7 @@ def test_sigterm_stops_with_its_own_exit_code_and_resumes(run_files):
     assert process.wait(DEADLINE) == cli.DONE
 
 
-def test_a_run_ends_when_its_parent_is_gone(run_files):
+def test_a_run_ends_when_its_parent_is_gone(run_files: Path) -> None:
     parent = subprocess.Popen(
         [
             sys.executable, "-c",
@@ -105,7 +106,9 @@ def running(pid: int) -> bool:
     return state != "Z"
 
 
-def test_dry_run_prints_the_resolved_configuration_and_leaves_nothing(run_files, capsys):
+def test_dry_run_prints_the_resolved_configuration_and_leaves_nothing(
+    run_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["train", "--config", str(RECIPE), "--dry-run", "--output", str(run_files / "out")]
     arguments += ["--data-folder", "some folder: here", "--set", "audio.training_chunk_seconds=3"]
     assert cli.main(arguments) == cli.DONE
@@ -127,7 +130,9 @@ def test_dry_run_prints_the_resolved_configuration_and_leaves_nothing(run_files,
         (["--set", "dataset.folds=[9]"], "unknown_fold", "9"),
     ],
 )
-def test_what_cannot_be_run_ends_with_its_code_on_the_last_line(run_files, capsys, more, code, named):
+def test_what_cannot_be_run_ends_with_its_code_on_the_last_line(
+    run_files: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: str, named: str
+) -> None:
     arguments = command(run_files, *more)[3:]
     assert cli.main(arguments) == cli.REFUSED
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -136,7 +141,7 @@ def test_what_cannot_be_run_ends_with_its_code_on_the_last_line(run_files, capsy
     assert named in last["message"]
 
 
-def test_on_the_terminal_a_refusal_is_one_line(run_files, capsys):
+def test_on_the_terminal_a_refusal_is_one_line(run_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = command(run_files, "--set", "training.epoch=3", "--progress", "terminal")[3:]
     assert cli.main(arguments) == cli.REFUSED
     captured = capsys.readouterr()
@@ -144,7 +149,9 @@ def test_on_the_terminal_a_refusal_is_one_line(run_files, capsys):
     assert captured.err.splitlines()[-1].startswith("error: invalid_configuration: training.epoch")
 
 
-def test_step_events_come_at_most_once_a_second(capsys, monkeypatch):
+def test_step_events_come_at_most_once_a_second(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
     reporter = cli._JsonReporter()
@@ -155,7 +162,7 @@ def test_step_events_come_at_most_once_a_second(capsys, monkeypatch):
     assert [line["percent"] for line in lines] == [100.0, 101.0, 102.5, 0]
 
 
-def test_two_processes_train_together(run_files):
+def test_two_processes_train_together(run_files: Path) -> None:
     arguments = command(run_files, "--set", "training.epochs=1")[2:]
     launched = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", *arguments],

@@ -2,6 +2,8 @@ import io
 import struct
 import threading
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,14 +24,14 @@ ENCODED = {name: encode(VOICE, name) for name in FORMATS}
 TELL_TRUNCATION = sorted(set(FORMATS) - set(HEADERLESS) - {"aac", "amr_nb"})
 
 
-def refusal(data: bytes, **options) -> str:
+def refusal(data: bytes, **options: Any) -> str:
     with pytest.raises(AudioError) as caught:
         decode(data, **options)
     assert str(caught.value)
     return caught.value.code
 
 
-def outcome(data: bytes, **options) -> Waveform | str:
+def outcome(data: bytes, **options: Any) -> Waveform | str:
     try:
         return decode(data, **options)
     except AudioError as error:
@@ -44,7 +46,7 @@ def float_wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_telephone_or_browser_format_decodes_to_the_voice_that_was_encoded(name):
+def test_a_telephone_or_browser_format_decodes_to_the_voice_that_was_encoded(name: str) -> None:
     waveform = decode(ENCODED[name], format=name if name in HEADERLESS else None)
     decoded = resample(waveform.samples, waveform.sample_rate, 8_000)
     original = resample(VOICE, 16_000, 8_000)
@@ -58,12 +60,12 @@ def test_a_telephone_or_browser_format_decodes_to_the_voice_that_was_encoded(nam
 
 
 @pytest.mark.parametrize("name", TELL_TRUNCATION)
-def test_a_file_cut_short_is_refused_as_truncated(name):
+def test_a_file_cut_short_is_refused_as_truncated(name: str) -> None:
     assert refusal(ENCODED[name][: int(len(ENCODED[name]) * 0.6)]) == "truncated_audio"
 
 
 @pytest.mark.parametrize("name", ["aac", "amr_nb"])
-def test_a_recording_of_bare_frames_may_end_within_a_frame(name):
+def test_a_recording_of_bare_frames_may_end_within_a_frame(name: str) -> None:
     assert decode(ENCODED[name][: int(len(ENCODED[name]) * 0.6)]).duration_seconds == pytest.approx(1.8, abs=0.1)
 
 
@@ -73,13 +75,13 @@ def test_the_padding_of_an_mp3_is_no_part_that_is_missing(seconds: float) -> Non
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
-def test_a_wav_written_while_it_was_recorded_has_no_length_and_is_read_to_its_end(size):
+def test_a_wav_written_while_it_was_recorded_has_no_length_and_is_read_to_its_end(size: int) -> None:
     data = bytearray(wav(VOICE))
     data[4:8] = data[40:44] = struct.pack("<I", size)
     assert decode(bytes(data)).duration_seconds == pytest.approx(3.0)
 
 
-def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end():
+def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end() -> None:
     class Pipe:
         """Takes writes and cannot seek, as a browser's recorder cannot."""
 
@@ -102,7 +104,7 @@ def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end():
     assert decode(data).duration_seconds == pytest.approx(3.0, abs=0.05)
 
 
-def test_a_fragmented_mp4_is_read_to_its_end():
+def test_a_fragmented_mp4_is_read_to_its_end() -> None:
     buffer = io.BytesIO()
     options = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}
     with av.open(buffer, "w", format="mp4", options=options) as container:
@@ -113,7 +115,7 @@ def test_a_fragmented_mp4_is_read_to_its_end():
     assert decode(buffer.getvalue()).duration_seconds == pytest.approx(3.0, abs=0.1)
 
 
-def test_the_audio_track_of_a_video_is_taken_and_a_video_without_one_is_not_audio():
+def test_the_audio_track_of_a_video_is_taken_and_a_video_without_one_is_not_audio() -> None:
     def video(with_audio: bool) -> bytes:
         buffer = io.BytesIO()
         with av.open(buffer, "w", format="matroska") as container:
@@ -161,11 +163,11 @@ def test_the_audio_track_of_a_video_is_taken_and_a_video_without_one_is_not_audi
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value[:8]),
 )
-def test_unusable_audio_is_refused_with_its_code(data, code):
+def test_unusable_audio_is_refused_with_its_code(data: bytes, code: str) -> None:
     assert refusal(data) == code
 
 
-def test_audio_over_the_limit_is_refused_and_audio_at_the_limit_is_not():
+def test_audio_over_the_limit_is_refused_and_audio_at_the_limit_is_not() -> None:
     assert decode(wav(VOICE), max_seconds=3).duration_seconds == 3
     assert refusal(wav(np.tile(VOICE, 2)), max_seconds=3) == "audio_too_long"
 
@@ -186,7 +188,7 @@ def long_flac(seconds: int, amplitude: float) -> bytes:
 
 
 @pytest.mark.parametrize(("amplitude", "code"), [(0.0, "audio_bomb"), (0.1, "audio_too_long")])
-def test_decoding_stops_at_the_limit_and_memory_stays_bounded(amplitude, code):
+def test_decoding_stops_at_the_limit_and_memory_stays_bounded(amplitude: float, code: str) -> None:
     data = long_flac(1_800, amplitude)
     tracemalloc.start()
     found = refusal(data, max_seconds=120)
@@ -196,26 +198,26 @@ def test_decoding_stops_at_the_limit_and_memory_stays_bounded(amplitude, code):
     assert peak < 2 * 120 * 8_000 * 4 + 2 * 65_535 * 8 + len(data) / 100  # the whole would be 58 MB
 
 
-def test_a_wav_with_a_wrong_byte_rate_is_read_and_not_in_ten_thousand_packets():
+def test_a_wav_with_a_wrong_byte_rate_is_read_and_not_in_ten_thousand_packets() -> None:
     data = bytearray(wav(np.tile(VOICE, 3)))
     data[28:32] = (1).to_bytes(4, "little")
     assert decode(bytes(data)).duration_seconds == pytest.approx(9.0)
 
 
-def test_metadata_that_claims_gigabytes_is_not_searched():
+def test_metadata_that_claims_gigabytes_is_not_searched() -> None:
     whole = wav(VOICE)
     for place in (36, len(whole)):  # before and after the samples
         listed = b"LIST" + struct.pack("<I", 0x7FFFFFFF) + b"INFO"
         assert refusal(whole[:place] + listed + whole[place:]) == "truncated_audio"
 
 
-def test_metadata_of_an_odd_size_is_passed():
+def test_metadata_of_an_odd_size_is_passed() -> None:
     whole = wav(VOICE)
     listed = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
     assert decode(whole[:36] + listed + whole[36:]).duration_seconds == pytest.approx(3.0)
 
 
-def test_files_of_countless_tiny_parts_are_given_up():
+def test_files_of_countless_tiny_parts_are_given_up() -> None:
     chunks = b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 5_000
     assert refusal(chunks) == "audio_bomb"
     instant = 8  # samples, 0.5 ms a block: ADPCM blocks are as long as their header says
@@ -224,7 +226,7 @@ def test_files_of_countless_tiny_parts_are_given_up():
     assert refusal(header + b"\1\2\3\0\5\6\7\x08" * 5_000) == "audio_bomb"
 
 
-def test_a_header_that_claims_hours_is_not_believed():
+def test_a_header_that_claims_hours_is_not_believed() -> None:
     data = bytearray(ENCODED["flac"])
     samples = (1 << 36) - 1  # the low 36 bits at offset 21 of the file, in 16 kHz: seven weeks
     data[21:26] = ((int.from_bytes(data[21:26], "big") >> 36 << 36) | samples).to_bytes(5, "big")
@@ -240,13 +242,13 @@ def test_a_header_that_claims_hours_is_not_believed():
         b'<?xml version="1.0"?><MPD><Period><BaseURL>file://{path}</BaseURL></Period></MPD>',
     ],
 )
-def test_playlists_and_references_are_not_audio_and_open_nothing(data, tmp_path):
+def test_playlists_and_references_are_not_audio_and_open_nothing(data: bytes, tmp_path: Path) -> None:
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(VOICE))
     assert refusal(data.replace(b"{path}", str(secret).encode())) == "not_audio"
 
 
-def test_an_unknown_headerless_format_is_refused():
+def test_an_unknown_headerless_format_is_refused() -> None:
     assert refusal(b"\xff" * 8000, format="concat") == "not_audio"
 
 
@@ -257,7 +259,9 @@ def test_an_unknown_headerless_format_is_refused():
     early=st.booleans(),
     keep=st.floats(0.01, 1),
 )
-def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(name, edits, early, keep):
+def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(
+    name: str, edits: list[tuple[float, int]], early: bool, keep: float
+) -> None:
     data = bytearray(ENCODED[name])
     reach = min(len(data), 300) if early else len(data)  # headers deserve their share of the damage
     for place, value in edits:
@@ -273,12 +277,12 @@ def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(name, edits
 
 @settings(max_examples=100, deadline=None)
 @given(head=st.sampled_from([b"", b"RIFF\0\0\0\0WAVEfmt ", b"OggS", *containers.MAGIC]), tail=st.binary(max_size=400))
-def test_any_bytes_give_audio_or_an_audio_error(head, tail):
+def test_any_bytes_give_audio_or_an_audio_error(head: bytes, tail: bytes) -> None:
     found = outcome(head + tail)
     assert isinstance(found, Waveform) or found in MESSAGES
 
 
-def test_threads_decode_side_by_side_to_the_same_samples():
+def test_threads_decode_side_by_side_to_the_same_samples() -> None:
     expected = decode(ENCODED["ogg_opus"]).samples
     found: list[np.ndarray] = []
     threads = [threading.Thread(target=lambda: found.append(decode(ENCODED["ogg_opus"]).samples)) for _ in range(8)]
@@ -291,7 +295,7 @@ def test_threads_decode_side_by_side_to_the_same_samples():
 
 
 @pytest.mark.parametrize(("source", "target"), [(8_000, 16_000), (48_000, 16_000), (22_050, 16_000), (44_100, 8_000)])
-def test_resampling_keeps_a_tone_in_place_and_its_length(source, target):
+def test_resampling_keeps_a_tone_in_place_and_its_length(source: int, target: int) -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(source) / source).astype(np.float32)
     resampled = resample(tone, source, target)
     assert len(resampled) == target
@@ -299,10 +303,10 @@ def test_resampling_keeps_a_tone_in_place_and_its_length(source, target):
     np.testing.assert_allclose(resampled[200:-200], expected[200:-200], atol=1e-3)
 
 
-def test_resampling_removes_what_the_lower_rate_cannot_hold():
+def test_resampling_removes_what_the_lower_rate_cannot_hold() -> None:
     tone = np.sin(2 * np.pi * 6000 * np.arange(16_000) / 16_000).astype(np.float32)
     assert np.abs(resample(tone, 16_000, 8_000)[200:-200]).max() < 1e-3
 
 
-def test_a_waveform_knows_its_duration():
+def test_a_waveform_knows_its_duration() -> None:
     assert Waveform(np.zeros(800, dtype=np.float32), 8_000).duration_seconds == 0.1

@@ -10,7 +10,7 @@ from mltraining.speech.features.log_mel import FLOOR, LogMel, chunks, mel_filter
 AUDIO = Audio(sample_rate=8000, stft_window_size=512, hop_size=128, mel_frequency_bins=24, maximum_frequency=4000)
 
 
-def test_a_tone_lights_the_row_that_holds_its_frequency():
+def test_a_tone_lights_the_row_that_holds_its_frequency() -> None:
     features = LogMel(AUDIO)
     filters = features.filters.numpy()  # (bins, rows)
     for frequency in (250.0, 1000.0, 3000.0):
@@ -21,12 +21,12 @@ def test_a_tone_lights_the_row_that_holds_its_frequency():
         assert brightest == int(filters[round(frequency / 8000 * 512)].argmax())
 
 
-def test_silence_is_the_floor_and_never_infinite():
+def test_silence_is_the_floor_and_never_infinite() -> None:
     logmel = LogMel(AUDIO)(torch.zeros(1, 4000))
     assert torch.allclose(logmel, torch.full_like(logmel, float(np.log(FLOOR))))
 
 
-def test_float_and_16_bit_samples_give_the_same_bits():
+def test_float_and_16_bit_samples_give_the_same_bits() -> None:
     random = np.random.default_rng(0)
     samples = random.uniform(-0.9, 0.9, 4000).astype(np.float32)
     pcm = np.round(samples * 32768).astype(np.int16)
@@ -34,7 +34,7 @@ def test_float_and_16_bit_samples_give_the_same_bits():
     assert torch.equal(features(torch.from_numpy(samples)[None]), features(torch.from_numpy(pcm)[None]))
 
 
-def test_the_filters_are_triangles_on_the_htk_mel_scale():
+def test_the_filters_are_triangles_on_the_htk_mel_scale() -> None:
     filters = mel_filters(AUDIO, 512, 4000.0).numpy()
     mel = np.linspace(2595 * np.log10(1 + 50 / 700), 2595 * np.log10(1 + 4000 / 700), 26)
     edges = 700 * (10 ** (mel / 2595) - 1)
@@ -44,7 +44,7 @@ def test_the_filters_are_triangles_on_the_htk_mel_scale():
         np.testing.assert_allclose(filters[:, row], expected, atol=1e-5)
 
 
-def test_the_top_frequency_is_clamped_to_both_rates_with_a_warning(caplog: pytest.LogCaptureFixture):
+def test_the_top_frequency_is_clamped_to_both_rates_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     audio = Audio()  # 16,000 Hz asked for at a rate of 22,050
     with caplog.at_level(logging.WARNING):
         assert top_frequency(audio) == 11025
@@ -55,22 +55,22 @@ def test_the_top_frequency_is_clamped_to_both_rates_with_a_warning(caplog: pytes
     assert not caplog.records
 
 
-def test_custom_parameters_are_never_clamped():
+def test_custom_parameters_are_never_clamped() -> None:
     with pytest.raises(ConfigError, match="audio.maximum_frequency: .*Custom"):
         top_frequency(Audio(audio_parameters="Custom"))
 
 
-def test_the_reference_parameters_leave_no_row_empty_even_for_telephone_audio():
+def test_the_reference_parameters_leave_no_row_empty_even_for_telephone_audio() -> None:
     for source_rate in (22050, 16000, 8000):
         assert (LogMel(Audio(), source_rate=source_rate).filters.sum(dim=0) > 0).all()
 
 
-def test_rows_that_would_be_empty_are_refused():
+def test_rows_that_would_be_empty_are_refused() -> None:
     with pytest.raises(ConfigError, match="audio.mel_frequency_bins: .* would be empty"):
         LogMel(Audio(sample_rate=8000, stft_window_size=256, hop_size=80, mel_frequency_bins=128))
 
 
-def test_normalisations_do_what_they_say():
+def test_normalisations_do_what_they_say() -> None:
     samples = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, (2, 4000)).astype(np.float32))
 
     def normalized(kind: str) -> torch.Tensor:
@@ -87,12 +87,12 @@ def test_normalisations_do_what_they_say():
     torch.testing.assert_close(whole.std(dim=(1, 2), correction=0), torch.ones(2), atol=1e-3, rtol=0)
 
 
-def test_audio_shorter_than_a_window_is_repeated():
+def test_audio_shorter_than_a_window_is_repeated() -> None:
     assert LogMel(AUDIO)(torch.ones(1, 100)).shape == (1, 1, 24, 1 + 512 // 128)
     assert tile(torch.tensor([1, 2, 3]), 7).tolist() == [1, 2, 3, 1, 2, 3, 1]
 
 
-def test_long_audio_is_scored_in_fixed_chunks_up_to_the_maximum():
+def test_long_audio_is_scored_in_fixed_chunks_up_to_the_maximum() -> None:
     audio = Audio(sample_rate=4000)
     prediction = Prediction(inference_chunk_seconds=2, max_inference_chunk_seconds=5)
 

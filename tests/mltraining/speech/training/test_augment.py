@@ -29,31 +29,31 @@ SAMPLES = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
 TARGETS = torch.eye(2)
 
 
-def test_disabled_changes_nothing():
+def test_disabled_changes_nothing() -> None:
     samples, targets = mix_audio(SAMPLES, TARGETS, Augmentation(), np.random.default_rng(0))
     assert samples is SAMPLES and targets is TARGETS
 
 
-def test_mixup_adds_waveforms_and_targets_by_their_share():
+def test_mixup_adds_waveforms_and_targets_by_their_share() -> None:
     samples, targets = mix_audio(SAMPLES, TARGETS, Augmentation(mix_audio="Mixup"), Fixed([0.75, 0.5]))
     assert samples.tolist() == [[0.75] * 4, [0.5] * 4]
     assert targets.tolist() == [[0.75, 0.25], [0.5, 0.5]]
 
 
-def test_cutmix_replaces_a_stretch():
+def test_cutmix_replaces_a_stretch() -> None:
     settings = Augmentation(mix_audio="Cutmix")
     samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.5, 0.75], start=1))
     assert samples.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
     assert targets.tolist() == [[0.5, 0.5], [0.25, 0.75]]
 
 
-def test_the_union_target_gives_both_speakers_one():
+def test_the_union_target_gives_both_speakers_one() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_target="Union")
     _, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.75, 1.0]))
     assert targets.tolist() == [[1, 1], [0, 1]]  # the second clip keeps all of itself
 
 
-def test_a_clip_is_mixed_with_its_probability():
+def test_a_clip_is_mixed_with_its_probability() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_probability=0.4)
     samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.5, 0.5], chance=0.5))
     assert torch.equal(samples, SAMPLES) and torch.equal(targets, TARGETS)
@@ -61,7 +61,7 @@ def test_a_clip_is_mixed_with_its_probability():
     assert samples.tolist() == [[0.5] * 4, [0.5] * 4]
 
 
-def test_iterations_mix_again():
+def test_iterations_mix_again() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_iterations=2)
     samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.75, 0.75]))
     assert samples[:, 0].tolist() == [0.75 * 0.75 + 0.25 * 0.25, 0.75 * 0.25 + 0.25 * 0.75]
@@ -69,7 +69,7 @@ def test_iterations_mix_again():
 
 
 @pytest.mark.parametrize("concentration", [0.1, 10.0])
-def test_concentration_decides_how_even_the_shares_are(concentration: float):
+def test_concentration_decides_how_even_the_shares_are(concentration: float) -> None:
     settings = Augmentation(mix_audio="Mixup", mix_concentration=concentration)
     samples = torch.cat([torch.ones(200, 1), torch.zeros(200, 1)])
     mixed, _ = mix_audio(samples, torch.ones(400, 1), settings, np.random.default_rng(0))

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,19 +8,28 @@ import pytest
 
 from mltraining.speech.config import Config
 from mltraining.speech.training import manifest
-from mltraining.speech.training.manifest import DataError
+from mltraining.speech.training.manifest import DataError, Manifest
+
+Read = Callable[..., Manifest]
 
 
-def frame(speakers: int = 4, clips: int = 5, **columns) -> pd.DataFrame:
+def frame(speakers: int = 4, clips: int = 5, **columns: Any) -> pd.DataFrame:
     rows = [(f"s{speaker}/{clip}.wav", f"s{speaker}", clip) for speaker in range(speakers) for clip in range(clips)]
     return pd.DataFrame(rows, columns=["audio", "class", "fold"]).assign(**columns)
 
 
 @pytest.fixture
-def read(tmp_path: Path):
+def read(tmp_path: Path) -> Read:
     """Writes the frame and its (empty) files, and reads it with the given dataset settings."""
 
-    def read(table: pd.DataFrame, *, files: bool = True, training: dict | None = None, seed: int = 1, **settings):
+    def read(
+        table: pd.DataFrame,
+        *,
+        files: bool = True,
+        training: dict[str, Any] | None = None,
+        seed: int = 1,
+        **settings: Any,
+    ) -> Manifest:
         for name in table.get("audio", []) if files else []:
             if isinstance(name, str) and not name.startswith(("/", "..")):
                 (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -30,11 +41,11 @@ def read(tmp_path: Path):
     return read
 
 
-def audio(split: manifest.Manifest, rows: np.ndarray) -> set[str]:
+def audio(split: Manifest, rows: np.ndarray) -> set[str]:
     return set(split.clips["audio"].iloc[rows])
 
 
-def test_the_named_folds_are_held_out_whether_text_or_number(read):
+def test_the_named_folds_are_held_out_whether_text_or_number(read: Read) -> None:
     for table in (frame(), frame().astype({"fold": str})):
         split = read(table, folds=["0", "3"])
         assert audio(split, split.validation) == {f"s{speaker}/{clip}.wav" for speaker in range(4) for clip in (0, 3)}
@@ -43,19 +54,19 @@ def test_the_named_folds_are_held_out_whether_text_or_number(read):
         assert split.labels.tolist() == sorted(split.labels.tolist())
 
 
-def test_a_fold_that_is_not_there_is_refused(read):
+def test_a_fold_that_is_not_there_is_refused(read: Read) -> None:
     with pytest.raises(DataError) as error:
         read(frame(), folds=["7"])
     assert error.value.code == "unknown_fold"
 
 
-def test_without_a_fold_column_every_speaker_is_spread_over_five_folds(read):
+def test_without_a_fold_column_every_speaker_is_spread_over_five_folds(read: Read) -> None:
     split = read(frame(clips=10).drop(columns="fold"))
     assert len(split.validation) == 4 * 2
     assert split.clips.groupby("label")["fold"].nunique().tolist() == [5] * 4
 
 
-def test_groups_stay_together(read):
+def test_groups_stay_together(read: Read) -> None:
     table = frame(clips=10).drop(columns="fold")
     table["session"] = table["class"] + "-" + (table.groupby("class").cumcount() // 2).astype(str)
     for strategy in ("kfold", "automatic"):
@@ -65,12 +76,14 @@ def test_groups_stay_together(read):
         assert held_out and not held_out & {sessions[name] for name in audio(split, split.train)}
 
 
-def test_a_group_column_that_is_absent_splits_by_clip_with_a_warning(read, caplog):
+def test_a_group_column_that_is_absent_splits_by_clip_with_a_warning(
+    read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
     assert len(read(frame().drop(columns="fold"), group_fold_column="session").validation) == 4
     assert "dataset.group_fold_column" in caplog.text
 
 
-def test_automatic_holds_out_its_share_of_every_speaker_and_follows_the_seed(read):
+def test_automatic_holds_out_its_share_of_every_speaker_and_follows_the_seed(read: Read) -> None:
     table = frame(clips=20)
     split = read(table, validation_strategy="automatic", validation_size=0.25)
     assert np.bincount(split.labels[split.validation]).tolist() == [5] * 4
@@ -79,7 +92,7 @@ def test_automatic_holds_out_its_share_of_every_speaker_and_follows_the_seed(rea
     assert audio(again, again.validation) == audio(split, split.validation) != audio(other, other.validation)
 
 
-def test_custom_takes_the_validation_frame(read, tmp_path):
+def test_custom_takes_the_validation_frame(read: Read, tmp_path: Path) -> None:
     table = frame()
     read(table)  # writes all clips
     table[table["fold"] == 4].to_parquet(tmp_path / "held_out.pq")
@@ -92,7 +105,7 @@ def test_custom_takes_the_validation_frame(read, tmp_path):
     assert error.value.code == "unknown_class"
 
 
-def test_a_sample_keeps_its_fraction_of_the_chosen_parts(read):
+def test_a_sample_keeps_its_fraction_of_the_chosen_parts(read: Read) -> None:
     table = frame(clips=20, fold=[0, 1] * 40)
     split = read(table, data_sample=0.5)
     assert (len(split.train), len(split.validation)) == (20, 20)
@@ -102,13 +115,13 @@ def test_a_sample_keeps_its_fraction_of_the_chosen_parts(read):
     assert sorted(set(split.labels[split.train])) == [0, 1, 2, 3]  # none is lost
 
 
-def test_a_speaker_who_would_be_held_out_whole_is_trained_on(read):
+def test_a_speaker_who_would_be_held_out_whole_is_trained_on(read: Read) -> None:
     table = pd.concat([frame(), pd.DataFrame({"audio": ["t/0.wav"], "class": ["t"], "fold": [0]})])
     split = read(table)
     assert "t/0.wav" in audio(split, split.train)
 
 
-def test_validation_data_can_be_trained_on(read):
+def test_validation_data_can_be_trained_on(read: Read) -> None:
     split = read(frame(), training={"train_validation_data": True})
     assert len(split.train) == 20 and len(split.validation) == 4
 
@@ -129,19 +142,21 @@ def test_validation_data_can_be_trained_on(read):
         (frame(), {"train_dataframe": "absent.pq"}, "dataframe_not_found"),
     ],
 )
-def test_unusable_data_is_refused_with_a_code(read, table, settings, code):
+def test_unusable_data_is_refused_with_a_code(
+    read: Read, table: pd.DataFrame, settings: dict[str, Any], code: str
+) -> None:
     with pytest.raises(DataError) as error:
         read(table, **settings)
     assert error.value.code == code
 
 
-def test_missing_clips_are_listed(read):
+def test_missing_clips_are_listed(read: Read) -> None:
     with pytest.raises(DataError) as error:
         read(frame(speakers=2, clips=2), files=False)
     assert error.value.data["clips"] == ["s0/0.wav", "s0/1.wav", "s1/0.wav", "s1/1.wav"]
 
 
-def test_bytes_that_are_no_table_are_refused(read, tmp_path):
+def test_bytes_that_are_no_table_are_refused(read: Read, tmp_path: Path) -> None:
     (tmp_path / "junk.pq").write_bytes(b"PAR1 this is not parquet")
     with pytest.raises(DataError) as error:
         read(frame(), train_dataframe="junk.pq")

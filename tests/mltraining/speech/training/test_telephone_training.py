@@ -1,6 +1,8 @@
 """What the telephone recipe trains with: drawn crops, speeds, corruption, margins, large margin, averaged weights."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from mltraining.speech.config import ConfigError, load_config
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import checkpoints, dataset, manifest, trainer
-from mltraining.speech.training.run import Run, Stopped
+from mltraining.speech.training.run import Event, Run, Stopped
 from tests.mltraining.speech.training_data import small_config, write_clips
 
 RECIPE = Path(__file__).parents[4] / "mltraining" / "recipes" / "telephone.yaml"
@@ -31,7 +33,7 @@ MARGIN = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -39,7 +41,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     write_clips(folder)
     return folder
@@ -55,12 +57,14 @@ def untouched(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return crop
 
 
-def batches(crops: dataset.BalancedCrops, *, length: int = 4000, rank: int = 0, world: int = 1) -> list:
+def batches(
+    crops: dataset.BalancedCrops, *, length: int = 4000, rank: int = 0, world: int = 1
+) -> list[tuple[np.ndarray, np.ndarray]]:
     epoch = crops.batches(crops=40, batch_size=8, length=length, seed=[1, 1], threads=2, rank=rank, world=world)
     return list(epoch)
 
 
-def test_an_epoch_is_the_same_for_the_same_seed_and_shared_between_processes(clips):
+def test_an_epoch_is_the_same_for_the_same_seed_and_shared_between_processes(clips: Path) -> None:
     split, samples = loaded(clips)
     crops = dataset.BalancedCrops(split, samples, speeds=[0.9], balance=0.5, corrupt=untouched)
 
@@ -74,7 +78,7 @@ def test_an_epoch_is_the_same_for_the_same_seed_and_shared_between_processes(cli
     assert [crop.shape for crop, _ in once] == [(8, 4000)] * 5
 
 
-def test_a_crop_is_filled_with_further_clips_of_the_same_speaker(clips):
+def test_a_crop_is_filled_with_further_clips_of_the_same_speaker(clips: Path) -> None:
     split, samples = loaded(clips)
     crops = dataset.BalancedCrops(split, samples, speeds=[], balance=0.5, corrupt=untouched)
 
@@ -87,7 +91,7 @@ def test_a_crop_is_filled_with_further_clips_of_the_same_speaker(clips):
         assert beginnings & windows  # a second clip begins within the crop
 
 
-def test_balance_draws_speakers_alike_or_by_their_speech(clips):
+def test_balance_draws_speakers_alike_or_by_their_speech(clips: Path) -> None:
     split, _ = loaded(clips)
     few = split.without({row for row in range(len(split.clips)) if split.labels[row] == 0 and row % 10 not in (0, 1)})
     _, kept = dataset.load(few, 8000, threads=1, skip_unreadable=False, on_progress=lambda done: None)
@@ -99,7 +103,7 @@ def test_balance_draws_speakers_alike_or_by_their_speech(clips):
     assert by_speech.share[0] < 0.1
 
 
-def test_neighbours_in_a_batch_are_one_speaker(clips):
+def test_neighbours_in_a_batch_are_one_speaker(clips: Path) -> None:
     split, samples = loaded(clips)
     crops = dataset.BalancedCrops(split, samples, speeds=[0.9], balance=0.5, corrupt=untouched, crops_a_speaker=2)
 
@@ -108,7 +112,7 @@ def test_neighbours_in_a_batch_are_one_speaker(clips):
         assert not any(np.array_equal(one, other) for one, other in zip(pieces[::2], pieces[1::2], strict=True))
 
 
-def test_another_speed_is_another_speaker(clips):
+def test_another_speed_is_another_speaker(clips: Path) -> None:
     split, samples = loaded(clips)
     crops = dataset.BalancedCrops(split, samples, speeds=[0.9, 1.1], balance=0.5, corrupt=untouched)
     row = int(split.train[0])
@@ -135,7 +139,7 @@ def test_a_crop_is_taken_at_another_speed_with_its_probability(clips: Path, chan
 
 
 @pytest.mark.parametrize("loss", ["AAMSoftmax", "SphereFace2"])
-def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips, tmp_path, loss):
+def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips: Path, tmp_path: Path, loss: str) -> None:
     settings = small_config(
         clips, **{section: dict(values) for section, values in MARGIN.items()} | {"audio": {"speech_only": True}}
     ).with_values(training={"loss_function": loss, "epochs": 8, "learning_rate": 0.005})
@@ -153,11 +157,11 @@ def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips, tmp_path, lo
     assert pipeline.class_rows.shape[0] == 3
 
 
-def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips, tmp_path):
+def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips: Path, tmp_path: Path) -> None:
     settings = small_config(clips, **{section: dict(values) for section, values in MARGIN.items()})
     trainer.train(settings, tmp_path / "whole")
 
-    def stop_after_two(event: dict) -> None:
+    def stop_after_two(event: Event) -> None:
         stopped["now"] = (event["event"] == "epoch" and event["epoch"] == 2) or stopped["now"]
 
     stopped = {"now": False}
@@ -170,14 +174,14 @@ def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips, tmp_path
         assert all(torch.equal(value, cut[part][name]) for name, value in whole[part].items())
 
 
-def test_the_margin_rises_and_then_is_the_large_one(clips, tmp_path):
+def test_the_margin_rises_and_then_is_the_large_one(clips: Path, tmp_path: Path) -> None:
     run = object.__new__(Run)
     run.config = small_config(clips, **{section: dict(values) for section, values in MARGIN.items()})
 
     assert [round(run.margin(done), 3) for done in (0, 0.5, 1, 1.9, 2)] == [0, 0.1, 0.2, 0.2, 0.4]
 
 
-def test_the_recipe_that_ships_is_valid_and_trains_on_the_training_split_alone():
+def test_the_recipe_that_ships_is_valid_and_trains_on_the_training_split_alone() -> None:
     recipe = load_config(RECIPE)
 
     assert (recipe.dataset.filter_column, recipe.dataset.filter_value) == ("split", "train")
@@ -202,12 +206,14 @@ def test_the_recipe_that_ships_is_valid_and_trains_on_the_training_split_alone()
         ({"training": {"prototypical_weight": 1}}, "training.prototypical_weight"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_by_its_key(clips, changes, key):
+def test_what_does_not_fit_together_is_refused_by_its_key(
+    clips: Path, changes: dict[str, dict[str, Any]], key: str
+) -> None:
     with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
         small_config(clips, **changes)
 
 
-def test_a_filter_reads_only_its_rows(clips, tmp_path):
+def test_a_filter_reads_only_its_rows(clips: Path, tmp_path: Path) -> None:
     import pandas as pd
 
     frame = pd.read_parquet(clips / "train.pq")

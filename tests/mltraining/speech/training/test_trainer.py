@@ -1,6 +1,8 @@
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +18,18 @@ from mltraining.speech.network import build_network
 from mltraining.speech.scoring import inference
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import dataset, manifest, trainer
+from mltraining.speech.training.learner import Batch
 from mltraining.speech.training.manifest import DataError
 from mltraining.speech.training.optimization import build_scheduler, factor
 from mltraining.speech.training.processes import Processes
-from mltraining.speech.training.run import Run, Stopped
+from mltraining.speech.training.run import Event, Progress, Run, Stopped
 from tests.mltraining.speech.training_data import small_config, write_clips
+
+Finished = tuple[Path, Config, list[Event]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -32,27 +37,27 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     write_clips(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(clips, tmp_path_factory) -> tuple[Path, Config, list[dict]]:
+def finished(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A run of sixteen epochs, its configuration and its events."""
     output = tmp_path_factory.mktemp("finished")
     config = small_config(clips, training={"epochs": 16, "run_interpretations": True, "calculate_train_metric": True})
-    events: list[dict] = []
+    events: list[Event] = []
     trainer.train(config, output, progress=events.append)
     return output, config, events
 
 
-def metrics(output: Path) -> dict:
+def metrics(output: Path) -> dict[str, Any]:
     return json.loads((output / "metrics.json").read_text())
 
 
-def test_training_separates_three_voices(finished):
+def test_training_separates_three_voices(finished: Finished) -> None:
     output, _, _ = finished
     found = metrics(output)
     assert found["epochs"][-1]["train_loss"] < found["epochs"][0]["train_loss"] / 2
@@ -62,7 +67,7 @@ def test_training_separates_three_voices(finished):
     assert (found["classes"], found["training_clips"], found["validation_clips"]) == (3, 24, 6)
 
 
-def test_a_run_leaves_all_that_it_promises(finished):
+def test_a_run_leaves_all_that_it_promises(finished: Finished) -> None:
     output, config, events = finished
     epoch = {
         "epoch", "train_loss", "validation_loss", "roc_auc", "rank_one", "genuine_over_threshold",
@@ -88,7 +93,7 @@ def test_a_run_leaves_all_that_it_promises(finished):
     assert events[-1]["event"] == "done"
 
 
-def test_a_file_scores_the_same_in_training_and_in_the_pipeline(finished, clips):
+def test_a_file_scores_the_same_in_training_and_in_the_pipeline(finished: Finished, clips: Path) -> None:
     output, config, _ = finished
     pipeline = ScoringPipeline.load(output / "pipeline")
     predictions = pd.read_parquet(output / "validation_predictions.parquet")
@@ -113,7 +118,7 @@ def load(config: Config) -> tuple[manifest.Manifest, dataset.Clips]:
     )  # fmt: skip
 
 
-def test_the_linear_head_trains_as_configured(clips, tmp_path):
+def test_the_linear_head_trains_as_configured(clips: Path, tmp_path: Path) -> None:
     config = small_config(clips, training={"loss_function": "BCE"})
     trainer.train(config, tmp_path)
     state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
@@ -125,18 +130,18 @@ def test_the_linear_head_trains_as_configured(clips, tmp_path):
     assert probabilities == pytest.approx({name: row[name] for name in probabilities}, abs=1e-5)
 
 
-def stop_after(epochs: int):
+def stop_after(epochs: int) -> tuple[Progress, Callable[[], bool]]:
     """A progress and a should_stop that stop a run once so many epochs are checkpointed."""
     seen: list[int] = []
     return (lambda event: seen.append(1) if event["event"] == "epoch" else None), (lambda: len(seen) >= epochs)
 
 
-def without_time(rows: list[dict]) -> list[dict]:
+def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     clocked = {"seconds", "crops_a_second", "waited_for_data"}
     return [{key: value for key, value in row.items() if key not in clocked} for row in rows]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(clips, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(clips: Path, tmp_path: Path) -> None:
     config = small_config(
         clips, architecture={"dropout": 0.2}, augmentation={"mix_audio": "Mixup"}, training={"epochs": 3}
     )
@@ -151,7 +156,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(clips, tmp_path):
     assert cut["final"] == whole["final"]
 
 
-def test_a_random_seed_is_recorded_and_kept_when_resuming(clips, tmp_path):
+def test_a_random_seed_is_recorded_and_kept_when_resuming(clips: Path, tmp_path: Path) -> None:
     config = small_config(clips, environment={"seed": -1})
     progress, should_stop = stop_after(1)
     with pytest.raises(Stopped):
@@ -162,7 +167,7 @@ def test_a_random_seed_is_recorded_and_kept_when_resuming(clips, tmp_path):
     assert metrics(tmp_path)["seed"] == seed
 
 
-def test_the_output_of_another_run_is_not_overwritten(clips, tmp_path, finished):
+def test_the_output_of_another_run_is_not_overwritten(clips: Path, tmp_path: Path, finished: Finished) -> None:
     output, config, _ = finished
     other = config.with_values(training={"learning_rate": 0.01}, environment={"seed": 6})
     with pytest.raises(DataError, match="training.learning_rate, environment.seed") as error:
@@ -173,7 +178,7 @@ def test_the_output_of_another_run_is_not_overwritten(clips, tmp_path, finished)
         trainer.train(config.with_values(dataset={"data_folder": str(tmp_path / "other")}), output)
 
 
-def test_the_same_data_elsewhere_resumes(finished, clips, tmp_path):
+def test_the_same_data_elsewhere_resumes(finished: Finished, clips: Path, tmp_path: Path) -> None:
     output, config, _ = finished
     moved = tmp_path / "moved"
     moved.symlink_to(clips)
@@ -182,7 +187,7 @@ def test_the_same_data_elsewhere_resumes(finished, clips, tmp_path):
     assert metrics(output) == before
 
 
-def test_a_broken_checkpoint_is_named(clips, tmp_path):
+def test_a_broken_checkpoint_is_named(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.pt").write_bytes(b"half a file")
     with pytest.raises(DataError) as error:
@@ -190,7 +195,7 @@ def test_a_broken_checkpoint_is_named(clips, tmp_path):
     assert error.value.code == "unreadable_checkpoint"
 
 
-def test_unreadable_clips_stop_the_run_by_name_unless_skipped(tmp_path):
+def test_unreadable_clips_stop_the_run_by_name_unless_skipped(tmp_path: Path) -> None:
     write_clips(tmp_path / "data", clips=5)
     (tmp_path / "data" / "s1" / "3.wav").write_bytes(b"not audio at all")
     (tmp_path / "data" / "s2" / "4.wav").write_bytes(b"")
@@ -205,7 +210,7 @@ def test_unreadable_clips_stop_the_run_by_name_unless_skipped(tmp_path):
     assert "s1/3.wav" not in set(split.clips["audio"])
 
 
-def test_the_clips_own_rate_clamps_the_top_frequency(tmp_path, clips):
+def test_the_clips_own_rate_clamps_the_top_frequency(tmp_path: Path, clips: Path) -> None:
     config = small_config(clips, audio={"sample_rate": 16000, "maximum_frequency": 7000}, training={"epochs": 1})
     trainer.train(config, tmp_path)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["audio"]["maximum_frequency"] == 4000
@@ -214,7 +219,7 @@ def test_the_clips_own_rate_clamps_the_top_frequency(tmp_path, clips):
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-def a_run(clips: Path, output: Path, **sections) -> Run:
+def a_run(clips: Path, output: Path, **sections: dict[str, Any]) -> Run:
     # layer norm instead of batch norm: a clip's gradient does not depend on its company
     sections["architecture"] = {"backbone": "convnext_atto"} | sections.get("architecture", {})
     config = small_config(clips, **sections)
@@ -229,13 +234,13 @@ def some_batch(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return samples, torch.eye(3)[torch.arange(count) % 3]
 
 
-def gradient_step(run: Run, batches: list) -> tuple[float, torch.Tensor]:
+def gradient_step(run: Run, batches: list[Batch]) -> tuple[float, torch.Tensor]:
     """The loss, and the weights after one step of plain gradient descent."""
     loss = run.learner.step(batches)
     return loss, torch.cat([parameter.detach().flatten() for parameter in run.learner.network.parameters()])
 
 
-def test_accumulated_batches_equal_one_big_batch(clips, tmp_path):
+def test_accumulated_batches_equal_one_big_batch(clips: Path, tmp_path: Path) -> None:
     settings = {"training": {"optimizer": "SGD", "learning_rate": 0.1, "loss_function": "BCE"}}
     samples, targets = some_batch()
     big_loss, big = gradient_step(a_run(clips, tmp_path, **settings), [(samples, targets)])
@@ -245,7 +250,7 @@ def test_accumulated_batches_equal_one_big_batch(clips, tmp_path):
     torch.testing.assert_close(accumulated, big, atol=1e-6, rtol=1e-4)
 
 
-def test_the_gradient_is_clipped_to_its_norm(clips, tmp_path):
+def test_the_gradient_is_clipped_to_its_norm(clips: Path, tmp_path: Path) -> None:
     settings = {"optimizer": "SGD", "learning_rate": 1.0, "loss_function": "BCE"}
     run = a_run(clips, tmp_path, training=settings | {"gradient_clip": 0.01})
     before = torch.cat([parameter.detach().flatten() for parameter in run.learner.network.parameters()])
@@ -253,7 +258,9 @@ def test_the_gradient_is_clipped_to_its_norm(clips, tmp_path):
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-2)
 
 
-def test_a_batch_that_does_not_fit_goes_through_in_halves(clips, tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_goes_through_in_halves(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = a_run(clips, tmp_path, training={"automatically_adjust_batch_size": True})
     sizes: list[int] = []
 
@@ -272,7 +279,7 @@ def test_a_batch_that_does_not_fit_goes_through_in_halves(clips, tmp_path, monke
         run.learner.step_within_memory([some_batch()])
 
 
-def test_the_best_epoch_is_kept_where_asked(clips, tmp_path):
+def test_the_best_epoch_is_kept_where_asked(clips: Path, tmp_path: Path) -> None:
     run = a_run(clips, tmp_path, training={"save_best_checkpoint": True})
     weight = next(run.learner.network.parameters())
     for epoch, score in enumerate([0.5, 0.9, 0.9, 0.7], start=1):
@@ -282,7 +289,7 @@ def test_the_best_epoch_is_kept_where_asked(clips, tmp_path):
     assert next(run.best_network().parameters()).flatten()[0] == 2
 
 
-def test_several_processes_share_what_one_would_take(clips):
+def test_several_processes_share_what_one_would_take(clips: Path) -> None:
     _, loaded = load(small_config(clips))
     rows, labels = np.arange(30), np.arange(30)
 
@@ -298,7 +305,7 @@ def test_several_processes_share_what_one_would_take(clips):
 
 
 @pytest.mark.parametrize(("drop", "sizes"), [(True, [8, 8, 8]), (False, [8, 8, 8, 6])])
-def test_the_last_batch_is_dropped_where_asked(clips, drop: bool, sizes: list[int]):
+def test_the_last_batch_is_dropped_where_asked(clips: Path, drop: bool, sizes: list[int]) -> None:
     _, loaded = load(small_config(clips))
     batches = dataset.epoch_batches(
         np.arange(30), loaded, np.zeros(30, dtype=np.int64), batch_size=8, chunk=800, drop_last=drop,
@@ -308,14 +315,14 @@ def test_the_last_batch_is_dropped_where_asked(clips, drop: bool, sizes: list[in
     assert dataset.batches_an_epoch(30, 8, drop) == len(sizes)
 
 
-def test_crops_are_stretches_and_short_clips_are_repeated():
+def test_crops_are_stretches_and_short_clips_are_repeated() -> None:
     samples = np.arange(10, dtype=np.int16)
     assert crop(samples, 4, 0.0).tolist() == [0, 1, 2, 3]
     assert crop(samples, 4, 0.999).tolist() == [6, 7, 8, 9]
     assert crop(samples[:3], 7, 0.5).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_opus_has_the_rate_that_its_header_tells():
+def test_opus_has_the_rate_that_its_header_tells() -> None:
     from tests.mltraining.speech.synthetic import encode, voice
 
     data = encode(voice(0, seconds=0.5), "ogg_opus")
@@ -327,7 +334,7 @@ def test_opus_has_the_rate_that_its_header_tells():
 # --- learning rates -------------------------------------------------------------------------------------------------
 
 
-def rates(**training) -> list[float]:
+def rates(**training: Any) -> list[float]:
     settings = {"epochs": 2, "learning_rate": 1.0, "optimizer": "SGD"} | training
     config = Config().with_values(training=settings).training
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -340,20 +347,20 @@ def rates(**training) -> list[float]:
     return found
 
 
-def test_schedules_have_exact_values():
+def test_schedules_have_exact_values() -> None:
     assert rates(schedule="Constant") == [1.0] * 8
     assert rates(schedule="Linear") == pytest.approx([1 - step / 8 for step in range(8)])
     assert rates(schedule="Cosine") == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
 
 
-def test_warm_up_takes_fractions_of_an_epoch():
+def test_warm_up_takes_fractions_of_an_epoch() -> None:
     warm = rates(schedule="Cosine", warmup_epochs=0.5)
     assert warm[:2] == [0.5, 1.0]
     assert warm[2:] == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)])
     assert factor(7, steps=8, warmup_steps=8, schedule="Linear") == 1.0
 
 
-def test_a_gpu_that_is_not_there_is_told(clips, caplog):
+def test_a_gpu_that_is_not_there_is_told(clips: Path, caplog: pytest.LogCaptureFixture) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     processes = Processes.start(small_config(clips, environment={"gpus": ["0"]}))
@@ -361,7 +368,7 @@ def test_a_gpu_that_is_not_there_is_told(clips, caplog):
     assert "training on the CPU" in caplog.text
 
 
-def test_a_batch_must_divide_among_the_processes(clips, monkeypatch):
+def test_a_batch_must_divide_among_the_processes(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="training.batch_size"):
         Processes.start(small_config(clips))
