@@ -11,6 +11,14 @@ def main() -> None:
 
     embedded.attach(sys.argv)
 
+    if sys.argv[1:] in ([], ["help"], ["--help"], ["-h"]):
+        import django
+
+        django.setup()
+        from voiceauth.launcher.overview import overview
+
+        sys.stdout.write(f"{overview()}\n")
+        return
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -21,6 +21,17 @@ class Customer(models.Model):
     """A customer of the bank. ``lifecycle`` says what the states mean and which moves there are."""
 
     class State(models.TextChoices):
+        """Where a customer stands.
+
+        * `PENDING`: no recording counts yet.
+        * `ENROLLING`: more speech is needed.
+        * `ENROLLED`: the customer can be verified.
+        * `EXPIRED`: the voice was not used for so long that it was erased.
+        * `OPTED_OUT`: the customer withdrew the consent, and the voice was erased.
+        * `LOCKED`: no call is scored until a reviewer unlocks the customer.
+        * `ERASED`: everything about the customer was erased.
+        """
+
         PENDING = "PENDING"
         ENROLLING = "ENROLLING"
         ENROLLED = "ENROLLED"
@@ -54,6 +65,8 @@ class Consent(models.Model):
     """What the customer agreed to. A withdrawn consent is kept: it shows what was allowed, and when."""
 
     class Purpose(models.TextChoices):
+        """What the customer agrees to: with `voice_authentication`, that audio is stored, scored and trained on."""
+
         VOICE_AUTHENTICATION = "voice_authentication"  # store audio, score it, refine the recogniser with it
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="consents")

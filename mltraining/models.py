@@ -14,6 +14,14 @@ class ModelVersion(models.Model):
     """
 
     class State(models.TextChoices):
+        """Where a model stands.
+
+        * `candidate`: registered, and never in service.
+        * `promoting`: voiceprints are being made under it.
+        * `active`: in service.
+        * `retired`: was in service; it can be promoted again.
+        """
+
         CANDIDATE = "candidate"
         PROMOTING = "promoting"
         ACTIVE = "active"

@@ -10,20 +10,17 @@ broker nor its files ever hold a voice in the clear.
 import logging
 import time
 import uuid
-from functools import cache
 from typing import Any
 
 import msgspec
 import redis
-from django.conf import settings
 from kombu.exceptions import OperationalError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
 from voiceauth.celery import app
 from voiceauth.platform import vault
 from voiceauth.platform.errors import DomainError, ScoringUnavailable
+from voiceauth.platform.redis import connection as shared_connection
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +80,9 @@ def abandon(call_id: str) -> None:
     _push(call_id, b"")
 
 
-@cache
 def connection() -> redis.Redis:
-    """One pool of connections for the process; safe between threads."""
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_connect_timeout=SOCKET_SECONDS,
-        socket_timeout=SOCKET_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # a pooled connection from before a restart of Redis; the default waits seconds
-    )
+    """Return this process's connections to Redis."""
+    return shared_connection(SOCKET_SECONDS)
 
 
 def _seal(content: bytes, context: str) -> bytes:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from voiceauth import __version__
 from voiceauth.platform import env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(env.text("VOICEAUTH_STATE_DIR", str(BASE_DIR / "var"))).resolve()
 SECRETS_DIR = STATE_DIR / "secrets"
+
+VERSION = __version__  # of the OpenAPI document, /healthz and our calls to other services
 
 DEBUG = env.boolean("VOICEAUTH_DEBUG", False)
 SECRET_KEY = env.secret("VOICEAUTH_SECRET_KEY", SECRETS_DIR)
@@ -232,7 +235,14 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "voiceauth",
-    "VERSION": "1",
+    "VERSION": VERSION,
+    "SERVERS": [{"url": "/", "description": "This installation"}],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "GET_LIB_DOC_EXCLUDES": "voiceauth.platform.api.schema.internal_classes",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "voiceauth.platform.api.schema.describe_enums",
+    ],
     "DESCRIPTION": "Voice authentication for banks. Voice is never the sole factor: always offer the fallback.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -248,7 +258,16 @@ SPECTACULAR_SETTINGS = {
         "ModelState": "mltraining.models.ModelVersion.State",
         "ApprovalState": "voiceauth.platform.approvals.models.Approval.State",
         "CaseState": "voiceauth.screening.models.ReviewCase.State",
+        "CaseKind": "voiceauth.screening.models.ReviewCase.Kind",
+        "CaseResolution": "voiceauth.screening.models.ReviewCase.Resolution",
+        "ConsentPurpose": "enrollment.models.Consent.Purpose",
+        "DecisionKind": "voiceauth.verification.models.Decision.Kind",
+        "DecisionOutcome": "voiceauth.verification.models.Decision.Outcome",
+        "EnrolledCustomers": "enrollment.batches.models.BatchEnrollment.Existing",
+        "EventOutcome": "voiceauth.platform.audit.models.AuditEvent.Outcome",
         "PartStatus": ["ok", "unavailable"],
+        "RiskLevel": ["HIGH_RISK", "LOW_RISK"],
+        "Liveness": ["ok"],
     },
 }
 

@@ -22,7 +22,7 @@ class BatchEnrollment(Job):
     lost_after_seconds = Job.lost_after_seconds + 2 * settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS
 
     class Existing(models.TextChoices):
-        """What happens to a customer who is ENROLLED already."""
+        """What happens to a customer who is ENROLLED already: `SKIP` them, or `OVERWRITE` their recordings."""
 
         SKIP = "SKIP"
         OVERWRITE = "OVERWRITE"

@@ -3,6 +3,7 @@
 import pytest
 
 from mltraining import worker_client
+from voiceauth import __version__
 from voiceauth.platform import health
 from voiceauth.platform.errors import ScoringUnavailable
 
@@ -13,7 +14,7 @@ def scoring_answers(monkeypatch):
 
 
 def test_a_live_process_answers_anyone(anonymous, db):
-    assert anonymous.get("/healthz").json() == {"status": "ok"}
+    assert anonymous.get("/healthz").json() == {"status": "ok", "version": __version__}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import redis
 from django.conf import settings
 from django.db import connection
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -12,6 +11,8 @@ from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from voiceauth.platform.redis import connection as shared_connection
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,7 @@ def _database() -> None:
 
 
 def _queue() -> None:
-    with redis.Redis.from_url(
-        settings.REDIS_URL, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=TIMEOUT_SECONDS
-    ) as client:
-        client.ping()
+    shared_connection(TIMEOUT_SECONDS).ping()
 
 
 _scoring: Callable[[], None]
@@ -51,17 +49,24 @@ def _answers(name: str, part: Callable[[], None]) -> bool:
 
 
 class LiveSerializer(serializers.Serializer):
-    status = serializers.ChoiceField(choices=["ok"])
+    """The process answers."""
+
+    status = serializers.ChoiceField(choices=["ok"], help_text="Always ok: the process answers.")
+    version = serializers.CharField(help_text="The version of the service.")
 
 
 class ReadySerializer(serializers.Serializer):
+    """Which parts of the service answer."""
+
     ready = serializers.BooleanField()
-    database = serializers.ChoiceField(choices=["ok", "unavailable"])
-    queue = serializers.ChoiceField(choices=["ok", "unavailable"])
-    scoring = serializers.ChoiceField(choices=["ok", "unavailable"])
+    database = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
+    queue = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
+    scoring = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
 
 
 class OpenView(APIView):
+    """A view that anybody may call."""
+
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
@@ -71,7 +76,7 @@ class Live(OpenView):
     """The process answers."""
 
     def get(self, request: Any) -> Response:
-        return Response({"status": "ok"})
+        return Response({"status": "ok", "version": settings.VERSION})
 
 
 @extend_schema(

@@ -113,6 +113,15 @@ class ReviewCase(models.Model):
     """
 
     class Kind(models.TextChoices):
+        """What is suspicious.
+
+        * `KNOWN_FRAUDSTER`: a call in the voice of a fraudster on a watchlist.
+        * `WATCHLIST_ENROLLMENT`: an enrollment in such a voice.
+        * `REPLAY`: a recording that was heard before.
+        * `VELOCITY`: one voice that claims to be many customers.
+        * `DUPLICATE_VOICE`: a voice that is enrolled under another customer.
+        """
+
         KNOWN_FRAUDSTER = risk.KNOWN_FRAUDSTER  # a call in the voice of a fraudster on a watchlist
         WATCHLIST_ENROLLMENT = "WATCHLIST_ENROLLMENT"  # an enrollment in such a voice
         REPLAY = risk.REPLAY  # a recording that was heard before
@@ -122,11 +131,15 @@ class ReviewCase(models.Model):
     OWN_VOICE = (Kind.REPLAY,)  # cases in which the voice is the customer's own, whoever played it
 
     class State(models.TextChoices):
+        """Where a case stands: `OPEN`, `ASSIGNED` to somebody, or `CLOSED` with a resolution."""
+
         OPEN = "OPEN"
         ASSIGNED = "ASSIGNED"
         CLOSED = "CLOSED"
 
     class Resolution(models.TextChoices):
+        """How a case ended: `CONFIRMED_FRAUD`, `FALSE_ALARM` or `INCONCLUSIVE`."""
+
         CONFIRMED_FRAUD = "CONFIRMED_FRAUD"
         FALSE_ALARM = "FALSE_ALARM"
         INCONCLUSIVE = "INCONCLUSIVE"

@@ -11,10 +11,23 @@ class Decision(models.Model):
     """One verification or identification. It is never changed, and it outlives the customer."""
 
     class Kind(models.TextChoices):
+        """Which question was asked: `verify` a claimed customer, or `identify` a voice."""
+
         VERIFY = "verify"
         IDENTIFY = "identify"
 
     class Outcome(models.TextChoices):
+        """What was decided about a call.
+
+        * `ACCEPT`, `REJECT`: verification: the voice is, or is not, the claimed customer's.
+        * `MATCH`, `NO_MATCH`: identification: the voice is, or is not, that of a customer.
+        * `NOT_ENOUGH_SPEECH`: the call holds too little speech to decide.
+        * `INCONCLUSIVE`: the audio is not good enough to decide; `reasons` says why.
+        * `SPEAKER_NOT_ENROLLED`, `SPEAKER_OPTED_OUT`, `SPEAKER_EXPIRED`: there is no voice to compare with.
+        * `SPEAKER_LOCKED`: a reviewer must unlock the customer first. Callers are told something else.
+        * `TOO_MANY_ATTEMPTS`: refused too often in a row. Callers are told something else.
+        """
+
         ACCEPT = "ACCEPT"  # verify
         REJECT = "REJECT"  # verify
         MATCH = "MATCH"  # identify

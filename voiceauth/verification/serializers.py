@@ -93,7 +93,9 @@ class FraudReason(serializers.Serializer):
 
 
 class FraudRisk(serializers.Serializer):
-    level = serializers.ChoiceField(["HIGH_RISK", "LOW_RISK"])
+    level = serializers.ChoiceField(
+        ["HIGH_RISK", "LOW_RISK"], help_text="HIGH_RISK where there is a reason to suspect fraud."
+    )
     reasons = FraudReason(many=True)
 
 

@@ -14,7 +14,7 @@ RUNTIMES = ("torch", "fp32", "int8")
 
 
 class Command(BaseCommand):
-    help = "Times decoding, speech detection, features and the encoder under each of its runtimes, on one thread."
+    help = "Time decoding, speech detection, features and the encoder under each of its runtimes, on one thread."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("what", choices=["scoring"])

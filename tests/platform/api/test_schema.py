@@ -1,10 +1,15 @@
 """The OpenAPI document is valid, complete and open; its pages work without another server."""
 
+import re
 from io import StringIO
+from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 from django.core.management import call_command
+
+from voiceauth import __version__
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +93,29 @@ def test_the_interactive_page_loads_nothing_from_elsewhere_and_no_inline_script(
     script = anonymous.get("/api/docs?script=", HTTP_ACCEPT="*/*")
     assert script["Content-Type"].startswith("application/javascript")
     assert "/api/schema" in script.content.decode()
+
+
+def test_operations_are_called_by_their_path_and_what_they_do(schema: dict[str, Any]) -> None:
+    names = [operation["operationId"] for operation in operations(schema).values()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)*", name) and "api_v1" not in name for name in names)
+    assert {"customers_list", "customers_create", "customers_lock", "verify", "models_promote"} <= set(names)
+
+
+def test_it_names_the_server_and_the_version_of_the_package(schema: dict[str, Any]) -> None:
+    assert schema["servers"] == [{"url": "/", "description": "This installation"}]
+    assert schema["info"]["version"] == __version__
+
+
+def test_every_enumeration_is_described_with_each_of_its_values(schema: dict[str, Any]) -> None:
+    enums = {name: each for name, each in schema["components"]["schemas"].items() if "enum" in each}
+    assert [name for name, each in enums.items() if not each.get("description")] == []
+    for name, path in settings.SPECTACULAR_SETTINGS["ENUM_NAME_OVERRIDES"].items():
+        if isinstance(path, str):
+            missing = [value for value in enums[name]["enum"] if f"`{value}`" not in enums[name]["description"]]
+            assert missing == [], name
+
+
+def test_no_description_speaks_of_the_code(schema: dict[str, Any]) -> None:
+    """A docstring in reStructuredText has double backticks; what is written for callers has single ones."""
+    assert "``" not in yaml.safe_dump(schema)

@@ -1,15 +1,20 @@
 """OpenAPI: what all views share is said once, here."""
 
+from inspect import getdoc
 from typing import Any
 
+from django.utils.module_loading import import_string
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_lib_doc_excludes
+from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.utils import OpenApiParameter
 
+from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import KEY_PATTERN, IdempotentCreate
 from voiceauth.platform.api.permissions import scope_of
 from voiceauth.platform.api.roles import roles_with
-from voiceauth.platform.api.serializers import ErrorEnvelope
+from voiceauth.platform.api.serializers import ErrorEnvelope, StrictSerializer
 
 DESCRIPTIONS = {
     400: "The request cannot be read or is not valid.",
@@ -30,6 +35,35 @@ AUTHENTICATED = (401, 403, 429)
 WITH_BODY = (409, 413, 415, 422)
 
 
+def internal_classes() -> list[type]:
+    """Return the classes whose docstrings are for us: they describe no operation and no schema."""
+    return [*get_lib_doc_excludes(), IdempotentCreate, StrictSerializer, StrictFilterSet]
+
+
+def describe_enums(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Describe every enumeration: by the docstring of its class, or by the help text of a field that has it."""
+    schemas = result["components"]["schemas"]
+    for name, enum in schemas.items():
+        if "enum" in enum:
+            path = spectacular_settings.ENUM_NAME_OVERRIDES.get(name)
+            enum["description"] = getdoc(_class_at(path)) if isinstance(path, str) else _help_text(schemas, name)
+    return result
+
+
+def _class_at(path: str) -> object:
+    """The class at ``module.Class.Inner``."""
+    outer, _, inner = path.rpartition(".")
+    return getattr(import_string(outer), inner)
+
+
+def _help_text(schemas: dict[str, Any], name: str) -> str:
+    wanted = {"$ref": f"#/components/schemas/{name}"}
+    fields = (field for schema in schemas.values() for field in schema.get("properties", {}).values())
+    return next(
+        (each["description"] for each in fields if wanted in each.get("allOf", []) and "description" in each), ""
+    )
+
+
 class BearerScheme(OpenApiAuthenticationExtension):
     target_class = "voiceauth.platform.api.authentication.TokenAuthentication"
     name = "bearer"
@@ -40,6 +74,12 @@ class BearerScheme(OpenApiAuthenticationExtension):
 
 class ApiSchema(AutoSchema):
     """Adds the error responses, ``Idempotency-Key`` and ``X-Request-ID``."""
+
+    def get_operation_id(self) -> str:
+        """Return a name like ``customers_list``; what is no collection is called by its verb: ``customers_lock``."""
+        name = super().get_operation_id()
+        collection = hasattr(self.view, "get") or hasattr(self.view, "delete")
+        return name if collection else name.removesuffix("_create")
 
     def get_override_parameters(self) -> list[Any]:
         if self.method != "POST" or not isinstance(self.view, IdempotentCreate):

@@ -10,19 +10,17 @@ it, and what does (calls, enrollment) says so itself with ``scoring_unavailable`
 
 import logging
 import math
-from functools import cache
 from typing import Any
 
 import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rest_framework.throttling import BaseThrottle
 
 from voiceauth.platform.api import roles
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.api.permissions import scope_of
 from voiceauth.platform.errors import DomainError
+from voiceauth.platform.redis import connection as shared_connection
 
 logger = logging.getLogger(__name__)
 
@@ -101,15 +99,9 @@ def give_back(request: Any) -> None:
         logger.warning("a repeat was counted: Redis does not answer (%s)", type(error).__name__)
 
 
-@cache
 def connection() -> redis.Redis:
-    """One pool of connections for the process; safe between threads."""
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_connect_timeout=SOCKET_SECONDS,
-        socket_timeout=SOCKET_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # a pooled connection from before a restart of Redis; the default waits seconds
-    )
+    """Return this process's connections to Redis."""
+    return shared_connection(SOCKET_SECONDS)
 
 
 def _interval(limit: int) -> int:

@@ -13,6 +13,15 @@ from django.db import models
 
 class Approval(models.Model):
     class State(models.TextChoices):
+        """Where a request stands.
+
+        * `REQUESTED`: a second person must decide.
+        * `APPROVED`: whoever asked may now carry it out.
+        * `REJECTED`: somebody rejected it, or it was taken back.
+        * `EXPIRED`: its time is over.
+        * `EXECUTED`: it was carried out.
+        """
+
         REQUESTED = "REQUESTED"
         APPROVED = "APPROVED"
         REJECTED = "REJECTED"

@@ -11,6 +11,8 @@ from django.db import models
 
 class AuditEvent(models.Model):
     class Outcome(models.TextChoices):
+        """How it ended: `success`; `refused`: the caller was told no; `failed`: the service could not answer."""
+
         SUCCESS = "success"
         REFUSED = "refused"  # the caller was told no
         FAILED = "failed"  # we could not answer

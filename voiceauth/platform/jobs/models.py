@@ -23,7 +23,14 @@ class Job(models.Model):
     """
 
     class State(models.TextChoices):
-        """Where a job stands."""
+        """Where a job stands.
+
+        * `QUEUED`, `RUNNING`: it has not ended.
+        * `SUCCEEDED`: it has done its work.
+        * `FAILED`: it ended for an expected reason, which `error_code` names.
+        * `ERRORED`: a bug ended it; the log has the traceback.
+        * `CANCELLED`: somebody cancelled it.
+        """
 
         QUEUED = "QUEUED"
         RUNNING = "RUNNING"

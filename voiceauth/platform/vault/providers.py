@@ -151,14 +151,9 @@ class FileKeys(Secrets):
 
 
 def _wrapping_key(secret: str) -> bytes:
-    return expand(root_of(secret), "data-keys")
-
-
-def root_of(secret: str) -> bytes:
-    """The 32 bytes that keys are derived from."""
-    return hashlib.sha256(secret.encode()).digest()
+    return expand(hashlib.sha256(secret.encode()).digest(), "data-keys")
 
 
 def expand(root: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one purpose (HMAC-SHA-256, RFC 5869 expand)."""
+    """Derive a 32-byte key for one purpose (HMAC-SHA-256, RFC 5869 expand)."""
     return hmac.new(root, f"voiceauth:{purpose}".encode() + b"\x01", hashlib.sha256).digest()

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import Any
 
 import httpx
+from django.conf import settings
 
 from voiceauth.platform.vault.providers import KeyProvider, KeysUnavailable, UnknownMasterKey
 from voiceauth.platform.vault.sealing import Unsealable
@@ -31,9 +32,8 @@ class TransitKeys(KeyProvider):
 
     def __init__(self, url: str, key: str, token: str) -> None:
         self.key = key
-        self._client = httpx.Client(
-            base_url=url.rstrip("/") + "/", headers={"X-Vault-Token": token}, timeout=TIMEOUT_SECONDS
-        )
+        headers = {"X-Vault-Token": token, "User-Agent": f"voiceauth/{settings.VERSION}"}
+        self._client = httpx.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT_SECONDS)
         self._opened: OrderedDict[tuple[bytes, str], tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -21,9 +21,7 @@ TURN_SECONDS = 2.0
 
 
 class Command(BaseCommand):
-    help = (
-        "Enrolls the customers of FOLDER: a subfolder a customer, named by the customer's identifier, with recordings."
-    )
+    help = "Enroll the customers of FOLDER: one subfolder with recordings for each, named by the customer's identifier."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path, metavar="FOLDER")

@@ -12,7 +12,7 @@ from voiceauth.platform.errors import DomainError
 
 
 class Command(BaseCommand):
-    help = "Evaluates a registered model on trials, prints the tables, and keeps the figures in the model's metrics."
+    help = "Evaluate a registered model on trials, print the tables, and keep the figures in the model's metrics."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         from mltraining.speech.evaluation import evaluate

@@ -24,8 +24,8 @@ BATCH = 1000
 
 class Command(BaseCommand):
     help = (
-        "Times the screening of a call under the model in service against synthetic fraudsters and recent calls, which "
-        "are written in a transaction that is rolled back. Give it a database that nobody else works on."
+        "Time the screening of a call against synthetic fraudsters and recent calls. It uses the model in service, and "
+        "writes what it needs in a transaction that is rolled back. Give it a database that nobody else works on."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from voiceauth.verification import policy
 
 class Command(BaseCommand):
     help = (
-        "Scores verification trials. Creates no customers and no decisions. Writes columns speaker, audio, score "
+        "Score verification trials. Creates no customers and no decisions. Writes columns speaker, audio, score "
         "(uncalibrated), probability, decision, reason: a score for every clip that decodes, whatever the decision."
     )
 

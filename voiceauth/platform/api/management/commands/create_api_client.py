@@ -11,7 +11,7 @@ from voiceauth.platform.errors import DomainError
 
 
 class Command(BaseCommand):
-    help = "Create an API client and print its token on stdout, this once."
+    help = "Create an API client and print its token, which is shown only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")

@@ -9,7 +9,7 @@ from voiceauth.platform.errors import DomainError
 
 
 class Command(BaseCommand):
-    help = "Give an API client rates of its own; without --rate the settings' count again."
+    help = "Give an API client rates of its own; without --rate, those of the settings again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")

@@ -7,7 +7,7 @@ from voiceauth.platform.api.models import ApiClient
 
 
 class Command(BaseCommand):
-    help = "List the API clients; with --attention those whose token has expired or does so within 30 days (exit 1)."
+    help = "List the API clients; with --attention, those whose token has expired or soon will (exit 1)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--attention", action="store_true")

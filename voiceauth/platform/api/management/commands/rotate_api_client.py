@@ -10,7 +10,7 @@ from voiceauth.platform.errors import DomainError
 
 
 class Command(BaseCommand):
-    help = "Give an API client a new token and print it on stdout, this once; the old one ends after the overlap."
+    help = "Give an API client a new token and print it once; the old token ends after the overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")
