@@ -13,6 +13,7 @@ from django.utils import timezone
 from enrollment.keys import new_data_key, seal_audio, seal_call
 from enrollment.models import AudioSample, Consent, Customer, SealedAudio
 from mltraining.models import ModelVersion
+from tests import evidence
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.verification.models import CallAudio, Decision
 
@@ -106,13 +107,14 @@ def mu_law(seconds: float = 1.0, sample_rate: int = 8000) -> bytes:
 def make_model(version: str = "20261124-203015-3fa9c1", **fields: Any) -> ModelVersion:
     given = {
         "fingerprint": version[-6:] + "0" * 58,
-        "threshold": 0.5,
         "calibration_version": "c1",
         "metrics": {
             "roc_auc": 0.9997,
             "eer": 0.0061,
             "rank_one": 0.984,
             "false_accept_rate": 0.0003,
+            "target_trials": 615,
+            "impostor_trials": 30135,
             "head": {"roc_auc": 0.9991},
         },
         "config": {"training": {"epochs": 15}},
@@ -120,7 +122,9 @@ def make_model(version: str = "20261124-203015-3fa9c1", **fields: Any) -> ModelV
     } | fields
     if given.get("state") == ModelVersion.State.ACTIVE:
         given.setdefault("activated_at", timezone.now() - timedelta(days=3))
-    return ModelVersion.objects.create(version=version, **given)
+    model = ModelVersion.objects.create(version=version, **given)
+    evidence.calibrate(model)
+    return model
 
 
 def make_run(**fields: Any) -> TrainingRun:

@@ -122,12 +122,15 @@ def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
         ({"enrollment__default__min_snr_db": "loud"}, "Enter a number"),
         ({"tiers__another__target_far": "0.01"}, "What is it called?"),
         ({"tiers__another__name": "balance", "tiers__another__target_far": "0.01"}, "There is one of this name."),
-        ({"tiers__transfer__further_factor_required": "False"}, "A tier that is named has a rate."),
+        ({"tiers__transfer__further_factor_required": "False"}, "Every tier needs a target false-accept rate."),
         ({"tiers__another__name": "Card!", "tiers__another__target_far": "0.01"}, "Enter a valid value"),
         ({"channels": "ivr-1 right"}, "“ivr-1 right” does not name a client and a channel"),
         ({"channels": "ivr-1: both"}, "“ivr-1: both” does not name a client and a channel"),
         ({"reason": ""}, "This field is required."),
-        ({"based_on": "7"}, "Somebody else has changed the policy. Read it again. <code>policy_changed</code>"),
+        (
+            {"based_on": "7"},
+            "Somebody else has changed the policy since you read it. Read it again. <code>policy_changed</code>",
+        ),
     ],
 )
 def test_what_no_policy_may_hold_is_said_beside_its_field(signed_in: SignIn, fields: dict[str, str], said: str) -> None:

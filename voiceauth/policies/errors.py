@@ -5,7 +5,7 @@ from voiceauth.platform.errors import Conflict, DomainError
 
 class PolicyChanged(Conflict):
     code = "policy_changed"
-    message = "Somebody else has changed the policy since you read it. Read it again, and repeat your change."
+    message = "Somebody else has changed the policy since you read it. Read it again."
 
 
 class InvalidPolicy(DomainError):

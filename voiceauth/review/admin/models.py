@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import Value
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -15,7 +16,9 @@ from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
 from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.platform.audit import Actor
+from voiceauth.policies import selectors as policies
 from voiceauth.retraining import evidence
+from voiceauth.retraining.evidence import Evidence
 from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
@@ -39,6 +42,10 @@ class Why(forms.Form):
 def _force(model: ModelVersion, actor: Actor, given: dict[str, Any]) -> str:
     approval = request_forced_promotion(version=model.version, reason=given["reason"], actor=actor)
     return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+
+
+def _evidence(model: ModelVersion) -> Evidence:
+    return evidence.of(model, getattr(model, "target_far", None))
 
 
 @admin.register(ModelVersion)
@@ -107,7 +114,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return FileResponse(found.open("rb"), content_type="image/png")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        found = super().get_queryset(request).select_related("training_run")
+        """Select the models, with the rate that their evidence is judged at: the policy is read once for a page."""
+        rate = Value(policies.in_force().verification.target_far)
+        found = super().get_queryset(request).select_related("training_run").annotate(target_far=rate)
         return found.prefetch_related("promotions", "calibrations")
 
     def detail_context(self, request: HttpRequest, obj: ModelVersion) -> dict[str, Any]:
@@ -141,7 +150,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description="evidence")
     def proof(self, obj: ModelVersion) -> SafeString:
         """Whether the model may serve without a forced promotion, and what is missing."""
-        found = evidence.of(obj)
+        found = _evidence(obj)
         if found.is_sufficient:
             return badge(f"supports {found.target_far:g} false accepts", "good")
         lacks = format_html_join("", "<li>{}</li>", ((str(each),) for each in found.missing))
@@ -149,7 +158,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="calibration measured on")
     def measured_on(self, obj: ModelVersion) -> str:
-        found = evidence.of(obj).calibration
+        found = _evidence(obj).calibration
         if found is None:
             return "—"
         return (
@@ -160,7 +169,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description="accepts from")
     def accepts_from(self, obj: ModelVersion) -> str:
         """The threshold of calls without a tier."""
-        threshold = evidence.of(obj).summary()["threshold"]
+        threshold = _evidence(obj).summary()["threshold"]
         return "—" if threshold is None else f"{rounded_probability(threshold)}, for calls without a tier"
 
     @admin.display(description="metrics")
