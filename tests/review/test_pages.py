@@ -368,8 +368,13 @@ def test_the_overview_tells_a_reviewer_what_happened_and_a_teller_only_of_custom
     make_customer()
     make_decision()
     make_decision(decision="REJECT", probability=0.1)
-    make_model(state="active")
+    model = make_model(state="active")
     page = signed_in("reviewer").get("/admin/").content.decode()
+    calibration = model.calibrations.get()
+    trials = f"{calibration.target_trials:,} target and {calibration.impostor_trials:,} impostor trials"
+    assert "A call without a tier is accepted from probability" in page and trials in page
+    model.calibrations.update(impostor_trials=6)
+    assert "Too little evidence" in signed_in("reviewer").get("/admin/").content.decode()
     for part in ("Decisions, last 24 hours", "<b>1</b> ACCEPT", "<b>1</b> REJECT", "Active for 3", "enrolled of 1"):
         assert part in page
     page = signed_in("teller").get("/admin/").content.decode()

@@ -13,9 +13,11 @@ from django.utils import timezone
 from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion
 from voiceauth.platform.api.models import EXPIRES_SOON, ApiClient
+from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit.models import ChainHead
 from voiceauth.platform.erasure.models import Erasure
+from voiceauth.retraining import evidence
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.charts import progress_bar, stacked_bars
 from voiceauth.screening.models import ReviewCase
@@ -39,6 +41,8 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
             model.state: model
             for model in ModelVersion.objects.filter(state__in=["active", "promoting"]).defer("config", "metrics")
         }
+        if active := parts["models"].get(ModelVersion.State.ACTIVE):
+            parts["evidence"] = _evidence(active)
     if user.has_perm("retraining.view_trainingrun"):  # type: ignore[union-attr]
         runs = TrainingRun.objects.defer("metrics", "resolved_config").filter(state__in=TrainingRun.OPEN)
         parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED
@@ -46,6 +50,18 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     if user.has_perm("audit.view_auditevent"):  # type: ignore[union-attr]
         parts["head"] = ChainHead.objects.first()
     return parts
+
+
+def _evidence(model: ModelVersion) -> str:
+    """Say from which probability the model accepts a call, and on how many trials that rests."""
+    found = evidence.of(model)
+    known = found.calibration
+    trials = f"{known.target_trials:,} target and {known.impostor_trials:,} impostor trials" if known else "no trial"
+    threshold = found.summary()["threshold"]
+    if threshold is None or not found.is_sufficient:
+        return f"Too little evidence for a false-accept rate of {found.target_far:g}: {trials}."
+    accepts = f"A call without a tier is accepted from probability {rounded_probability(threshold)}"
+    return f"{accepts}, for a false-accept rate of {found.target_far:g} ({trials})."
 
 
 def _waiting(user: Any) -> list[tuple[int, str, str]]:
