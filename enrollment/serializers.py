@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import AnswerSerializer, Number, StrictSerializer, rounded
 from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
 
@@ -66,8 +66,8 @@ class ConsentAnswer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class CustomerAnswer(serializers.ModelSerializer):
-    speech_seconds = serializers.FloatField(help_text="Net speech over the accepted samples.")
+class CustomerAnswer(AnswerSerializer):
+    speech_seconds = Number(help_text="Net speech over the accepted samples.")
     remaining_seconds = serializers.SerializerMethodField(help_text="Net speech that is missing to be enrolled.")
     consents = ConsentAnswer(many=True)
 
@@ -87,10 +87,10 @@ class CustomerAnswer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_remaining_seconds(self, customer: Customer) -> float:
-        return selectors.remaining_seconds(customer)
+        return rounded(selectors.remaining_seconds(customer))
 
 
-class SampleAnswer(serializers.ModelSerializer):
+class SampleAnswer(AnswerSerializer):
     sample_id = serializers.UUIDField(source="id")
 
     class Meta:
@@ -117,7 +117,7 @@ class SampleAnswer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class QualityReportAnswer(serializers.ModelSerializer):
+class QualityReportAnswer(AnswerSerializer):
     class Meta:
         model = AudioSample
         fields = (
@@ -146,9 +146,9 @@ class EnrollmentAnswer(serializers.Serializer):
         "looks into it.",
     )
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
-    speech_seconds = serializers.FloatField(source="customer.speech_seconds")
+    speech_seconds = Number(source="customer.speech_seconds")
     remaining_seconds = serializers.SerializerMethodField()
 
     @extend_schema_field(serializers.FloatField())
     def get_remaining_seconds(self, sample: Any) -> float:
-        return selectors.remaining_seconds(sample.customer)
+        return rounded(selectors.remaining_seconds(sample.customer))

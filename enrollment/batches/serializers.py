@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from enrollment.batches.models import BatchEnrollment
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import Number, StrictSerializer
 
 
 class _ClientToken(serializers.RegexField):
@@ -50,7 +50,7 @@ class BatchAnswer(serializers.ModelSerializer):
 
     manifest = serializers.CharField(help_text="Location of the manifest; empty if it was uploaded.")
     total = serializers.IntegerField(help_text="Customers in the manifest, once it was read.")
-    progress_percent = serializers.FloatField()
+    progress_percent = Number()
 
     class Meta:
         model = BatchEnrollment

@@ -47,7 +47,7 @@ def outcome() -> Outcome:
 
 def _shown(outcome: Outcome) -> str:
     console = Console(file=io.StringIO(), width=160)
-    clients = Clients(*(Client("http://localhost:1", "token") for _ in range(4)))
+    clients = Clients(*(Client("http://localhost:1", "token") for _ in range(5)))
     clients.ivr.milliseconds["/verify"] = [10.0] * 99 + [1000.0]
     report.show(outcome, clients, console, "http://localhost:1")
     text = console.file.getvalue()

@@ -77,9 +77,10 @@ class Client:
 
 @dataclass(frozen=True)
 class Clients:
-    """The four programs of the story."""
+    """The programs of the story, and the person who approves."""
 
     teller: Client
     ivr: Client
     reviewer: Client
     operator: Client  # role admin: retrains and promotes
+    second_operator: Client  # role admin: approves a forced promotion

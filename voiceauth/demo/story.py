@@ -123,8 +123,17 @@ class Story:
             raise StoryError(f"the training run ended {run['state']}: {run['error_code']} {run['error_message']}")
 
     def promote(self) -> None:
+        """The model is refused without evidence on strangers, as it must be; a second person lets the demo go on."""
         operator, path = self.clients.operator, f"/models/{self.outcome.run['model']}"
-        model = operator.post(f"{path}/promote")
+        try:
+            operator.post(f"{path}/promote")
+        except RefusedError as refusal:
+            if refusal.code != "not_enough_evidence":
+                raise
+            self.console.print(f"[bold yellow]{refusal}[/]")
+            approval = operator.post(f"{path}/promote", {"force": True, "reason": "the demo"})
+            self.clients.second_operator.post(f"/approvals/{approval['id']}/approve")
+        model = operator.get(path)
         with self._progress() as progress:
             bar = progress.add_task("voiceprints under the new model", total=100)
             while model["state"] == "promoting":
@@ -200,6 +209,7 @@ def _training_line(run: dict[str, Any]) -> str:
     if run["epochs"]:
         parts.append(f"epoch {run['epoch']}/{run['epochs']}")
     if run["metrics"]:
-        numbers = {key: value for key, value in run["metrics"][-1].items() if isinstance(value, float)}
+        latest = {name: each["value"] if isinstance(each, dict) else each for name, each in run["metrics"][-1].items()}
+        numbers = {name: value for name, value in latest.items() if isinstance(value, float)}
         parts += [f"{key} {value:.4g}" for key, value in list(numbers.items())[:3]]
     return ", ".join(parts)

@@ -5,8 +5,15 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from mltraining.figures import with_intervals
 from mltraining.models import ModelVersion
-from voiceauth.platform.api.serializers import Probability, StrictSerializer
+from voiceauth.platform.api.serializers import (
+    AnswerSerializer,
+    Probability,
+    StrictSerializer,
+    rounded,
+    rounded_throughout,
+)
 from voiceauth.policies import selectors as policies
 from voiceauth.policies.apis import MissingAnswer
 from voiceauth.retraining import evidence
@@ -39,9 +46,9 @@ class PromotionRequest(StrictSerializer):
         return given
 
 
-class TrainingRunSerializer(serializers.ModelSerializer):
+class TrainingRunSerializer(AnswerSerializer):
     model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
-    metrics = serializers.ListField(child=serializers.DictField(), read_only=True, help_text="One object an epoch.")
+    metrics = serializers.SerializerMethodField(help_text="One object an epoch, its rates as figures with intervals.")
     config = serializers.DictField(read_only=True, help_text="The overrides of the request.")
     resolved_config = serializers.DictField(read_only=True, help_text="What the run trains with.")
 
@@ -71,6 +78,11 @@ class TrainingRunSerializer(serializers.ModelSerializer):
         )
         read_only_fields = fields
 
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_metrics(self, run: TrainingRun) -> list[dict[str, Any]]:
+        """Return the metrics of each epoch with intervals."""
+        return [dict(rounded_throughout(with_intervals(epoch))) for epoch in run.metrics]
+
 
 class EvidenceAnswer(serializers.Serializer):
     """What the model's calibration was measured on, and what is missing for the policy's rate."""
@@ -88,9 +100,12 @@ class EvidenceAnswer(serializers.Serializer):
     source = serializers.CharField()
 
 
-class ModelVersionSerializer(serializers.ModelSerializer):
+class ModelVersionSerializer(AnswerSerializer):
     evidence = serializers.SerializerMethodField()
-    metrics = serializers.DictField(read_only=True, help_text="On the clips that training held out.")
+    metrics = serializers.SerializerMethodField(
+        help_text="Measured on recordings that training held out, of speakers who trained the model. Each rate is a "
+        "figure with its 95 % interval and its trials; its `value` is null where fewer than 30 trials stand behind it."
+    )
     config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
     promotion_percent = serializers.SerializerMethodField(help_text="Progress of the current or last promotion.")
     promotion_error = serializers.SerializerMethodField(help_text="Why the last promotion failed; empty otherwise.")
@@ -115,6 +130,11 @@ class ModelVersionSerializer(serializers.ModelSerializer):
         )
         read_only_fields = fields
 
+    @extend_schema_field(serializers.DictField())
+    def get_metrics(self, model: ModelVersion) -> dict[str, Any]:
+        """Return the model's metrics with intervals."""
+        return dict(rounded_throughout(with_intervals(model.metrics)))
+
     @extend_schema_field(EvidenceAnswer)
     def get_evidence(self, model: ModelVersion) -> dict[str, Any]:
         """Return what the model's calibration was measured on."""
@@ -125,7 +145,7 @@ class ModelVersionSerializer(serializers.ModelSerializer):
     def get_promotion_percent(self, model: ModelVersion) -> float:
         """Return the progress of the last promotion in percent; 0 where there was none."""
         promotion = last_promotion(model)
-        return promotion.progress_percent if promotion else 0.0
+        return rounded(promotion.progress_percent) if promotion else 0.0
 
     def get_promotion_error(self, model: ModelVersion) -> str:
         """Return the error code of the last promotion."""

@@ -7,6 +7,8 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from mltraining.figures import in_words, is_figure
+
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 26
 
@@ -24,10 +26,10 @@ def pretty(content: Any) -> SafeString:
 
 
 def facts(content: Mapping[str, Any]) -> SafeString:
-    """Named figures as a table of two columns; a nested group's names are put before its own."""
+    """Named figures as a table of two columns. The name of a group stands before the names in it."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
-        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        parts = value.items() if isinstance(value, Mapping) and not is_figure(value) else [("", value)]
         flat |= {f"{name} {part}".replace("_", " ").strip(): each for part, each in parts}
     rows = format_html_join(
         "", "<tr><th>{}</th><td>{}</td></tr>", ((name, _figure(flat[name])) for name in sorted(flat))
@@ -87,6 +89,8 @@ def metrics_table(epochs: Sequence[Mapping[str, Any]]) -> SafeString:
 
 
 def _figure(value: Any) -> str:
+    if is_figure(value):
+        return in_words(value)
     return "—" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 

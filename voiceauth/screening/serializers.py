@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import NumbersDict, Probability, StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, ChannelField
 from voiceauth.screening.models import CaseComment, Fraudster, ReviewCase, Watchlist
 
@@ -76,7 +76,7 @@ class FraudsterAnswer(serializers.ModelSerializer):
 
 class FraudReason(serializers.Serializer):
     code = serializers.CharField(help_text="KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE.")
-    score = serializers.FloatField(help_text="From 0 to 1.")
+    score = Probability(help_text="From 0 to 1.")
 
 
 class FraudRisk(serializers.Serializer):
@@ -97,7 +97,7 @@ class CommentAnswer(serializers.ModelSerializer):
 
 class CaseAnswer(serializers.ModelSerializer):
     evidence = serializers.ListField(
-        child=serializers.DictField(), help_text="The first and the latest: at, reason, score, decision_id, …"
+        child=NumbersDict(), help_text="The first and the latest: at, reason, score, decision_id, …"
     )
     comments = CommentAnswer(many=True)
 

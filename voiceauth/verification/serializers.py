@@ -1,13 +1,14 @@
 """What the API takes and answers about calls and decisions."""
 
 import json
+from copy import copy
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from enrollment.models import customer_id_validator
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import AnswerSerializer, Number, NumbersDict, Probability, StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
 from voiceauth.verification.models import Decision
@@ -82,14 +83,14 @@ class ScoringModel(serializers.Serializer):
 
 class Candidate(serializers.Serializer):
     customer_id = serializers.CharField()
-    probability = serializers.FloatField()
-    log_likelihood_ratio = serializers.FloatField()
+    probability = Probability()
+    log_likelihood_ratio = Number()
     over_threshold = serializers.BooleanField()
 
 
 class FraudReason(serializers.Serializer):
     code = serializers.CharField()
-    score = serializers.FloatField(help_text="0 to 1.")
+    score = Probability(help_text="0 to 1.")
 
 
 class FraudRisk(serializers.Serializer):
@@ -99,8 +100,10 @@ class FraudRisk(serializers.Serializer):
     reasons = FraudReason(many=True)
 
 
-class DecisionBase(serializers.ModelSerializer):
+class DecisionBase(AnswerSerializer):
     decision_id = serializers.UUIDField(source="id")
+    probability = Probability(allow_null=True)
+    threshold = Probability(allow_null=True, help_text="The probability from which a call is accepted.")
     reasons = serializers.ListField(
         child=serializers.CharField(),
         help_text="Why: TOO_NOISY, CLIPPED or VOICEPRINT_STALE for INCONCLUSIVE, REPLAY for REJECT.",
@@ -124,7 +127,7 @@ class DecisionBase(serializers.ModelSerializer):
 
     @extend_schema_field(FraudRisk(allow_null=True))
     def get_fraud_risk(self, decision: Decision) -> Any:
-        return decision.fraud_risk or None
+        return FraudRisk(decision.fraud_risk).data if decision.fraud_risk else None
 
     def get_fallback_required(self, decision: Decision) -> bool:
         return decision.decision not in (Outcome.ACCEPT, Outcome.MATCH)
@@ -158,7 +161,10 @@ class VerifyAnswer(DecisionBase):
         read_only_fields = fields
 
     def to_representation(self, decision: Decision) -> dict[str, Any]:
-        return super().to_representation(decision) | (decision.told or {})
+        shown = copy(decision)
+        for name, value in (decision.told or {}).items():
+            setattr(shown, name, value)
+        return super().to_representation(shown)
 
 
 class IdentifyAnswer(DecisionBase):
@@ -198,7 +204,7 @@ class DecisionAnswer(DecisionBase):
     """Everything that a decision rested on, for the reviewer."""
 
     candidates = Candidate(many=True)
-    told = serializers.DictField(allow_null=True, help_text="What the caller was told where the cause is hidden.")
+    told = NumbersDict(allow_null=True, help_text="What the caller was told where the cause is hidden.")
     redacted = serializers.ListField(child=serializers.ListField(child=serializers.FloatField()))
 
     class Meta:

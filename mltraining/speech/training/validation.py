@@ -39,6 +39,8 @@ def rates(truth: np.ndarray, probabilities: np.ndarray, threshold: float) -> dic
         "rank_one": float(metrics.rank_one(truth, probabilities)),
         "genuine_over_threshold": float((target >= threshold).mean()),
         "impostor_over_threshold": float((impostor >= threshold).mean()),
+        "target_trials": len(target),
+        "impostor_trials": len(impostor),
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import models
 from django.http import QueryDict
 from rest_framework import serializers
 
@@ -33,23 +34,52 @@ class Number(serializers.FloatField):
 
 
 class Probability(serializers.FloatField):
-    """A probability or a threshold on one, with four significant digits counted from the nearer of 0 and 1.
+    """A probability or a threshold on one, with four significant digits of its distance to the nearer of 0 and 1.
 
-    0.99998123 stays apart from 1, and a probability just under its threshold stays under it.
+    So 0.99998123 stays apart from 1. What is stored, and what decided, stays exact.
     """
 
     def to_representation(self, value: Any) -> float:
         return rounded_probability(super().to_representation(value))
 
 
+class NumbersDict(serializers.DictField):
+    """A JSON object with its measured numbers rounded."""
+
+    def to_representation(self, value: Any) -> Any:
+        return rounded_throughout(super().to_representation(value))
+
+
+class AnswerSerializer(serializers.ModelSerializer):
+    """An answer about a row. Its measured numbers are rounded for people; what is stored stays exact."""
+
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {models.FloatField: Number}
+
+
 def rounded(value: float) -> float:
-    """``value`` with four significant digits."""
+    """Return ``value`` with four significant digits."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 def rounded_probability(value: float) -> float:
-    """``value`` in [0, 1] with four significant digits of its distance to the nearer end."""
+    """Return ``value``, in [0, 1], with four significant digits of its distance to the nearer end."""
     return rounded(value) if value <= 0.5 else round(1 - rounded(1 - value), 12)
+
+
+def rounded_throughout(content: Any) -> Any:
+    """Return JSON values with every measured number in them rounded: a probability or a threshold as one."""
+    if isinstance(content, float):
+        return rounded(content)
+    if isinstance(content, Mapping):
+        return {
+            name: rounded_probability(value)
+            if name in ("probability", "threshold") and isinstance(value, float) and 0 <= value <= 1
+            else rounded_throughout(value)
+            for name, value in content.items()
+        }
+    if isinstance(content, list | tuple):
+        return [rounded_throughout(value) for value in content]
+    return content
 
 
 class ErrorSerializer(serializers.Serializer):

@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
+from mltraining.figures import in_words, with_intervals
 from mltraining.models import ModelVersion
 from mltraining.registry import charts_of
 from voiceauth.platform.api.serializers import rounded_probability
@@ -174,8 +175,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="metrics")
     def headline(self, obj: ModelVersion) -> str:
-        found = ((label, obj.metrics.get(name)) for name, label in HEADLINES.items())
-        return " · ".join(f"{label} {value:.4f}" for label, value in found if isinstance(value, int | float)) or "—"
+        """The figures that are compared first, each with its interval and its trials."""
+        found = with_intervals(obj.metrics)
+        known = [f"{label} {in_words(found[name])}" for name, label in HEADLINES.items() if name in found]
+        return " · ".join(known) or "—"
 
     @admin.display(description="fingerprint")
     def short_fingerprint(self, obj: ModelVersion) -> SafeString:
@@ -190,7 +193,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="metrics")
     def figures(self, obj: ModelVersion) -> SafeString:
-        return facts(obj.metrics)
+        return facts(with_intervals(obj.metrics))
 
     @admin.display(description="resolved configuration")
     def configuration(self, obj: ModelVersion) -> SafeString:

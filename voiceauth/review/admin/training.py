@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from mltraining.figures import with_intervals
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.services import cancel_training, request_training
@@ -101,7 +102,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
             "title": f"Training run of {obj.created_at:%d %b %Y, %H:%M}",
             "refresh": REFRESH_SECONDS if busy else None,
             "charts": [line_chart("Loss", losses), line_chart("ROC AUC", areas)] if obj.metrics else [],
-            "metrics_table": metrics_table(obj.metrics),
+            "metrics_table": metrics_table([with_intervals(epoch) for epoch in obj.metrics]),
             "model": obj.model,
         }
 

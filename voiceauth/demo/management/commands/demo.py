@@ -26,7 +26,9 @@ from voiceauth.platform import env
 from voiceauth.platform.api.clients import create_client, revoke_client
 from voiceauth.platform.audit import SYSTEM
 
-ROLES = {"teller": "teller", "ivr": "ivr", "reviewer": "reviewer", "operator": "admin"}
+ROLES = {"teller": "teller", "ivr": "ivr", "reviewer": "reviewer", "operator": "admin", "second_operator": "admin"}
+TOKENS = {name: f"VOICEAUTH_{role.upper()}_TOKEN" for name, role in ROLES.items()}
+TOKENS["second_operator"] = "VOICEAUTH_SECOND_ADMIN_TOKEN"
 TOKEN_LIFE = timedelta(hours=2)
 START_SECONDS = 120.0
 
@@ -103,7 +105,7 @@ def _without_embedded(environment: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def _clients(url: str) -> Iterator[Clients]:
     """One client a role: tokens from the environment, else issued for two hours and revoked at the end."""
-    given = {name: env.text(f"VOICEAUTH_{ROLES[name].upper()}_TOKEN") for name in ROLES}
+    given = {name: env.text(variable) for name, variable in TOKENS.items()}
     if all(given.values()):
         yield Clients(**{name: Client(url, token) for name, token in given.items()})
         return
