@@ -14,15 +14,19 @@ RUNTIMES = ("torch", "fp32", "int8")
 
 
 class Command(BaseCommand):
+    """Time the stages of scoring under each runtime."""
+
     help = "Time decoding, speech detection, features and the encoder under each of its runtimes, on one thread."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take a registered model or a pipeline's folder."""
         parser.add_argument("what", choices=["scoring"])
         parser.add_argument("--model", metavar="VERSION", help="a registered model; default: the one in service")
         parser.add_argument("--pipeline", type=Path, metavar="FOLDER", help="instead of a model: a pipeline's folder")
         parser.add_argument("--repeats", type=int, default=20, help="the median of so many calls is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Print a table of milliseconds."""
         from mltraining.speech.benchmarks import scoring as benchmark
         from mltraining.speech.scoring.pipeline import PipelineError
         from mltraining.speech.scoring.timing import one_thread

@@ -15,7 +15,7 @@ BATCH_SECONDS = 64.0  # of audio that go through the network together
 
 
 def autocast(device: torch.device, wanted: bool) -> AbstractContextManager:
-    """bfloat16 where the device computes in it, float16 on an older GPU, else float32."""
+    """Return the precision to use: bfloat16 where the device computes in it, float16 on an older GPU, else float32."""
     if not wanted or (device.type == "cpu" and not cpu_computes_bfloat16()):
         return nullcontext()
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -24,7 +24,7 @@ def autocast(device: torch.device, wanted: bool) -> AbstractContextManager:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Without the instructions bfloat16 is emulated, and slower than float32."""
+    """Return whether the processor has instructions for bfloat16; without them it is slower than float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -32,7 +32,7 @@ Pooled = Callable[[Tensor], Tensor]  # (batch, 1, mel, frames) -> (batch, dimens
 
 
 def pooled_by(network: SpeakerNetwork, config: Config) -> Pooled:
-    """The network's own, in the precision that the configuration asks for."""
+    """Return the network's pooling, in the precision that the configuration asks for."""
     device = next(network.parameters()).device
 
     def pooled(spectrograms: Tensor) -> Tensor:
@@ -50,10 +50,10 @@ def run(
     *,
     on_clip: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Clips (n,) each, float or int16 at the configured rate -> embeddings (clips, dimensions), logits (clips, classes)
+    """Return embeddings (clips, dimensions) and logits (clips, classes) of clips (n,), float or int16.
 
-    The embeddings are ``average``'s. The logits (None without a head) are the cosine head's on the embedding, or the
-    mean of the chunks' for the linear head.
+    The clips are at the configured rate. The embeddings are ``average``'s. The logits (None without a head) are the
+    cosine head's on the embedding, or the mean of the chunks' for the linear head.
     """
     was_training = network.training
     network.eval()
@@ -76,11 +76,11 @@ def average(
     *,
     on_clip: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clips (n,) each, float or int16 at the configured rate -> embeddings and mean pooled: both (clips, dimensions)
+    """Return embeddings and means of the pooled vectors, (clips, dimensions) each, of clips (n,), float or int16.
 
-    A clip's embedding is the mean of its chunks' unit-length embeddings, weighed by their length, made unit length
-    again; its mean pooled is weighed likewise. Chunks are batched only with others of as many frames, so that nothing
-    is padded. ``on_clip`` gets the count of chunks done.
+    The clips are at the configured rate. A clip's embedding is the mean of its chunks' unit-length embeddings, weighted
+    by their length, made unit length again; its mean pooled vector is weighted likewise. Chunks are batched only with
+    others of as many frames, so that nothing is padded. ``on_clip`` gets the number of chunks done.
     """
     device = features.window.device
     by_frames: dict[int, list[tuple[int, np.ndarray]]] = {}

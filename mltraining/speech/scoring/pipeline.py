@@ -48,7 +48,7 @@ Runtime = Literal["torch"] | onnx_runtime.Export
 
 
 class PipelineError(ValueError):
-    """The folder is no scoring pipeline, is damaged, or lacks the part that was asked for."""
+    """The folder holds no scoring pipeline, is damaged, or lacks the part that was asked for."""
 
     code = "invalid_pipeline"
 
@@ -100,7 +100,7 @@ class ScoringPipeline:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", runtime: Literal["auto"] | Runtime = "auto") -> "ScoringPipeline":
-        """Raises PipelineError where a file is missing, damaged or not what the fingerprint was taken of.
+        """Load a folder. Raises PipelineError where a file is missing, damaged or not what the fingerprint covers.
 
         ``runtime="auto"`` is, on a CPU, the folder's default export, else torch. An export runs on the CPU, on as many
         threads as torch is set to, and the network itself is not built.
@@ -110,7 +110,9 @@ class ScoringPipeline:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             config = Config.from_dict(description["config"])
             if fingerprint_of(folder / ENCODER, config) != description["fingerprint"]:
-                raise PipelineError(f"{folder.name}: the weights or the configuration are not the fingerprint's")
+                raise PipelineError(
+                    f"{folder.name}: the fingerprint does not belong to the weights and the configuration"
+                )
             calibration = Calibration.from_dict(description["calibration"])
             threshold = float(description["threshold"])
             if not 0 < threshold < 1:
@@ -152,13 +154,13 @@ class ScoringPipeline:
             raise PipelineError(f"{folder.name}: is damaged: {error}") from error
 
     def embed(self, waveform: Waveform) -> np.ndarray:
-        """(dimensions,) float32, unit length. Long audio: the chunks' mean, weighed by their length."""
+        """Return the embedding (dimensions,) float32, of unit length. Long audio is embedded in chunks."""
         return self._run(waveform)[0]
 
     def score(self, embedding: np.ndarray, voiceprints: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
-        """embedding (d,) against voiceprints (n, d), unit length -> (n,): AS-norm with a cohort, else the cosine.
+        """Return the scores (n,) of embedding (d,) against voiceprints (n, d): AS-norm with a cohort, else the cosine.
 
-        ``statistics`` are ``cohort.statistics(voiceprints)``, for who keeps them.
+        ``statistics`` are ``cohort.statistics(voiceprints)``, from a caller that keeps them.
         """
         cosines = cosine(embedding, voiceprints)
         if self.cohort is None:
@@ -174,26 +176,26 @@ class ScoringPipeline:
         speech_seconds: float | np.ndarray,
         statistics: Statistics | None = None,
     ) -> Comparison:
-        """``score``, calibrated: a clip of this ``quality`` against voiceprints of (n,) seconds of net speech."""
+        """Return ``score``, calibrated, of a clip of this ``quality`` to voiceprints of (n,) seconds of net speech."""
         scores = self.score(embedding, voiceprints, statistics).astype(np.float64)
         measures = QualityMeasures(quality.speech_seconds, speech_seconds, quality.snr_db)
         ratios = self.calibration.log_likelihood_ratio(scores, measures)
         return Comparison(scores, ratios, self.calibration.probability(ratios))
 
     def recalibrated(self, calibration: Calibration, threshold: float) -> "ScoringPipeline":
-        """The same pipeline, sharing its weights, under another calibration and threshold in (0, 1)."""
+        """Return the same pipeline, sharing its weights, under another calibration and threshold in (0, 1)."""
         other = copy.copy(self)
         other.calibration, other.threshold = calibration, threshold
         return other
 
     def classify(self, waveform: Waveform) -> dict[str, float]:
-        """Probability of each class, in the closed set; they need not sum to one.
+        """Return the probability of each class in the closed set; they need not sum to one.
 
         From the calibrated scores against the class rows, or from the linear head where ``loss_function: BCE`` trained
         one. Raises PipelineError where the pipeline holds no head.
         """
         if self.class_rows is None:
-            raise PipelineError("the pipeline has no class rows: it embeds, and knows no class")
+            raise PipelineError("the pipeline has no class rows, so it cannot classify")
         embedding, mean = self._run(waveform)
         if self.linear is None:
             # A class row is of all the speech that trained: it counts as the longest enrollment.
@@ -207,7 +209,7 @@ class ScoringPipeline:
         return dict(zip(self.classes, probabilities.tolist(), strict=True))
 
     def samples(self, waveform: Waveform) -> np.ndarray:
-        """What is embedded of a recording: (n,) float32 in [-1, 1] at the configured rate."""
+        """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the configured rate."""
         if self.config.audio.speech_only:
             waveform = quality.speech_only(waveform)
         return np.clip(resample(waveform.samples, waveform.sample_rate, self.config.audio.sample_rate), -1, 1)
@@ -235,8 +237,8 @@ def export(
     """Write the folder, in whole or not at all, and return the fingerprint. class_rows: (classes, dimensions).
 
     ``half`` writes matrices and kernels as float16; vectors, and so all running statistics, stay float32. ``cohort``:
-    speakers' mean embeddings (n, dimensions) that are no secret: they go wherever the pipeline goes. With one, the
-    calibration is that of normalised scores.
+    speakers' mean embeddings (n, dimensions). They must not be secret, because they go wherever the pipeline goes. With
+    one, the calibration is that of normalised scores.
     """
     folder = Path(folder)
     draft = folder.with_name(f".{folder.name}.draft")
@@ -304,7 +306,7 @@ def recalibrate(
 
 
 def fingerprint_of(encoder: Path, config: Config) -> str:
-    """SHA-256, in hexadecimal, over the bytes of the encoder's file and the settings that shape an embedding."""
+    """Return the SHA-256, in hexadecimal, of the encoder's file and the settings that shape an embedding."""
     architecture, audio, prediction = (config.to_dict()[name] for name in ("architecture", "audio", "prediction"))
     unused = [name for name, off in ADDED.items() if audio[name] == off]
     shaping = {

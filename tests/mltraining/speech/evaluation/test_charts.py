@@ -8,9 +8,11 @@ from PIL import Image
 
 from mltraining.speech.evaluation import charts
 from mltraining.speech.features.log_mel import LogMel
-from mltraining.speech.network import build_network
+from mltraining.speech.network import SpeakerNetwork, build_network
 from tests.mltraining.speech.synthetic import voice
 from tests.mltraining.speech.training_data import small_config
+
+Small = tuple[SpeakerNetwork, LogMel]
 
 
 def picture(path: Path) -> np.ndarray:
@@ -24,7 +26,7 @@ def drawn(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("classes", [2, 50, 150])
-def test_the_charts_of_a_run_are_drawn_for_few_and_for_many_classes(classes, tmp_path):
+def test_the_charts_of_a_run_are_drawn_for_few_and_for_many_classes(classes: int, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     truth = np.repeat(np.arange(classes), 4)
     probabilities = random.uniform(0, 0.6, (len(truth), classes))
@@ -45,7 +47,7 @@ def test_the_charts_of_a_run_are_drawn_for_few_and_for_many_classes(classes, tmp
     assert all(drawn(path) for path in drawings)
 
 
-def test_charts_of_a_run_without_an_evaluation_and_of_perfect_scores_are_drawn(tmp_path):
+def test_charts_of_a_run_without_an_evaluation_and_of_perfect_scores_are_drawn(tmp_path: Path) -> None:
     charts.write_charts(
         tmp_path,
         history=[{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4, "validation_loss": None}],
@@ -58,7 +60,7 @@ def test_charts_of_a_run_without_an_evaluation_and_of_perfect_scores_are_drawn(t
     assert all(drawn(path) for path in (tmp_path / "charts").iterdir())
 
 
-def test_predictions_are_the_same_table_in_both_files(tmp_path):
+def test_predictions_are_the_same_table_in_both_files(tmp_path: Path) -> None:
     frame = pd.DataFrame({"audio": ["ä.wav", "b.wav"], "class": ["x", "y"], "x": [0.75, 0.25], "y": [0.1, 0.9]})
     charts.write_predictions(tmp_path, frame)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "validation_predictions.csv"), frame)
@@ -66,13 +68,13 @@ def test_predictions_are_the_same_table_in_both_files(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     config = small_config(tmp_path_factory.mktemp("data"))
     torch.manual_seed(1)
     return build_network(config, 2), LogMel(config.audio)
 
 
-def test_a_picture_a_clip_shows_what_decided(small, tmp_path):
+def test_a_picture_a_clip_shows_what_decided(small: Small, tmp_path: Path) -> None:
     network, features = small
     network.train()
     samples = voice(1, seconds=1.5, sample_rate=8_000)
@@ -85,7 +87,7 @@ def test_a_picture_a_clip_shows_what_decided(small, tmp_path):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_the_evidence_is_found_where_it_is():
+def test_the_evidence_is_found_where_it_is() -> None:
     """A network that listens to one band only: nothing else may be named, and the sum is the logit's rise."""
 
     class OneBand(torch.nn.Module):

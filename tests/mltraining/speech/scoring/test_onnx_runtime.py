@@ -1,12 +1,15 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytest_django import Settings
 
 from mltraining import registry
 from mltraining.speech.audio.waveform import Waveform
@@ -22,7 +25,7 @@ from tests.mltraining.speech.training_data import VOICES, small_config, write_cl
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory) -> Path:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline without exports, that has a linear head."""
     folder = tmp_path_factory.mktemp("run") / "pipeline"
     config = small_config(folder, training={"loss_function": "BCE"}, prediction={"inference_chunk_seconds": 2.0})
@@ -44,7 +47,7 @@ def bare(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(bare, tmp_path_factory) -> Path:
+def exported(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(bare, tmp_path_factory.mktemp("exported") / "pipeline"))
     clips = [voice(speaker, seconds=2, sample_rate=8000, take=take) for speaker in VOICES for take in range(4)]
     export_onnx.build(folder, clips, lambda under: 0.02)
@@ -52,7 +55,7 @@ def exported(bare, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def copy(exported, tmp_path) -> Path:
+def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
@@ -65,7 +68,7 @@ def spoken(seconds: float = 1.5, take: int = 7, speaker: int = 3) -> Waveform:
 
 
 @pytest.mark.parametrize(("runtime", "cosine"), [("fp32", 0.9999), ("int8", 0.99)])
-def test_an_export_embeds_as_torch_does(exported, runtime, cosine):
+def test_an_export_embeds_as_torch_does(exported: Path, runtime: Literal["fp32", "int8"], cosine: float) -> None:
     reference, export = (ScoringPipeline.load(exported, runtime=name) for name in ("torch", runtime))
     assert (reference.network is None, export.network is None) == (False, True)
     assert export.dimensions == reference.dimensions
@@ -77,7 +80,7 @@ def test_an_export_embeds_as_torch_does(exported, runtime, cosine):
     assert found == pytest.approx(expected, abs=1e-4 if runtime == "fp32" else 0.05)
 
 
-def test_batch_and_frames_are_free(exported):
+def test_batch_and_frames_are_free(exported: Path) -> None:
     encoder = onnx_runtime.Encoder((exported / "encoder.onnx").read_bytes())
     network = ScoringPipeline.load(exported, runtime="torch").network
     for batch, frames in ((1, 17), (3, 100), (2, 901)):
@@ -87,7 +90,7 @@ def test_batch_and_frames_are_free(exported):
         torch.testing.assert_close(encoder.pooled(features), expected, atol=1e-4, rtol=1e-3)
 
 
-def test_clips_of_mixed_lengths_average_as_one_by_one(exported):
+def test_clips_of_mixed_lengths_average_as_one_by_one(exported: Path) -> None:
     export = ScoringPipeline.load(exported, runtime="fp32")
     clips = [export.samples(spoken(seconds)) for seconds in (1.0, 5.0, 1.0)]
     embeddings, _ = inference.average(export.pooled, export.features, clips, export.config)
@@ -95,14 +98,14 @@ def test_clips_of_mixed_lengths_average_as_one_by_one(exported):
         np.testing.assert_allclose(embeddings[row], export.embed(spoken(seconds)), atol=1e-5)
 
 
-def test_the_network_keeps_its_mode_through_an_export(bare, tmp_path):
+def test_the_network_keeps_its_mode_through_an_export(bare: Path, tmp_path: Path) -> None:
     network = ScoringPipeline.load(bare).network
     onnx_runtime.export(network, ScoringPipeline.load(bare).config, tmp_path)
     assert not any(module.training for module in network.modules())
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
 
 
-def test_the_record_tells_each_export(exported):
+def test_the_record_tells_each_export(exported: Path) -> None:
     exports = record(exported)
     assert set(exports) == {"fp32", "int8", "default"}
     for name in ("fp32", "int8"):
@@ -115,7 +118,7 @@ def test_the_record_tells_each_export(exported):
     assert not [path for path in exported.iterdir() if path.name.startswith(".")]
 
 
-def test_a_second_build_replaces_the_first(copy, exported):
+def test_a_second_build_replaces_the_first(copy: Path, exported: Path) -> None:
     export_onnx.build(copy, [])
     exports = record(copy)
     assert set(exports) == {"fp32", "default"}
@@ -124,7 +127,7 @@ def test_a_second_build_replaces_the_first(copy, exported):
     assert not (copy / "encoder-int8.onnx").exists()
 
 
-def test_auto_is_the_default_export_on_a_cpu(bare, copy):
+def test_auto_is_the_default_export_on_a_cpu(bare: Path, copy: Path) -> None:
     assert ScoringPipeline.load(copy).network is None
     pipeline.amend(copy, exports=record(copy) | {"default": None})
     assert ScoringPipeline.load(copy).network is not None
@@ -135,7 +138,9 @@ def test_auto_is_the_default_export_on_a_cpu(bare, copy):
     ("fp32", "int8", "expected"),
     [(0.02, 0.0209, "int8"), (0.02, 0.0211, "fp32"), (0.02, 0.01, "int8"), (None, None, "fp32"), (0.02, None, "fp32")],
 )
-def test_int8_is_the_default_where_it_costs_under_a_tenth_of_a_point(fp32, int8, expected):
+def test_int8_is_the_default_where_it_costs_under_a_tenth_of_a_point(
+    fp32: float | None, int8: float | None, expected: str
+) -> None:
     assert onnx_runtime.choose({"fp32": {"eer": fp32}, "int8": {"eer": int8}}) == expected
     assert onnx_runtime.choose({"fp32": {"eer": fp32}}) == "fp32"
 
@@ -164,21 +169,23 @@ def garbage(folder: Path) -> None:
         lambda folder: pipeline.amend(folder, exports=["int8"]),
     ],
 )
-def test_a_damaged_export_is_refused(copy, damage):
+def test_a_damaged_export_is_refused(copy: Path, damage: Callable[[Path], object]) -> None:
     assert record(copy)["default"] == "int8"
     damage(copy)
     with pytest.raises(PipelineError):
         ScoringPipeline.load(copy)
 
 
-def test_an_export_unlike_torch_is_refused_and_the_folder_scores_under_torch(copy, monkeypatch):
+def test_an_export_unlike_torch_is_refused_and_the_folder_scores_under_torch(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export_onnx, "_cosine", lambda *_: 0.999)
     with pytest.raises(export_onnx.ExportError, match="0.99900"):
         export_onnx.build(copy, [])
     assert ScoringPipeline.load(copy).network is not None
 
 
-def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path, settings):
+def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path: Path, settings: Settings) -> None:
     write_clips(tmp_path / "data", clips=5)
     trainer.train(small_config(tmp_path / "data", training={"build_onnx": True, "epochs": 1}), tmp_path / "out")
     exports = record(tmp_path / "out" / "pipeline")
@@ -189,7 +196,9 @@ def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path, settings):
     assert ScoringPipeline.load(registry.folder_of(version)).network is None
 
 
-def test_the_command_line_builds_measures_and_prints(bare, tmp_path, capsys):
+def test_the_command_line_builds_measures_and_prints(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = Path(shutil.copytree(bare, tmp_path / "pipeline"))
     rows = [(f"s{speaker}", f"{speaker}-{take}.wav", take) for speaker in VOICES for take in range(3)]
     for speaker in VOICES:
@@ -212,7 +221,7 @@ def test_the_command_line_builds_measures_and_prints(bare, tmp_path, capsys):
     assert "give --speech, or --enrollment" in capsys.readouterr().err
 
 
-def test_the_stages_of_scoring_are_timed_under_each_runtime(exported):
+def test_the_stages_of_scoring_are_timed_under_each_runtime(exported: Path) -> None:
     with one_thread():
         found = benchmark.stages(benchmark.runtimes(exported), seconds=1, repeats=1)
     assert list(found) == ["decode", "VAD", "features", "torch", "fp32", "int8"]

@@ -2,7 +2,9 @@ import hashlib
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ CLASSES = ["ada", "ben", "eve"]
 COHORT = np.random.default_rng(7).normal(size=(40, 96)).astype(np.float32)
 
 
-def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = True, **described) -> str:
+def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = True, **described: Any) -> str:
     config = small_config(folder, training={"loss_function": loss}, prediction={"inference_chunk_seconds": 2.0})
     torch.manual_seed(seed)
     network = build_network(config, len(CLASSES)).eval()
@@ -48,19 +50,19 @@ def build(folder: Path, *, seed: int = 1, loss: str = "CosineBCE", head: bool = 
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "pipeline"
     build(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def pipeline(exported) -> ScoringPipeline:
+def pipeline(exported: Path) -> ScoringPipeline:
     return ScoringPipeline.load(exported)
 
 
 @pytest.fixture
-def copy(exported, tmp_path) -> Path:
+def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
@@ -68,7 +70,7 @@ def spoken(seconds: float = 1.5, take: int = 0, speaker: int = 1) -> Waveform:
     return Waveform(voice(speaker, seconds=seconds, take=take), 16_000)
 
 
-def test_a_pipeline_carries_what_it_was_exported_with(exported, pipeline):
+def test_a_pipeline_carries_what_it_was_exported_with(exported: Path, pipeline: ScoringPipeline) -> None:
     assert sorted(path.name for path in exported.iterdir()) == [
         "classes.json", "encoder.safetensors", "head.safetensors", "pipeline.json",
     ]  # fmt: skip
@@ -80,7 +82,9 @@ def test_a_pipeline_carries_what_it_was_exported_with(exported, pipeline):
     }  # fmt: skip
 
 
-def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_another_load(exported, pipeline):
+def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_another_load(
+    exported: Path, pipeline: ScoringPipeline
+) -> None:
     embedding = pipeline.embed(spoken())
     assert embedding.shape == (pipeline.dimensions,)
     assert embedding.dtype == np.float32
@@ -90,7 +94,7 @@ def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_anothe
     assert not np.allclose(pipeline.embed(spoken(take=5)), embedding)
 
 
-def test_the_exported_network_embeds_as_the_one_that_was_trained(exported, pipeline):
+def test_the_exported_network_embeds_as_the_one_that_was_trained(exported: Path, pipeline: ScoringPipeline) -> None:
     config = pipeline.config
     torch.manual_seed(1)
     trained = build_network(config, len(CLASSES)).eval()
@@ -100,23 +104,23 @@ def test_the_exported_network_embeds_as_the_one_that_was_trained(exported, pipel
     np.testing.assert_allclose(pipeline.embed(spoken()), expected, atol=1e-5)
 
 
-def test_audio_at_another_rate_gives_nearly_the_same_embedding(pipeline):
+def test_audio_at_another_rate_gives_nearly_the_same_embedding(pipeline: ScoringPipeline) -> None:
     narrow = resample(spoken().samples, 16_000, 8_000)
     assert cosine(pipeline.embed(spoken()), pipeline.embed(Waveform(narrow, 8_000))[None])[0] > 0.999
 
 
-def test_long_audio_is_the_mean_of_its_chunks_weighed_by_their_length(pipeline):
+def test_long_audio_is_the_mean_of_its_chunks_weighed_by_their_length(pipeline: ScoringPipeline) -> None:
     waveform = Waveform(voice(2, seconds=3.5, sample_rate=8_000), 8_000)
     first, rest = (Waveform(part, 8_000) for part in (waveform.samples[:16_000], waveform.samples[16_000:]))
     mean = 2.0 * pipeline.embed(first) + 1.5 * pipeline.embed(rest)
     np.testing.assert_allclose(pipeline.embed(waveform), mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_the_shortest_audio_that_decodes_embeds(pipeline):
+def test_the_shortest_audio_that_decodes_embeds(pipeline: ScoringPipeline) -> None:
     assert np.isfinite(pipeline.embed(spoken(0.1))).all()
 
 
-def test_samples_beyond_full_scale_are_clamped(pipeline):
+def test_samples_beyond_full_scale_are_clamped(pipeline: ScoringPipeline) -> None:
     loud = spoken().samples * 4
     np.testing.assert_allclose(
         pipeline.embed(Waveform(resample(loud, 16_000, 8_000), 8_000)),
@@ -125,14 +129,14 @@ def test_samples_beyond_full_scale_are_clamped(pipeline):
     )
 
 
-def test_class_probabilities_are_calibrated_cosines_to_the_class_rows(pipeline):
+def test_class_probabilities_are_calibrated_cosines_to_the_class_rows(pipeline: ScoringPipeline) -> None:
     found = pipeline.classify(spoken())
     ratios = pipeline.calibration.log_likelihood_ratio(cosine(pipeline.embed(spoken()), pipeline.class_rows))
     assert list(found) == CLASSES
     np.testing.assert_allclose(list(found.values()), pipeline.calibration.probability(ratios), atol=1e-6)
 
 
-def test_a_linear_head_gives_its_sigmoids(tmp_path):
+def test_a_linear_head_gives_its_sigmoids(tmp_path: Path) -> None:
     build(tmp_path / "linear", loss="BCE")
     pipeline = ScoringPipeline.load(tmp_path / "linear")
     torch.manual_seed(1)
@@ -143,7 +147,7 @@ def test_a_linear_head_gives_its_sigmoids(tmp_path):
     np.testing.assert_allclose(list(pipeline.classify(spoken()).values()), expected, atol=1e-5)
 
 
-def test_without_its_head_a_pipeline_embeds_the_same_and_knows_no_class(copy, pipeline):
+def test_without_its_head_a_pipeline_embeds_the_same_and_knows_no_class(copy: Path, pipeline: ScoringPipeline) -> None:
     (copy / "head.safetensors").unlink()
     (copy / "classes.json").unlink()
     encoder = ScoringPipeline.load(copy)
@@ -153,13 +157,13 @@ def test_without_its_head_a_pipeline_embeds_the_same_and_knows_no_class(copy, pi
         encoder.classify(spoken())
 
 
-def test_the_fingerprint_is_that_of_the_embedding_space(tmp_path):
+def test_the_fingerprint_is_that_of_the_embedding_space(tmp_path: Path) -> None:
     config = small_config(tmp_path, prediction={"inference_chunk_seconds": 2.0})
 
-    def fingerprint(**changes) -> str:
+    def fingerprint(**changes: Any) -> str:
         return build(tmp_path / "one", **changes)
 
-    def changed(**sections) -> Config:
+    def changed(**sections: Any) -> Config:
         return config.with_values(**sections)
 
     same = fingerprint()
@@ -190,7 +194,7 @@ def damage_head(folder: Path) -> None:
     save_file(head, folder / "head.safetensors")
 
 
-def edit(folder: Path, **changes) -> None:
+def edit(folder: Path, **changes: Any) -> None:
     path = folder / "pipeline.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -217,13 +221,13 @@ def edit(folder: Path, **changes) -> None:
         lambda folder: edit(folder, calibration=None),
     ],
 )
-def test_a_damaged_folder_is_refused(copy, damage):
+def test_a_damaged_folder_is_refused(copy: Path, damage: Callable[[Path], object]) -> None:
     damage(copy)
     with pytest.raises(PipelineError):
         ScoringPipeline.load(copy)
 
 
-def test_weights_of_another_architecture_are_refused_even_under_their_own_fingerprint(copy):
+def test_weights_of_another_architecture_are_refused_even_under_their_own_fingerprint(copy: Path) -> None:
     save_file({"backbone.weight": torch.zeros(3)}, copy / "encoder.safetensors")
     config = Config.from_dict(json.loads((copy / "pipeline.json").read_text())["config"])
     edit(copy, fingerprint=pipelines.fingerprint_of(copy / "encoder.safetensors", config))
@@ -231,14 +235,14 @@ def test_weights_of_another_architecture_are_refused_even_under_their_own_finger
         ScoringPipeline.load(copy)
 
 
-def test_an_export_replaces_the_one_before_and_leaves_no_draft(tmp_path):
+def test_an_export_replaces_the_one_before_and_leaves_no_draft(tmp_path: Path) -> None:
     build(tmp_path / "pipeline", seed=1)
     second = build(tmp_path / "pipeline", seed=2, head=False)
     assert ScoringPipeline.load(tmp_path / "pipeline").fingerprint == second
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
 
 
-def test_threads_share_a_pipeline(pipeline):
+def test_threads_share_a_pipeline(pipeline: ScoringPipeline) -> None:
     waveforms = [spoken(1.0, take) for take in range(4)]
     expected = [pipeline.embed(waveform) for waveform in waveforms]
     found: dict[int, np.ndarray] = {}
@@ -255,7 +259,9 @@ def test_threads_share_a_pipeline(pipeline):
         np.testing.assert_allclose(found[number], expected[number], atol=1e-6)
 
 
-def test_a_file_is_scored_from_the_command_line(exported, pipeline, tmp_path, capsys):
+def test_a_file_is_scored_from_the_command_line(
+    exported: Path, pipeline: ScoringPipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call, reference = tmp_path / "call.wav", tmp_path / "reference.ogg"
     call.write_bytes(wav(spoken().samples))
     reference.write_bytes(encode(spoken(take=2).samples, "ogg_opus"))
@@ -271,7 +277,9 @@ def test_a_file_is_scored_from_the_command_line(exported, pipeline, tmp_path, ca
     assert verification["accepted"] == (verification["probability"] >= 0.5)
 
 
-def test_the_command_line_says_what_it_refuses_and_scores_the_rest(exported, tmp_path, capsys):
+def test_the_command_line_says_what_it_refuses_and_scores_the_rest(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     (tmp_path / "good.wav").write_bytes(wav(spoken().samples))
     paths = [str(tmp_path / name) for name in ("bad.wav", "missing.wav", "good.wav")]
@@ -283,14 +291,14 @@ def test_the_command_line_says_what_it_refuses_and_scores_the_rest(exported, tmp
     assert "missing" in capsys.readouterr().err
 
 
-def test_without_a_cohort_a_score_is_the_cosine(pipeline):
+def test_without_a_cohort_a_score_is_the_cosine(pipeline: ScoringPipeline) -> None:
     vectors = Cohort(COHORT).means
     embedding = pipeline.embed(spoken())
     np.testing.assert_array_equal(pipeline.score(embedding, vectors), cosine(embedding, vectors))
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path, half):
+def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path: Path, half: bool) -> None:
     calibration = Calibration.of(2, -5, 0.3, (0.5, 0.25, 0.1))
     build(tmp_path / "one", cohort=COHORT, half=half, calibration=calibration)
     pipeline = ScoringPipeline.load(tmp_path / "one")
@@ -311,7 +319,9 @@ def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path, half):
     assert set(pipeline.classify(spoken())) == set(CLASSES)
 
 
-def test_half_precision_weighs_half_and_embeds_nearly_the_same(exported, pipeline, tmp_path):
+def test_half_precision_weighs_half_and_embeds_nearly_the_same(
+    exported: Path, pipeline: ScoringPipeline, tmp_path: Path
+) -> None:
     build(tmp_path / "half", half=True)
     assert (tmp_path / "half" / "encoder.safetensors").stat().st_size < 0.51 * (
         exported / "encoder.safetensors"
@@ -322,7 +332,7 @@ def test_half_precision_weighs_half_and_embeds_nearly_the_same(exported, pipelin
     assert half.fingerprint != pipeline.fingerprint  # other weights, to the bit
 
 
-def test_another_calibration_needs_no_other_weights(copy, pipeline):
+def test_another_calibration_needs_no_other_weights(copy: Path, pipeline: ScoringPipeline) -> None:
     other = Calibration.of(20, -9, 0.1, (0.1, 0.2, 0.3))
     pipelines.recalibrate(copy, other, 0.25)
     found = ScoringPipeline.load(copy)
