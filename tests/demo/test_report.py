@@ -42,6 +42,7 @@ def outcome() -> Outcome:
     ]
     told.newcomer = [Trial("new", "new", _answer("ACCEPT", 0.8)), Trial("other", "new", _answer("REJECT", 0.1))]
     told.refused_uploads["not_enough_speech"] = 2
+    told.approved_uploads = 1
     return told
 
 
@@ -60,6 +61,7 @@ def test_rates_count_only_the_trials_that_were_decided(outcome: Outcome) -> None
     assert "false accepts 0.00% 0 of 1" in shown
     assert "not decided: NOT_ENOUGH_SPEECH 25.00% 1 of 4" in shown
     assert "enrollment recordings refused: not_enough_speech 25.00% 2 of 8" in shown
+    assert "enrollment recordings held, and approved by the reviewer 12.50% 1 of 8" in shown
 
 
 def test_identification_is_over_the_calls_that_were_ranked(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Who takes part: speakers with recordings to enroll from and to call with, real or synthetic."""
+"""The speakers, real or synthetic, with recordings to enroll and to call with."""
 
 import tarfile
 from dataclasses import dataclass
@@ -9,12 +9,14 @@ import pandas as pd
 from voiceauth.demo import voices
 
 CALL_FOLD = 0
-NEWCOMER_ENROLLMENT_SECONDS = 40.0  # of recording, so that 20 s of net speech are surely in it
+NEWCOMER_ENROLLMENT_SECONDS = 40.0  # of recording, so that it holds 20 s of net speech
 CALLS_AFTERWARDS = 3
 
 
 @dataclass(frozen=True)
 class Speaker:
+    """One speaker and their recordings, as files."""
+
     name: str
     enrollment: list[bytes]
     calls: list[bytes]
@@ -22,6 +24,8 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Cast:
+    """All speakers of the story."""
+
     speakers: list[Speaker]
     newcomer: Speaker  # enrolled after the training
     stranger: Speaker  # never enrolled; calls as the newcomer
@@ -29,7 +33,7 @@ class Cast:
 
 
 def real(folder: Path, scratch: Path) -> Cast:
-    """The 50 speakers of ``train.pq``: folds 1 to 4 enroll, fold 0 calls. Newcomer and stranger from ``dev``.
+    """Read the speakers of ``train.pq``: folds 1 to 4 enroll, fold 0 calls. Newcomer and stranger are from ``dev``.
 
     Raises ``FileNotFoundError`` where ``folder`` is not such a folder.
     """
@@ -62,7 +66,7 @@ def real(folder: Path, scratch: Path) -> Cast:
 
 
 def synthetic() -> Cast:
-    """Ten made-up voices, and two more."""
+    """Make ten synthetic voices, a newcomer and a stranger."""
 
     def speaker(number: int, enrollment: int, calls: int) -> Speaker:
         takes = [voices.recording(number, take) for take in range(enrollment + calls)]
@@ -70,4 +74,6 @@ def synthetic() -> Cast:
 
     speakers = [speaker(number, enrollment=6, calls=3) for number in range(10)]
     newcomer, stranger = speaker(10, enrollment=6, calls=CALLS_AFTERWARDS), speaker(11, 0, CALLS_AFTERWARDS)
-    return Cast(speakers, newcomer, stranger, f"{len(speakers)} SYNTHETIC voices: they show the way, not the quality")
+    return Cast(
+        speakers, newcomer, stranger, f"{len(speakers)} SYNTHETIC voices, which show the steps and not the accuracy"
+    )

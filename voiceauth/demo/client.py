@@ -1,4 +1,4 @@
-"""The service as its clients see it: one HTTP client a role."""
+"""The service as its clients see it: one HTTP client for each role."""
 
 import time
 import uuid
@@ -8,25 +8,27 @@ from typing import Any
 
 import httpx
 
-BUSY_TRIES = 5  # how often a 503 is asked again, after the pause that it names
+BUSY_TRIES = 5  # how often a call that is answered 503 is made, with the pause that the answer names
 
 
 class RefusedError(Exception):
-    """The service said no: the status and the error's stable code."""
+    """The service refused a call: the HTTP status, the stable code and the message."""
 
     def __init__(self, response: httpx.Response) -> None:
         try:
             error = response.json()["error"]
-            self.code, message = str(error["code"]), str(error["message"])
+            self.code, self.message = str(error["code"]), str(error["message"])
         except (ValueError, KeyError, TypeError):
-            self.code, message = f"http_{response.status_code}", response.reason_phrase
+            self.code, self.message = f"http_{response.status_code}", response.reason_phrase
         self.status = response.status_code
-        super().__init__(f"{response.request.method} {response.request.url.path}: {self.status} {self.code}: {message}")
+        super().__init__(
+            f"{response.request.method} {response.request.url.path}: {self.status} {self.code}: {self.message}"
+        )
 
 
 @dataclass
 class Client:
-    """One role's client. Thread-safe. ``milliseconds`` keeps the latency of each answered call by path."""
+    """The client of one role. It is thread-safe. ``milliseconds`` holds the latency of each answered call by path."""
 
     url: str
     token: str
@@ -37,10 +39,11 @@ class Client:
         self._http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60)
 
     def get(self, path: str, **query: Any) -> Any:
+        """Get one resource."""
         return self._call("GET", path, params=query)
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Every row of a paged list."""
+        """Yield every row of a paged list."""
         page = 1
         while True:
             answer = self.get(path, page=page, page_size=200, **query)
@@ -50,14 +53,16 @@ class Client:
             page += 1
 
     def post(self, path: str, content: dict[str, Any] | None = None) -> Any:
+        """Post ``content`` as JSON."""
         return self._call("POST", path, json=content or {}, headers={"Idempotency-Key": str(uuid.uuid4())})
 
     def send_audio(self, path: str, audio: bytes, **fields: Any) -> Any:
-        """A multipart POST of ``audio``. The file's name tells the service nothing."""
+        """Post ``audio`` and ``fields`` as multipart. The service recognizes the format by the content."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._call("POST", path, data=fields, files={"audio": ("audio", audio)}, headers=headers)
 
     def delete(self, path: str) -> Any:
+        """Delete a resource."""
         return self._call("DELETE", path)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
@@ -77,7 +82,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Clients:
-    """The programs of the story, and the person who approves."""
+    """The five programs of the story."""
 
     teller: Client
     ivr: Client

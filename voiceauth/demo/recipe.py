@@ -1,19 +1,19 @@
-"""What the demo changes in the recipe of the retrain, so that a CPU does it from scratch in minutes.
+"""What the demo changes in the training recipe, so that a CPU trains from scratch in minutes.
 
-Dotted keys of the training configuration; see docs/training-configuration.md for each.
+The keys are those of docs/training-configuration.md.
 """
 
 from typing import Any
 
 # Two cores, 50 speakers, about 820 clips of 2 to 12 seconds.
 SPEECH: dict[str, Any] = {
-    "architecture.pretrained": False,  # no hub within reach, no weights at hand
+    "architecture.pretrained": False,  # the demo downloads no weights
     "audio.training_chunk_seconds": 3,
     "prediction.inference_chunk_seconds": 3,
     "prediction.max_inference_chunk_seconds": 60,
     "training.loss_function": "CosineBCE",
     "training.epochs": 18,
-    "training.batch_size": 16,  # more steps an epoch: 765 clips are few
+    "training.batch_size": 16,  # 765 clips are few: smaller batches make more steps an epoch
     "environment.mixed_precision_training": True,
 }
 

@@ -1,4 +1,4 @@
-"""What the demo found, as tables: decisions, error rates, latencies, and where to look."""
+"""The results of the demo as tables: decisions, error rates, latencies, and where to look on the dashboard."""
 
 from collections import Counter
 
@@ -13,19 +13,20 @@ ROWS_SHOWN = 12
 
 
 def roc_auc(targets: np.ndarray, impostors: np.ndarray) -> float:
-    """The probability that a target scores above an impostor, ties counted half (Mann-Whitney U)."""
+    """Return the probability that a target scores above an impostor. Ties count half (Mann-Whitney U)."""
     ranked = np.sort(impostors)
     below = np.searchsorted(ranked, targets, side="left") + np.searchsorted(ranked, targets, side="right")
     return float(np.mean(below) / 2 / len(ranked))
 
 
 def show(outcome: Outcome, clients: Clients, console: Console, url: str) -> None:
+    """Print the report."""
     console.print(_decisions(outcome.trials, "verify: some decisions"))
-    console.print(_decisions(outcome.newcomer, "enrolled after the training, no weight changed; then a stranger"))
+    console.print(_decisions(outcome.newcomer, "the newcomer, enrolled after the training, and then a stranger"))
     console.print(_rates(outcome))
     console.print(_times(outcome, clients))
     console.print(f"Overrides of this run: {' '.join(f'{key}={value}' for key, value in outcome.config.items())}")
-    console.print(f"\nLook at it, signed in at {url}/admin/:", highlight=False)
+    console.print(f"\nSee it on the dashboard at {url}/admin/:", highlight=False)
     for name, path in (
         ("decisions", "verification/decision/"),
         ("this training run", f"retraining/trainingrun/{outcome.run['id']}/change/"),
@@ -36,7 +37,7 @@ def show(outcome: Outcome, clients: Clients, console: Console, url: str) -> None
 
 
 def problems(outcome: Outcome) -> list[str]:
-    """Why the story did not end well; empty where it did."""
+    """Return what went wrong; empty where nothing did."""
     newcomer = [trial for trial in outcome.newcomer if trial.is_target]
     strangers = [trial for trial in outcome.newcomer if not trial.is_target]
     found = []
@@ -91,27 +92,29 @@ def _rates(outcome: Outcome) -> Table:
     not_ranked = len(outcome.searches) - len(ranked)
     if not_ranked:
         _rate(table, "not ranked", not_ranked, len(outcome.searches))
+    sent = sum(len(speaker.enrollment) for speaker in [*outcome.cast.speakers, outcome.cast.newcomer])
+    if outcome.approved_uploads:
+        _rate(table, "enrollment recordings held, and approved by the reviewer", outcome.approved_uploads, sent)
     for code, count in sorted(outcome.refused_uploads.items()):
-        sent = sum(len(speaker.enrollment) for speaker in outcome.cast.speakers)
         _rate(table, f"enrollment recordings refused: {code}", count, sent)
     if outcome.unfinished:
-        _rate(table, "customers without enough speech", len(outcome.unfinished), len(outcome.cast.speakers))
+        _rate(table, "customers not enrolled, for lack of speech", len(outcome.unfinished), len(outcome.cast.speakers))
     return table
 
 
 def _times(outcome: Outcome, clients: Clients) -> Table:
-    table = Table("call", "count", "p50", "p99", title="as the client measures it")
+    table = Table("call", "count", "p50", "p99", title="latency at the client, and time of each phase")
     for path in ("/verify", "/identify"):
         taken = clients.ivr.milliseconds.get(path, [])
         if taken:
             p50, p99 = np.percentile(taken, [50, 99])
             table.add_row(path, str(len(taken)), f"{p50:.0f} ms", f"{p99:.0f} ms")
     busy = sum(client.busy_answers for client in (clients.teller, clients.ivr, clients.operator))
-    table.add_row("503, asked again", str(busy), "", "")
+    table.add_row("503, repeated", str(busy), "", "")
     table.add_section()
     for phase, seconds in outcome.seconds.items():
         table.add_row(phase, "", f"{seconds:.0f} s", "")
-    table.add_row("all of it", "", f"{sum(outcome.seconds.values()):.0f} s", "")
+    table.add_row("total", "", f"{sum(outcome.seconds.values()):.0f} s", "")
     return table
 
 
@@ -120,7 +123,7 @@ def _is_first(search: Search, outcome: Outcome) -> bool:
 
 
 def _scores(searches: list[Search], outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihood ratios of the calls' own rows and of all others."""
+    """Return the log-likelihood ratios of the calls' own rows and of all others."""
     own: list[float] = []
     other: list[float] = []
     for search in searches:

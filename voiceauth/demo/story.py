@@ -1,4 +1,4 @@
-"""The story, phase by phase. Each phase is what one of the clients does all day."""
+"""The story, phase by phase. Each phase is everyday work of one of the clients."""
 
 import time
 from collections import Counter
@@ -24,12 +24,12 @@ Item = TypeVar("Item")
 
 
 class StoryError(Exception):
-    """A step did not come out as it must."""
+    """A step of the story failed."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One verification: who spoke, as whom, and what the service answered."""
+    """One verification: who spoke, whom they claimed to be, and the answer."""
 
     speaker: str
     claimed: str
@@ -50,12 +50,13 @@ class Search:
 
 @dataclass
 class Outcome:
-    """What the report tells."""
+    """What the report is made from."""
 
     cast: Cast
     config: dict[str, Any]
     customers: dict[str, str] = field(default_factory=dict)  # speaker -> customer_id
     refused_uploads: Counter[str] = field(default_factory=Counter)
+    approved_uploads: int = 0  # held for review, and approved
     unfinished: list[str] = field(default_factory=list)  # customers without enough net speech
     run: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Outcome:
 
 
 class Story:
-    """Tells it to a console. Raises ``StoryError``, ``RefusedError`` and httpx's errors."""
+    """Runs the phases and reports progress on a console."""
 
     def __init__(self, clients: Clients, cast: Cast, config: dict[str, Any], console: Console) -> None:
         self.clients, self.cast, self.console = clients, cast, console
@@ -74,8 +75,9 @@ class Story:
         self.prefix = f"{PREFIX}{time.strftime('%Y%m%d-%H%M%S')}-"
 
     def tell(self) -> Outcome:
+        """Run all phases. Raises ``StoryError``, ``RefusedError`` and the errors of httpx."""
         phases: list[tuple[str, Callable[[], None]]] = [
-            ("erase the former demo's customers", self.erase_former),
+            ("erase the customers of earlier demos", self.erase_former),
             ("enroll", self.enroll),
             ("retrain", self.retrain),
             ("promote", self.promote),
@@ -91,13 +93,14 @@ class Story:
         return self.outcome
 
     def erase_former(self) -> None:
-        """The same voices under other names would be other classes to the training."""
+        """Erase earlier demos' customers: the same voice under two names would be two speakers to the training."""
         teller = self.clients.teller
         former = [row["customer_id"] for row in teller.pages("/customers", customer_id=PREFIX)]
         for customer_id in self._track("erased", former):
             teller.delete(f"/customers/{customer_id}")
 
     def enroll(self) -> None:
+        """Create a customer with consent for each speaker, and send their recordings."""
         for speaker in self._track("customers, with consent", self.cast.speakers):
             self._create(speaker)
         uploads = [(speaker, audio) for speaker in self.cast.speakers for audio in speaker.enrollment]
@@ -110,6 +113,7 @@ class Story:
                 self.outcome.unfinished.append(name)
 
     def retrain(self) -> None:
+        """Train a model on the enrolled customers."""
         operator = self.clients.operator
         run = operator.post("/training-runs", {"config": self.outcome.config})
         with self._progress() as progress:
@@ -123,17 +127,18 @@ class Story:
             raise StoryError(f"the training run ended {run['state']}: {run['error_code']} {run['error_message']}")
 
     def promote(self) -> None:
-        """The model is refused without evidence on strangers, as it must be; a second person lets the demo go on."""
+        """Promote the model. Without evidence on strangers that takes a reason and a second person's approval."""
         operator, path = self.clients.operator, f"/models/{self.outcome.run['model']}"
         try:
-            operator.post(f"{path}/promote")
+            model = operator.post(f"{path}/promote")
         except RefusedError as refusal:
             if refusal.code != "not_enough_evidence":
                 raise
-            self.console.print(f"[bold yellow]{refusal}[/]")
+            self.console.print(f"Refused: {refusal.message}")
+            self.console.print("A demo may force the promotion. A second administrator approves it.")
             approval = operator.post(f"{path}/promote", {"force": True, "reason": "the demo"})
             self.clients.second_operator.post(f"/approvals/{approval['id']}/approve")
-        model = operator.get(path)
+            model = operator.get(path)
         with self._progress() as progress:
             bar = progress.add_task("voiceprints under the new model", total=100)
             while model["state"] == "promoting":
@@ -145,7 +150,7 @@ class Story:
             raise StoryError(f"the model was not promoted: {model['promotion_error'] or model['state']}")
 
     def verify(self) -> None:
-        """Every call against its own identity and against one other."""
+        """Verify every call against the speaker's own identity and against one other."""
         names = [speaker.name for speaker in self.cast.speakers]
         calls = self._calls()
         for number, (speaker, audio) in enumerate(self._track("calls verified, twice each", calls)):
@@ -154,13 +159,14 @@ class Story:
                 self.outcome.trials.append(self._verify(speaker.name, claimed, audio))
 
     def identify(self) -> None:
+        """Identify every call among all customers."""
         candidates = list(self.outcome.customers.values())
         for speaker, audio in self._track("calls identified", self._calls()):
             answer = self.clients.ivr.send_audio("/identify", audio, candidates=candidates, max_results=len(candidates))
             self.outcome.searches.append(Search(speaker.name, answer))
 
     def meet_newcomer(self) -> None:
-        """Someone enrolls after the training and calls; a stranger calls in their name."""
+        """Enroll somebody after the training, and let them and a stranger call in their name."""
         newcomer, stranger = self.cast.newcomer, self.cast.stranger
         self._create(newcomer)
         for audio in self._track("the newcomer's enrollment", newcomer.enrollment):
@@ -176,19 +182,25 @@ class Story:
         self.outcome.customers[speaker.name] = customer_id
 
     def _send_enrollment(self, speaker: Speaker, audio: bytes) -> None:
+        """Send a recording. Where it is held, because another voice sounds like it, the reviewer approves it."""
+        path = f"/customers/{self.outcome.customers[speaker.name]}/enrollments"
         try:
-            self.clients.teller.send_audio(f"/customers/{self.outcome.customers[speaker.name]}/enrollments", audio)
+            sample = self.clients.teller.send_audio(path, audio)
         except RefusedError as refusal:
             if refusal.status not in (409, 422):
                 raise
             self.outcome.refused_uploads[refusal.code] += 1
+        else:
+            if sample["held_for"]:
+                self.clients.reviewer.post(f"{path}/{sample['sample_id']}/approve")
+                self.outcome.approved_uploads += 1
 
     def _verify(self, speaker: str, claimed: str, audio: bytes) -> Trial:
         answer = self.clients.ivr.send_audio("/verify", audio, customer_id=self.outcome.customers[claimed])
         return Trial(speaker, claimed, answer)
 
     def _calls(self) -> list[tuple[Speaker, bytes]]:
-        """By turns, as callers do: many strangers in a row in one customer's name would be made to wait."""
+        """Yield the calls in turns: many refusals in a row for one customer would lead to a delay."""
         turns = zip_longest(*([(speaker, audio) for audio in speaker.calls] for speaker in self.cast.speakers))
         return [call for turn in turns for call in turn if call is not None]
 

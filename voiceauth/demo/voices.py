@@ -1,8 +1,7 @@
 """Synthetic voices by the source-filter model (Fant, 1960): a glottal pulse train through moving formants.
 
-A speaker is a pitch, a vocal tract length, a tilt of the source, bandwidths, a pace. A take is other words:
-another sequence of vowels, fricatives and pauses. Not speech of anyone, but enough like it for a
-voice activity detector.
+A speaker has a pitch, a vocal tract length, a tilt of the source, formant bandwidths and a pace. Each take is another
+sequence of vowels, fricatives and pauses. It is nobody's speech, but enough like speech for a voice activity detector.
 """
 
 import io

@@ -16,6 +16,7 @@ from mltraining import worker_client
 from mltraining.errors import ModelSwitched
 from mltraining.locks import lock_gallery
 from mltraining.messages import Recording
+from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
@@ -40,7 +41,7 @@ def register_actions() -> None:
         registry.Action(
             name=ADD_CUSTOMERS_VOICE,
             label="Put a customer's own voice on a watchlist",
-            approvers=frozenset({"admin", "reviewer"}),
+            approvers=roles_with("watchlists:write"),
         )
     )
 

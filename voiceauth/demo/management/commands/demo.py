@@ -41,7 +41,9 @@ class Command(BaseCommand):
         parser.add_argument("--url", default=f"http://{bind_address()}")
 
     def handle(self, *args: Any, speech: Path | None, url: str, **options: Any) -> None:
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request between the bars
+        logging.getLogger("httpx").setLevel(
+            logging.WARNING
+        )  # or it would print every request between the progress bars
         console = Console(highlight=False)
         url = url.rstrip("/").replace("//0.0.0.0", "//127.0.0.1")
         with tempfile.TemporaryDirectory() as scratch, _service(url, console), _clients(url) as clients:
@@ -58,7 +60,7 @@ class Command(BaseCommand):
 
 def _cast(speech: Path | None, scratch: Path, console: Console) -> cast.Cast:
     if speech is None:
-        console.print("[bold yellow]SYNTHETIC voices: the figures below say nothing about people.[/]")
+        console.print("[bold yellow]SYNTHETIC voices: the figures below say nothing about the accuracy on people.[/]")
         console.print("On real speech: make demo SPEECH=<folder>")
         with console.status("making voices"):
             return cast.synthetic()
@@ -73,11 +75,11 @@ def _cast(speech: Path | None, scratch: Path, console: Console) -> cast.Cast:
 
 @contextmanager
 def _service(url: str, console: Console) -> Iterator[None]:
-    """The running service, or one of our own for the time of the story."""
+    """Use the running service, or run one for the time of the story."""
     if _is_ready(url):
         yield
         return
-    console.print(f"Nothing is ready at {url}: starting the service for the time of the demo.")
+    console.print(f"No service answers at {url}. Starting one for the time of the demo.")
     address = httpx.URL(url)
     bind = os.environ | {"VOICEAUTH_BIND": f"{address.host}:{address.port or 80}"}
     command = [sys.executable, sys.argv[0], "serve"]
@@ -96,7 +98,10 @@ def _service(url: str, console: Console) -> Iterator[None]:
 
 
 def _without_embedded(environment: dict[str, str]) -> dict[str, str]:
-    """Without the addresses that manage.py filled in: the service finds and owns its embedded servers itself."""
+    """Return the environment without the addresses that manage.py filled in.
+
+    The service then finds and owns its embedded servers itself.
+    """
     from voiceauth.launcher import embedded
 
     return {name: value for name, value in environment.items() if name not in embedded.attached}
@@ -104,7 +109,7 @@ def _without_embedded(environment: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _clients(url: str) -> Iterator[Clients]:
-    """One client a role: tokens from the environment, else issued for two hours and revoked at the end."""
+    """Yield a client for each program, with the tokens given, or with new ones that are revoked at the end."""
     given = {name: env.text(variable) for name, variable in TOKENS.items()}
     if all(given.values()):
         yield Clients(**{name: Client(url, token) for name, token in given.items()})
