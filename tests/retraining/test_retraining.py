@@ -24,6 +24,7 @@ from voiceauth.platform.jobs import services as jobs
 from voiceauth.retraining import services, training, training_data, training_process
 from voiceauth.retraining.errors import InvalidSetting, NotEnoughEvidence
 from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.serializers import ModelVersionSerializer
 
 pytestmark = pytest.mark.usefixtures("small_recogniser")
 __all__ = ["small_recogniser"]
@@ -76,6 +77,16 @@ def test_a_retrain_registers_a_candidate_that_holds_no_customer(tmp_path: Path) 
         assert customer.customer_id.encode() not in kept
     assert {path.name for path in registry.charts_of(model.version)} == set(registry.CHARTS)
     assert voices_left(run_folder(tmp_path, run.id)) == []
+
+    # Three customers prove nothing: no figure of 0 or 1, and no promotion without a second person.
+    shown = ModelVersionSerializer(model).data
+    assert {name: shown["metrics"][name]["value"] for name in ("roc_auc", "eer", "rank_one")} == {
+        "roc_auc": None, "eer": None, "rank_one": None,
+    }  # fmt: skip
+    assert (shown["metrics"]["eer"]["target_trials"], shown["metrics"]["eer"]["impostor_trials"]) == (3, 6)
+    assert (shown["evidence"]["strangers"], shown["evidence"]["target_trials"]) == (False, 3)
+    with pytest.raises(NotEnoughEvidence):
+        services.request_promotion(version=model.version, actor=ADMIN)
 
 
 @pytest.mark.django_db
