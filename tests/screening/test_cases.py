@@ -238,7 +238,7 @@ def test_closed_cases_are_what_calibration_takes_up(worker: StandInWorker) -> No
     impostor = verification.verify(customer_id="ann", audio=recording("mallory"), actor=TELLER)
     closed("FALSE_ALARM", genuine.pk)
     closed("CONFIRMED_FRAUD", impostor.pk)
-    trials = labelled.trials_of(labelled.by_cases(), model.fingerprint)
+    trials = labelled.trials_of(labelled.by_cases(), model)
     assert sorted(zip(trials.is_target.tolist(), trials.scores.tolist(), strict=True)) == [
         (False, pytest.approx(impostor.score)),
         (True, pytest.approx(genuine.score)),

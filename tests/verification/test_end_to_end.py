@@ -81,7 +81,8 @@ def test_enroll_verify_identify_and_erase(
     assert ReviewCase.objects.get(kind="REPLAY").customer_id == "ann"
 
     erased = teller.delete("/api/v1/customers/bob").json()
-    assert (erased["samples"], erased["voiceprints"], erased["call_recordings"]) == (1, 1, 0)
+    counts = erased["counts"]
+    assert (counts["samples"], counts["voiceprints"], counts["call_recordings"]) == (1, 1, 0)
     assert [each["customer_id"] for each in post_audio(ivr, "identify", BOB).json()["results"]] == ["ann"]
     assert CallAudio.objects.count() == 3 and Decision.objects.count() == 5
     assert chain.verify().intact
@@ -107,9 +108,9 @@ def test_a_running_worker_takes_up_a_new_calibration(
     assert kept.enrollment_speech_seconds == Voiceprint.objects.get().speech_seconds
     assert None not in (kept.score, kept.speech_seconds, kept.snr_db)
     conditions = QualityMeasures(kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db)
-    assert after["log_likelihood_ratio"] == pytest.approx(strict.log_likelihood_ratio(float(kept.score), conditions))
+    assert kept.log_likelihood_ratio == pytest.approx(strict.log_likelihood_ratio(float(kept.score), conditions))
     again = post_audio(ivr, "identify", ANN).json()["results"][0]
-    assert again["log_likelihood_ratio"] == pytest.approx(after["log_likelihood_ratio"], rel=1e-4)
+    assert again["log_likelihood_ratio"] == pytest.approx(after["log_likelihood_ratio"], rel=1e-3)
 
 
 def test_bad_bytes_of_every_kind_get_their_own_answer_and_leave_nothing(
