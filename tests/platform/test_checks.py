@@ -3,19 +3,22 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_django.fixtures import SettingsWrapper
 
 from voiceauth.platform import checks
 from voiceauth.settings import BASE_DIR
 
 
-def ids(messages) -> set[str]:
+def ids(messages: Any) -> set[str]:
     return {message.id for message in messages}
 
 
 @pytest.fixture(autouse=True)
-def sound(settings):
+def sound(settings: SettingsWrapper) -> Any:
     settings.DEBUG = False
     settings.ALLOWED_HOSTS = ["localhost"]
     settings.SECRET_KEY, settings.VOICEAUTH_MASTER_KEY = "a" * 32, "b" * 32
@@ -23,7 +26,7 @@ def sound(settings):
     return settings
 
 
-def test_a_sound_configuration_passes():
+def test_a_sound_configuration_passes() -> None:
     assert checks.configuration(None) == []
 
 
@@ -37,13 +40,13 @@ def test_a_sound_configuration_passes():
         ({"VOICEAUTH_TLS": True}, "voiceauth.W002"),
     ],
 )
-def test_each_mistake_is_named(settings, changes, expected):
+def test_each_mistake_is_named(settings: SettingsWrapper, changes: Any, expected: Any) -> None:
     for name, value in changes.items():
         setattr(settings, name, value)
     assert ids(checks.configuration(None)) == {expected}
 
 
-def test_secrets_that_others_may_read_are_an_error(settings, tmp_path):
+def test_secrets_that_others_may_read_are_an_error(settings: SettingsWrapper, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     settings.SECRETS_DIR = tmp_path
     secret = tmp_path / "voiceauth_master_key"
@@ -54,17 +57,17 @@ def test_secrets_that_others_may_read_are_an_error(settings, tmp_path):
     assert ids(checks.secrets_are_private(None)) == {"voiceauth.E004"}
 
 
-def test_a_folder_of_secrets_that_is_not_there_is_no_mistake(settings, tmp_path):
+def test_a_folder_of_secrets_that_is_not_there_is_no_mistake(settings: SettingsWrapper, tmp_path: Path) -> None:
     settings.SECRETS_DIR = tmp_path / "none"
     assert checks.secrets_are_private(None) == []
 
 
-def test_a_sample_may_not_need_more_speech_than_an_enrollment(settings):
+def test_a_sample_may_not_need_more_speech_than_an_enrollment(settings: SettingsWrapper) -> None:
     settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS, settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 10, 5
     assert ids(checks.policy(None)) == {"voiceauth.E005"}
 
 
-def test_the_deployment_check_finds_nothing_behind_tls(tmp_path):
+def test_the_deployment_check_finds_nothing_behind_tls(tmp_path: Path) -> None:
     """``manage.py check --deploy`` as an operator runs it."""
     environment = os.environ | {
         "VOICEAUTH_STATE_DIR": str(tmp_path),

@@ -1,6 +1,9 @@
 """The policy: defaults, versions, who may change it, and that a change counts at once."""
 
+from typing import Any
+
 import pytest
+from pytest_django.fixtures import SettingsWrapper
 
 from tests.factories import api_client
 from voiceauth.platform.audit.models import AuditEvent
@@ -9,7 +12,7 @@ from voiceauth.policies import selectors
 pytestmark = pytest.mark.django_db
 
 
-def test_without_any_version_the_settings_are_in_force(settings):
+def test_without_any_version_the_settings_are_in_force(settings: SettingsWrapper) -> None:
     settings.VOICEAUTH_MIN_SNR_DB = 7
     policy = selectors.in_force()
     assert policy.number == 0
@@ -18,7 +21,7 @@ def test_without_any_version_the_settings_are_in_force(settings):
     assert policy.tiers["transfer"].target_far < policy.tiers["balance"].target_far
 
 
-def test_a_change_is_a_new_version_audited_and_in_force_at_once():
+def test_a_change_is_a_new_version_audited_and_in_force_at_once() -> None:
     content = {
         "enrollment": {"default": {"min_snr_db": 9}, "phone": {"needs_approval": True}},
         "verification": {"lock_after": 20},
@@ -49,7 +52,7 @@ def test_a_change_is_a_new_version_audited_and_in_force_at_once():
         {"unknown": {}},
     ],
 )
-def test_what_no_policy_may_hold_is_refused(content):
+def test_what_no_policy_may_hold_is_refused(content: Any) -> None:
     answer = api_client("admin").post(
         "/api/v1/policies", {"content": content, "reason": "x", "based_on": 0}, format="json"
     )
@@ -58,7 +61,7 @@ def test_what_no_policy_may_hold_is_refused(content):
     assert selectors.in_force().number == 0
 
 
-def test_of_two_changes_to_the_same_version_the_second_is_told():
+def test_of_two_changes_to_the_same_version_the_second_is_told() -> None:
     admin = api_client("admin")
     body = {"content": {}, "reason": "x", "based_on": 0}
     assert admin.post("/api/v1/policies", body, format="json").status_code == 201
@@ -66,7 +69,7 @@ def test_of_two_changes_to_the_same_version_the_second_is_told():
     assert (second.status_code, second.json()["error"]["code"]) == (409, "policy_changed")
 
 
-def test_only_administrators_change_it():
+def test_only_administrators_change_it() -> None:
     body = {"content": {}, "reason": "x", "based_on": 0}
     for role in ("teller", "ivr", "reviewer"):
         assert api_client(role).post("/api/v1/policies", body, format="json").status_code == 403

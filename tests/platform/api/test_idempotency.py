@@ -21,12 +21,12 @@ from voiceauth.platform.audit.models import AuditEvent
 pytestmark = pytest.mark.urls("tests.platform.api.edge")
 
 
-def create(client: APIClient, key: str | None, **content: object):
+def create(client: APIClient, key: str | None, **content: object) -> Any:
     headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
     return client.post("/api/v1/clients", content, format="json", **headers)
 
 
-def test_a_repeat_gets_the_same_answer_and_creates_nothing(teller):
+def test_a_repeat_gets_the_same_answer_and_creates_nothing(teller: APIClient) -> None:
     first = create(teller, "k1", name="x")
     again = create(teller, "k1", name="x")
     assert (first.status_code, again.status_code) == (201, 201)
@@ -38,7 +38,7 @@ def test_a_repeat_gets_the_same_answer_and_creates_nothing(teller):
     assert AuditEvent.objects.filter(action="client.created", actor=teller.api_client.name).count() == 1
 
 
-def test_the_order_of_keys_in_the_body_does_not_matter(teller):
+def test_the_order_of_keys_in_the_body_does_not_matter(teller: APIClient) -> None:
     first = teller.generic(
         "POST", "/api/v1/clients", '{"name":"x","fail":false}', "application/json", HTTP_IDEMPOTENCY_KEY="k"
     )
@@ -48,13 +48,13 @@ def test_the_order_of_keys_in_the_body_does_not_matter(teller):
     assert again.content == first.content
 
 
-def test_without_the_header_nothing_is_kept(teller):
+def test_without_the_header_nothing_is_kept(teller: APIClient) -> None:
     assert create(teller, None, name="x").status_code == 201
     assert create(teller, None, name="x").status_code == 409
     assert not IdempotentRequest.objects.exists()
 
 
-def test_the_same_key_with_other_content_is_refused(teller):
+def test_the_same_key_with_other_content_is_refused(teller: APIClient) -> None:
     create(teller, "k1", name="x")
     response = create(teller, "k1", name="y")
     assert response.status_code == 422
@@ -62,7 +62,7 @@ def test_the_same_key_with_other_content_is_refused(teller):
     assert not ApiClient.objects.filter(name="y").exists()
 
 
-def test_keys_belong_to_their_client(teller):
+def test_keys_belong_to_their_client(teller: APIClient) -> None:
     other = api_client("teller")
     create(teller, "k1", name="x")
     assert create(other, "k1", name="y").status_code == 201
@@ -70,32 +70,32 @@ def test_keys_belong_to_their_client(teller):
 
 
 @pytest.mark.parametrize("content", [{"name": "x", "fail": True}, {}, {"name": "x", "unknown": 1}])
-def test_a_refusal_keeps_nothing_and_frees_the_key(teller, content):
+def test_a_refusal_keeps_nothing_and_frees_the_key(teller: APIClient, content: Any) -> None:
     assert create(teller, "k1", **content).status_code in {400, 409}
     assert not ApiClient.objects.filter(name="x").exists()
     assert not IdempotentRequest.objects.exists()
     assert create(teller, "k1", name="x").status_code == 201
 
 
-def test_a_refusal_inside_is_recorded_although_all_is_rolled_back(teller):
+def test_a_refusal_inside_is_recorded_although_all_is_rolled_back(teller: APIClient) -> None:
     create(teller, "k1", name="x", fail=True)
     assert AuditEvent.objects.first().data["code"] == "conflict"
 
 
-def test_a_role_that_may_not_create_may_not_replay_either(teller):
+def test_a_role_that_may_not_create_may_not_replay_either(teller: APIClient) -> None:
     create(teller, "k1", name="x")
     ApiClient.objects.filter(pk=teller.api_client.pk).update(role="ivr")
     assert create(teller, "k1", name="x").status_code == 403
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "k" * 256, "\x7f"])
-def test_a_key_that_is_none_is_refused(teller, key):
+def test_a_key_that_is_none_is_refused(teller: APIClient, key: str) -> None:
     response = create(teller, key, name="x")
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_idempotency_key")
 
 
-def test_uploads_are_compared_by_the_bytes_of_the_file(teller):
-    def send(content: bytes):
+def test_uploads_are_compared_by_the_bytes_of_the_file(teller: APIClient) -> Any:
+    def send(content: bytes) -> Any:
         audio = SimpleUploadedFile("a.wav", content)
         return teller.post("/api/v1/idempotent-uploads", {"audio": audio}, HTTP_IDEMPOTENCY_KEY="k1")
 
@@ -104,13 +104,13 @@ def test_uploads_are_compared_by_the_bytes_of_the_file(teller):
     assert send(b"other").status_code == 422
 
 
-def test_answers_are_sealed(teller):
+def test_answers_are_sealed(teller: APIClient) -> None:
     answer = create(teller, "k1", name="x").json()
     stored = IdempotentRequest.objects.get()
     assert answer["id"].encode() not in bytes(stored.body)
 
 
-def test_answers_are_forgotten_after_a_day(teller):
+def test_answers_are_forgotten_after_a_day(teller: APIClient) -> None:
     create(teller, "old", name="x")
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
     create(teller, "new", name="y")

@@ -20,18 +20,18 @@ ROOT = Path(__file__).resolve().parents[3]
 AUDITORS_READS = ["customers", "decisions", "audit-events", "models", "training-runs", "policies", "approvals"]
 
 
-def code(response) -> str:
+def code(response: Any) -> str:
     return response.json()["error"]["code"]
 
 
-def test_an_auditor_reads_what_is_to_be_audited(db):
+def test_an_auditor_reads_what_is_to_be_audited(db: None) -> None:
     auditor = api_client("auditor")
     assert {path: auditor.get(f"/api/v1/{path}").status_code for path in AUDITORS_READS} == dict.fromkeys(
         AUDITORS_READS, 200
     )
 
 
-def test_an_auditor_changes_nothing_and_hears_no_audio(db):
+def test_an_auditor_changes_nothing_and_hears_no_audio(db: None) -> None:
     assert {scope.partition(":")[2] for scope in scopes_of("auditor")} == {"read"}
     auditor = api_client("auditor")
     for path in (
@@ -48,25 +48,25 @@ def test_an_auditor_changes_nothing_and_hears_no_audio(db):
         assert (auditor.post(f"/api/v1/{path}").status_code, path) == (403, path)
 
 
-def test_a_token_limited_to_a_scope_does_nothing_else_that_its_role_may(db):
+def test_a_token_limited_to_a_scope_does_nothing_else_that_its_role_may(db: None) -> None:
     limited = api_client("teller", scopes=["customers:read"])
     assert limited.get("/api/v1/customers").status_code == 200
     assert code(limited.post("/api/v1/customers", {"customer_id": "ann"})) == "permission_denied"
     assert limited.get("/api/v1/batch-enrollments").status_code == 403
 
 
-def test_no_token_gets_a_scope_that_its_role_has_not(db):
+def test_no_token_gets_a_scope_that_its_role_has_not(db: None) -> None:
     with pytest.raises(UnknownScope):
         create_client(name="x", role="ivr", scopes=["customers:write"], actor=SYSTEM)
 
 
 @pytest.mark.urls("tests.platform.api.edge")
-def test_a_limited_token_is_denied_by_a_view_that_names_roles_only(db):
+def test_a_limited_token_is_denied_by_a_view_that_names_roles_only(db: None) -> None:
     assert api_client("teller").get("/api/v1/notes").status_code == 200
     assert api_client("teller", scopes=["customers:read"]).get("/api/v1/notes").status_code == 403
 
 
-def test_a_view_cannot_ask_for_a_scope_that_nobody_has():
+def test_a_view_cannot_ask_for_a_scope_that_nobody_has() -> None:
     with pytest.raises(ValueError, match="customers:raed"):
         needs("customers:raed")
 
@@ -74,12 +74,12 @@ def test_a_view_cannot_ask_for_a_scope_that_nobody_has():
 @pytest.mark.parametrize(
     "name", ["user:grace", "system", "anonymous", "", " ", " x", "x\n", "a\x00b", "a\nb", "\u200b", "x" * 65]
 )
-def test_a_client_has_a_name_that_people_can_read_and_that_the_trail_gives_to_nobody_else(db, name):
+def test_a_client_has_a_name_that_people_can_read_and_that_the_trail_gives_to_nobody_else(db: None, name: str) -> None:
     with pytest.raises(InvalidClientName):
         create_client(name=name, role="admin", actor=SYSTEM)
 
 
-def test_the_openapi_document_says_which_scope_and_roles_a_call_needs(db):
+def test_the_openapi_document_says_which_scope_and_roles_a_call_needs(db: None) -> None:
     document = APIClient().get("/api/schema", HTTP_ACCEPT="application/vnd.oai.openapi+json").json()
     operation = document["paths"]["/api/v1/customers"]["get"]
     assert (operation["x-scope"], operation["x-roles"]) == (

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from django.conf import settings
 from django.core.management import call_command
+from rest_framework.test import APIClient
 
 from voiceauth import __version__
 
@@ -27,7 +28,7 @@ def operations(schema: dict) -> dict[tuple[str, str], dict]:
     }
 
 
-def test_every_call_of_the_api_is_in_it(schema):
+def test_every_call_of_the_api_is_in_it(schema: Any) -> None:
     calls = set(operations(schema))
     assert {
         ("POST", "/api/v1/customers"),
@@ -43,7 +44,7 @@ def test_every_call_of_the_api_is_in_it(schema):
     } <= calls
 
 
-def test_every_call_says_how_it_refuses(schema):
+def test_every_call_says_how_it_refuses(schema: Any) -> None:
     for (method, path), operation in operations(schema).items():
         expected = {"400", "404", "405", "406", "503"}
         if path.startswith("/api/v1/"):
@@ -53,13 +54,13 @@ def test_every_call_says_how_it_refuses(schema):
         assert expected <= set(operation["responses"]), (method, path)
 
 
-def test_refusals_have_the_one_error_shape(schema):
+def test_refusals_have_the_one_error_shape(schema: Any) -> None:
     for operation in operations(schema).values():
         content = operation["responses"]["400"]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorEnvelope"}
 
 
-def test_calls_need_a_bearer_token_and_health_does_not(schema):
+def test_calls_need_a_bearer_token_and_health_does_not(schema: Any) -> None:
     assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for (_, path), operation in operations(schema).items():
         if path.startswith("/api/v1/"):
@@ -68,7 +69,7 @@ def test_calls_need_a_bearer_token_and_health_does_not(schema):
             assert {} in operation.get("security", [{}])
 
 
-def test_every_call_that_creates_takes_an_idempotency_key(schema):
+def test_every_call_that_creates_takes_an_idempotency_key(schema: Any) -> None:
     for path in ("customers", "customers/{customer_id}/consent", "customers/{customer_id}/enrollments"):
         parameters = operations(schema)["POST", f"/api/v1/{path}"]["parameters"]
         assert "Idempotency-Key" in {parameter["name"] for parameter in parameters}
@@ -77,12 +78,12 @@ def test_every_call_that_creates_takes_an_idempotency_key(schema):
         assert "Idempotency-Key" in {parameter["name"] for parameter in parameters}
 
 
-def test_the_document_is_served_to_anyone(anonymous, db):
+def test_the_document_is_served_to_anyone(anonymous: APIClient, db: None) -> None:
     response = anonymous.get("/api/schema", HTTP_ACCEPT="application/vnd.oai.openapi+json")
     assert response.json()["info"]["title"] == "voiceauth"
 
 
-def test_the_interactive_page_loads_nothing_from_elsewhere_and_no_inline_script(anonymous, db):
+def test_the_interactive_page_loads_nothing_from_elsewhere_and_no_inline_script(anonymous: APIClient, db: None) -> None:
     response = anonymous.get("/api/docs", HTTP_ACCEPT="text/html")
     page = response.content.decode()
     assert response.status_code == 200

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -15,14 +16,14 @@ from voiceauth.platform.audit.services import record
 TELLER = Actor(name="branch-7", role="teller", ip_address="192.0.2.7", request_id="request-0001")
 
 
-def test_events_are_numbered_without_gaps_and_carry_the_hash_of_the_one_before(db):
+def test_events_are_numbered_without_gaps_and_carry_the_hash_of_the_one_before(db: None) -> None:
     first, second = record(action="a", actor=TELLER), record(action="b", actor=TELLER)
     assert (first.sequence, second.sequence) == (1, 2)
     assert first.previous_hash == chain.GENESIS_HASH
     assert second.previous_hash == first.hash
 
 
-def test_an_event_says_who_and_from_where_as_text(db):
+def test_an_event_says_who_and_from_where_as_text(db: None) -> None:
     event = AuditEvent.objects.get(pk=record(action="a", actor=TELLER, customer_id="c1").pk)
     assert (event.actor, event.role, event.ip_address, event.request_id) == (
         "branch-7",
@@ -33,13 +34,13 @@ def test_an_event_says_who_and_from_where_as_text(db):
     assert (event.customer_id, event.outcome, event.data) == ("c1", "success", {})
 
 
-def test_recording_outside_a_transaction_is_refused(transactional_db):
+def test_recording_outside_a_transaction_is_refused(transactional_db: None) -> None:
     with pytest.raises(TransactionManagementError):
         record(action="a", actor=TELLER)
     assert not AuditEvent.objects.exists()
 
 
-def test_an_event_vanishes_with_the_change_that_is_rolled_back(transactional_db):
+def test_an_event_vanishes_with_the_change_that_is_rolled_back(transactional_db: None) -> None:
     with pytest.raises(RuntimeError), transaction.atomic():
         record(action="a", actor=TELLER)
         raise RuntimeError
@@ -56,14 +57,14 @@ def test_an_event_vanishes_with_the_change_that_is_rolled_back(transactional_db)
         "SET LOCAL session_replication_role = replica; DELETE FROM audit_auditevent",
     ],
 )
-def test_the_database_refuses_to_change_the_trail(db, statement):
+def test_the_database_refuses_to_change_the_trail(db: None, statement: Any) -> None:
     record(action="a", actor=TELLER)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
     assert AuditEvent.objects.get().action == "a"
 
 
-def test_concurrent_writers_get_distinct_consecutive_numbers_also_for_the_first_event(transactional_db):
+def test_concurrent_writers_get_distinct_consecutive_numbers_also_for_the_first_event(transactional_db: None) -> None:
     barrier, failures = threading.Barrier(4), []
 
     def write() -> None:
@@ -87,7 +88,7 @@ def test_concurrent_writers_get_distinct_consecutive_numbers_also_for_the_first_
     assert chain.verify().intact
 
 
-def test_what_is_recorded_survives_the_round_trip_through_the_database(db):
+def test_what_is_recorded_survives_the_round_trip_through_the_database(db: None) -> None:
     content = {
         "floats": [-0.0, 1.0, 0.1, 1e22, 1e-7, 5e-324, 1.7976931348623157e308],
         "number": 2**70,
@@ -102,17 +103,17 @@ def test_what_is_recorded_survives_the_round_trip_through_the_database(db):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_json_does_not_know_are_refused(db, value):
+def test_numbers_that_json_does_not_know_are_refused(db: None, value: Any) -> None:
     with pytest.raises(ValueError, match="holds no"):
         record(action="a", actor=TELLER, data={"score": value})
     with pytest.raises(ValueError, match="holds no"):
         record(action="a", actor=TELLER, threshold=value)
 
 
-def test_bytes_are_refused_so_that_no_voice_ends_up_in_the_trail(db):
+def test_bytes_are_refused_so_that_no_voice_ends_up_in_the_trail(db: None) -> None:
     with pytest.raises(TypeError, match="bytes"):
         record(action="a", actor=TELLER, data={"audio": b"RIFF"})
 
 
-def test_canonical_json_does_not_depend_on_the_order_of_keys():
+def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
     assert chain.canonical({"b": 1.0, "a": "é"}) == '{"a":"é","b":1}'.encode()
