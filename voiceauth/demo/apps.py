@@ -2,4 +2,6 @@ from django.apps import AppConfig
 
 
 class DemoConfig(AppConfig):
+    """The demo. It has no models."""
+
     name = "voiceauth.demo"

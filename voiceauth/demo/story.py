@@ -37,6 +37,7 @@ class Trial:
 
     @property
     def is_target(self) -> bool:
+        """Whether the speaker claimed to be themselves."""
         return self.speaker == self.claimed
 
 

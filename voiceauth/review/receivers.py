@@ -28,17 +28,20 @@ def _record(action: str, request: HttpRequest | None, name: str, role: str, outc
 
 @receiver(user_logged_in)
 def signed_in(request: HttpRequest | None, user: Any, **_: Any) -> None:
+    """Record a sign-in."""
     _record("session.signed_in", request, f"user:{user.get_username()}"[:128], role_of(user))
 
 
 @receiver(user_logged_out)
 def signed_out(request: HttpRequest | None, user: Any, **_: Any) -> None:
+    """Record a sign-out."""
     if user is not None:
         _record("session.signed_out", request, f"user:{user.get_username()}"[:128], role_of(user))
 
 
 @receiver(user_login_failed)
 def sign_in_refused(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
+    """Record a refused sign-in."""
     # What was typed may be a password in the wrong field, so only the names of known accounts are kept.
     from django.contrib.auth import get_user_model
 

@@ -35,6 +35,8 @@ NAMES = {model: name for models in [*SECTIONS.values(), NOT_IN_THE_MENU] for mod
 
 
 class ReviewSite(admin.AdminSite):
+    """The dashboard: an admin site of our own."""
+
     site_header = "voiceauth"
     site_title = "voiceauth"
     index_title = "Overview"
@@ -42,6 +44,8 @@ class ReviewSite(admin.AdminSite):
     site_url = None
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
+        """Wrap a view so that a refusal is recorded in the audit trail."""
+
         def recorded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             from voiceauth.platform.api.exceptions import note
 
@@ -68,11 +72,13 @@ class ReviewSite(admin.AdminSite):
         return super().login(request, extra_context)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show the overview with its figures."""
         from voiceauth.review.summary import summary
 
         return super().index(request, {**(extra_context or {}), "summary": summary(request.user)})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        """Build the menu from ``SECTIONS``."""
         if app_label is not None:
             return super().get_app_list(request, app_label)
         known = {
@@ -93,6 +99,7 @@ class ReviewSite(admin.AdminSite):
         ]
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Change the own password, and record it in the audit trail."""
         from voiceauth.platform.api import actor_of
         from voiceauth.platform.audit.services import record
 
@@ -104,4 +111,6 @@ class ReviewSite(admin.AdminSite):
 
 
 class ReviewAdminConfig(AdminConfig):
+    """Makes ``ReviewSite`` the default admin site."""
+
     default_site = "voiceauth.review.site.ReviewSite"

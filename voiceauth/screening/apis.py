@@ -41,6 +41,7 @@ class WatchlistList(IdempotentCreate, generics.ListAPIView):
     filter_backends = ()
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.watchlists()
 
     @extend_schema(request=NewWatchlist, responses={201: WatchlistAnswer})
@@ -105,6 +106,7 @@ class CaseList(generics.ListAPIView):
     filterset_class = CaseFilter
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.cases()
 
 

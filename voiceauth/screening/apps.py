@@ -9,10 +9,13 @@ from voiceauth.platform.api.roles import roles_with
 
 
 class ScreeningConfig(AppConfig):
+    """Registers what needs a second person, and makes the default watchlist."""
+
     name = "voiceauth.screening"
     verbose_name = "Screening"
 
     def ready(self) -> None:
+        """Connect what the rooms below call."""
         from voiceauth.platform.approvals.registry import Action, register
         from voiceauth.screening import watchlists
 

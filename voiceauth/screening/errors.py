@@ -4,21 +4,29 @@ from voiceauth.platform.errors import Conflict, NotFound
 
 
 class WatchlistNotFound(NotFound):
+    """No watchlist has this id."""
+
     code = "watchlist_not_found"
     message = "There is no such watchlist."
 
 
 class WatchlistExists(Conflict):
+    """Names of watchlists are unique."""
+
     code = "watchlist_exists"
     message = "There is a watchlist of this name already. Choose another name."
 
 
 class DefaultWatchlist(Conflict):
+    """There must always be a default watchlist."""
+
     code = "default_watchlist"
     message = "The default watchlist cannot be deleted."
 
 
 class FraudsterNotFound(NotFound):
+    """No fraudster has this id, or the fraudster was erased."""
+
     code = "fraudster_not_found"
     message = "There is no such fraudster."
 
@@ -44,6 +52,8 @@ class CustomersVoice(Conflict):
 
 
 class CaseNotFound(NotFound):
+    """No case has this number."""
+
     code = "case_not_found"
     message = "There is no such case."
 

@@ -17,6 +17,8 @@ class NewWatchlist(StrictSerializer):
 
 
 class WatchlistAnswer(serializers.ModelSerializer):
+    """A watchlist and how many fraudsters are on it."""
+
     watchlist_id = serializers.UUIDField(source="id")
     fraudster_count = serializers.IntegerField()
 
@@ -48,6 +50,7 @@ class NewFraudster(StrictSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Check that the voice comes from exactly one source."""
         if sum(name in attrs for name in ("audio", "decision_id", "fraudster_id")) != 1:
             raise serializers.ValidationError({"audio": ["Give exactly one of audio, decision_id and fraudster_id."]})
         if "audio" not in attrs and attrs.pop("channel"):
@@ -56,6 +59,8 @@ class NewFraudster(StrictSerializer):
 
 
 class FraudsterAnswer(serializers.ModelSerializer):
+    """A voice on a watchlist. It has no name."""
+
     fraudster_id = serializers.UUIDField(source="id")
     watchlists = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
@@ -75,6 +80,8 @@ class FraudsterAnswer(serializers.ModelSerializer):
 
 
 class FraudReason(serializers.Serializer):
+    """One reason for a high risk."""
+
     code = serializers.CharField(help_text="KNOWN_FRAUDSTER, REPLAY, VELOCITY, DUPLICATE_VOICE.")
     score = Probability(help_text="From 0 to 1.")
 
@@ -89,6 +96,8 @@ class FraudRisk(serializers.Serializer):
 
 
 class CommentAnswer(serializers.ModelSerializer):
+    """A comment on a case."""
+
     class Meta:
         model = CaseComment
         fields = ("text", "author", "created_at")
@@ -96,6 +105,8 @@ class CommentAnswer(serializers.ModelSerializer):
 
 
 class CaseAnswer(serializers.ModelSerializer):
+    """A review case with its evidence and comments."""
+
     evidence = serializers.ListField(
         child=NumbersDict(), help_text="The first and the latest: at, reason, score, decision_id, …"
     )

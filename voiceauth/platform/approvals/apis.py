@@ -20,6 +20,8 @@ from voiceauth.platform.approvals.serializers import ApprovalAnswer
 
 
 class ApprovalFilter(StrictFilterSet):
+    """What a list of approvals can be narrowed to."""
+
     class Meta:
         model = Approval
         fields = ("state", "action", "requested_by")
@@ -34,6 +36,7 @@ class ApprovalList(generics.ListAPIView):
     filterset_class = ApprovalFilter
 
     def get_queryset(self) -> QuerySet[Approval]:
+        """Select the rows of the list."""
         if getattr(self, "swagger_fake_view", False):
             return Approval.objects.none()
         return selectors.approvals(actor_of(self.request))
@@ -41,6 +44,8 @@ class ApprovalList(generics.ListAPIView):
 
 @extend_schema(tags=["approvals"], responses=ApprovalAnswer)
 class ApprovalDetail(APIView):
+    """One approval."""
+
     permission_classes = (needs("approvals:read"),)
 
     def get(self, request: Request, approval_id: UUID) -> Response:

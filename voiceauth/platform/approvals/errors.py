@@ -4,6 +4,8 @@ from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class ApprovalNotFound(NotFound):
+    """The actor may see no approval with this id."""
+
     code = "approval_not_found"
     message = "There is no such approval."
 
@@ -16,11 +18,15 @@ class ApprovalNotOpen(Conflict):
 
 
 class SecondPersonRequired(Conflict):
+    """The same person, or a program whose token that person has seen, cannot approve."""
+
     code = "second_person_required"
     message = "Who asked for it, or has seen the token that asked, may not approve it: a second person must."
 
 
 class NotAnApprover(DomainError):
+    """The action names the roles that approve it."""
+
     code = "not_an_approver"
     status = 403
     message = "Your role may not decide this."

@@ -12,6 +12,8 @@ from django.db import models
 
 
 class Approval(models.Model):
+    """A request that a second person approves or rejects."""
+
     class State(models.TextChoices):
         """Where a request stands.
 

@@ -9,6 +9,8 @@ from voiceauth.platform.audit import Actor
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
+    """Something that needs a second person."""
+
     name: str
     label: str
     approvers: frozenset[str]  # roles

@@ -7,6 +7,8 @@ from voiceauth.platform.approvals.models import Approval
 
 
 class ApprovalReason(StrictSerializer):
+    """Why something is requested."""
+
     reason = serializers.CharField(max_length=500, help_text="Why, for whoever approves it and for the trail.")
 
 

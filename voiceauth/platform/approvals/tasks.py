@@ -5,4 +5,5 @@ from voiceauth.platform.approvals import services
 
 @shared_task(name="approvals.expire")
 def expire() -> None:
+    """Expire requests past their time."""
     services.expire()

@@ -39,6 +39,8 @@ def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpRespon
 
 @admin.register(Approval)
 class ApprovalAdmin(ReadOnlyAdmin):
+    """Requests that need a second person."""
+
     list_display = ["what", "parameters", "status", "requested_by", "requested_at", "decided_by", "expires_at"]
     list_filter = ["state", ("action", admin.AllValuesFieldListFilter)]
     search_fields = ["requested_by__exact", "decided_by__exact"]
@@ -76,12 +78,15 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="action", ordering="action")
     def what(self, obj: Approval) -> str:
+        """Show the column “action”."""
         return registry.action_of(obj.action).label
 
     @admin.display(description="parameters")
     def given(self, obj: Approval) -> SafeString:
+        """Show the column “parameters”."""
         return pretty(obj.parameters)
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: Approval) -> SafeString:
+        """Show the column “state”."""
         return badge(obj.state, TONES.get(State(obj.state), "neutral"))

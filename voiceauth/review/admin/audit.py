@@ -20,6 +20,8 @@ MAX_ROWS = 100_000
 
 
 class TrailTooLong(Conflict):
+    """A web request verifies a trail of limited length only."""
+
     code = "trail_too_long"
     message = f"The trail has more than {MAX_ROWS:,} rows. Verify it with: manage.py verify_audit_trail"
 
@@ -38,6 +40,8 @@ def _verify(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    """The audit trail."""
+
     list_display = ["sequence", "occurred_at", "action", "result", "actor", "role", "customer_id"]
     list_display_links = ["sequence", "action"]
     list_filter = ["outcome", ("action", admin.AllValuesFieldListFilter), "role"]
@@ -63,20 +67,25 @@ class AuditEventAdmin(ReadOnlyAdmin):
     ]
 
     def detail_context(self, request: HttpRequest, obj: AuditEvent) -> dict[str, Any]:
+        """Return more context for the detail page."""
         return {"title": f"{obj.sequence} · {obj.action}"}
 
     @admin.display(description="outcome", ordering="outcome")
     def result(self, obj: AuditEvent) -> SafeString:
+        """Show the column “outcome”."""
         return badge(obj.outcome, {"success": "good", "refused": "bad", "failed": "bad"}.get(obj.outcome, "neutral"))
 
     @admin.display(description="before")
     def was(self, obj: AuditEvent) -> SafeString:
+        """Show the column “before”."""
         return pretty(obj.before)
 
     @admin.display(description="after")
     def became(self, obj: AuditEvent) -> SafeString:
+        """Show the column “after”."""
         return pretty(obj.after)
 
     @admin.display(description="data")
     def details(self, obj: AuditEvent) -> SafeString:
+        """Show the column “data”."""
         return pretty(obj.data)

@@ -45,16 +45,21 @@ class ReadOnly:
     """Nobody may add, change or delete rows here, superusers included."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse to add rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse to change rows."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse to delete rows."""
         return False
 
 
 class ReadOnlyInline(ReadOnly, admin.TabularInline):
+    """The rows of a child table, read-only."""
+
     extra = 0
     can_delete = False
     show_change_link = False
@@ -73,9 +78,11 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 
     @property
     def heading(self) -> str:
+        """The name of the page in the menu."""
         return NAMES[self.model.__name__]
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page itself."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         own = [
             path(
@@ -153,10 +160,12 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show the list."""
         context = {"buttons": self._buttons(request, None), "title": self.heading, "heading": self.heading}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Show the details of one row."""
         obj = kwargs.get("obj") or context.get("original")
         context |= {"buttons": self._buttons(request, obj), "title": str(obj), "heading": self.heading}
         context |= {"subtitle": None} | self.detail_context(request, obj)

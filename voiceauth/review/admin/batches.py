@@ -30,6 +30,8 @@ def _cancel(batch: BatchEnrollment, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(BatchEnrollment)
 class BatchEnrollmentAdmin(ReadOnlyAdmin):
+    """Batch enrollments."""
+
     list_display = ["created_at", "status", "progress", *COUNTS, "requested_by", "finished_at"]
     list_filter = ["state"]
     fields = [
@@ -60,25 +62,31 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: BatchEnrollment) -> SafeString:
+        """Show the column “state”."""
         return badge(obj.state, TONES.get(obj.state, "neutral"))
 
     @admin.display(description="progress")
     def progress(self, obj: BatchEnrollment) -> SafeString:
+        """Show the column “progress”."""
         return progress_bar(obj.progress_percent, f"{obj.done} of {obj.total} customers")
 
     @admin.display(description="why customers failed")
     def refusals(self, obj: BatchEnrollment) -> SafeString:
+        """Show the column “why customers failed”."""
         failed = obj.results.filter(outcome=Outcome.FAILED).order_by()
         return facts(dict(failed.values_list("code").annotate(Count("id"))))
 
     @admin.display(description="manifest")
     def source(self, obj: BatchEnrollment) -> str:
+        """Show the column “manifest”."""
         return obj.manifest or obj.folder or "sent with the request"
 
     def related(self, request: HttpRequest, obj: BatchEnrollment) -> list[tuple[str, str]]:
+        """Link to related pages."""
         return [("Results", f"{reverse('admin:batches_batchresult_changelist')}?{OF_BATCH}={obj.pk}")]
 
     def detail_context(self, request: HttpRequest, obj: BatchEnrollment) -> dict[str, Any]:
+        """Return more context for the detail page."""
         return {"refresh": 5} if obj.is_open else {}
 
 

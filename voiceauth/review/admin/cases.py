@@ -113,6 +113,8 @@ def _is_open(case: ReviewCase) -> bool:
 
 @admin.register(ReviewCase)
 class ReviewCaseAdmin(ReadOnlyAdmin):
+    """Review cases."""
+
     list_display = ["number", "kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at"]
     list_filter = ["state", "kind", "resolution", ("assigned_to", admin.AllValuesFieldListFilter)]
     date_hierarchy = "opened_at"
@@ -171,15 +173,18 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: ReviewCase) -> SafeString:
+        """Show the column “state”."""
         if obj.resolution:
             return badge(obj.resolution, RESULTS.get(Resolution(obj.resolution), "neutral"))
         return badge(obj.state, TONES.get(State(obj.state), "neutral"))
 
     @admin.display(description="customer", ordering="customer_id")
     def customer(self, obj: ReviewCase) -> str:
+        """Show the column “customer”."""
         return obj.customer_id or "—"
 
     def related(self, request: HttpRequest, obj: ReviewCase) -> list[tuple[str, str]]:
+        """Link to related pages."""
         trail = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'target': f'case:{obj.number}'})}"
         pages = [("Audit trail", trail)]
         customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
@@ -188,6 +193,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         return pages
 
     def detail_context(self, request: HttpRequest, obj: ReviewCase) -> dict[str, Any]:
+        """Return more context for the detail page."""
         plays = request.user.has_perm("review.play_audio")
         calls, samples = _kept(CallAudio, _ids(obj, "decision_id")), _kept(SealedAudio, _ids(obj, "sample_id"))
         voices = _kept(Fraudster, _ids(obj, "fraudster_id"))

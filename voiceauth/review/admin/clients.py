@@ -17,6 +17,8 @@ from voiceauth.review.charts import badge, pretty
 
 
 class Lifetime(forms.Form):
+    """How long a token is valid."""
+
     days = forms.IntegerField(
         label="Valid for days",
         required=False,
@@ -26,10 +28,13 @@ class Lifetime(forms.Form):
     )
 
     def clean_days(self) -> timedelta | None:
+        """Return the lifetime, or ``None`` for the default."""
         return timedelta(days=self.cleaned_data["days"]) if self.cleaned_data["days"] else None
 
 
 class NewClient(Lifetime):
+    """Name, role and scopes of a new API client."""
+
     name = forms.CharField(max_length=64, help_text="What calls us: “Teller app”, “IVR Vienna”. Never given twice.")
     role = forms.ChoiceField(choices=ApiClient.Role.choices)
     scopes = forms.MultipleChoiceField(
@@ -41,6 +46,8 @@ class NewClient(Lifetime):
 
 
 class Rotation(Lifetime):
+    """How long the old token stays valid."""
+
     overlap = forms.IntegerField(
         label="Overlap in hours",
         initial=24,
@@ -91,6 +98,8 @@ def _revoke(client: ApiClient, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(ApiClient)
 class ApiClientAdmin(ReadOnlyAdmin):
+    """API clients and their tokens."""
+
     list_display = ["name", "role", "status", "last_used_at", "created_at", "expires_at", "revoked_at"]
     list_filter = ["role"]
     search_fields = ["name"]
@@ -142,12 +151,15 @@ class ApiClientAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def status(self, obj: ApiClient) -> SafeString:
+        """Show the column “state”."""
         return badge(obj.status, {"valid": "good", "expires soon": "busy"}.get(obj.status, "bad"))
 
     @admin.display(description="limited to")
     def limited_to(self, obj: ApiClient) -> str:
+        """Show the column “limited to”."""
         return ", ".join(obj.scopes) or "all scopes of its role"
 
     @admin.display(description="own rate limits")
     def rates(self, obj: ApiClient) -> SafeString:
+        """Show the column “own rate limits”."""
         return pretty(obj.rate_limits)

@@ -27,11 +27,15 @@ TONES = {"ENROLLED": "good", "ENROLLING": "busy", "LOCKED": "bad", "OPTED_OUT": 
 
 
 class ConsentInline(ReadOnlyInline):
+    """A customer's consents."""
+
     model = Consent
     fields = readonly_fields = ("purpose", "text_version", "origin", "granted_at", "granted_by", "withdrawn_at")
 
 
 class AudioSampleInline(SampleColumns, ReadOnlyInline):
+    """A customer's enrollment recordings."""
+
     model = AudioSample
     verbose_name_plural = "enrollment recordings"
     fields = readonly_fields = (
@@ -48,11 +52,13 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
     may_play = False
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Remember whether the person may listen."""
         self.may_play = request.user.has_perm("review.play_audio")
         return super().get_formset(request, obj, **kwargs)
 
     @admin.display(description="held for")
     def waits(self, obj: AudioSample) -> str | SafeString:
+        """Show the column “held for”."""
         if not obj.held_for:
             return super().waits(obj)
         address = reverse("admin:enrollment_audiosample_change", args=[obj.pk])
@@ -60,6 +66,7 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
 
     @admin.display(description="listen")
     def listen(self, obj: AudioSample) -> str | SafeString:
+        """Show the column “listen”."""
         if not self.may_play:
             return "—"
         return player(obj)
@@ -74,6 +81,8 @@ def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
 
 
 class Why(forms.Form):
+    """The reason for a request that a second person must approve."""
+
     reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
 
 
@@ -83,6 +92,8 @@ def _export(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
 
 
 class Reason(forms.Form):
+    """A reason for the audit trail."""
+
     reason = forms.CharField(max_length=500, help_text="It is kept in the audit trail.")
 
 
@@ -98,6 +109,8 @@ def _unlock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
 
 @admin.register(Customer)
 class CustomerAdmin(ReadOnlyAdmin):
+    """Customers."""
+
     list_display = ["customer_id", "display_name", "status", "speech", "consent", "enrolled_at", "last_accessed_at"]
     list_filter = ["state"]
     search_fields = ["customer_id", "display_name"]
@@ -148,6 +161,7 @@ class CustomerAdmin(ReadOnlyAdmin):
     ]
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page itself."""
         view = self.admin_site.admin_view(require_GET(self.play))
         return [
             path("samples/<uuid:sample_id>/audio/", view, name="enrollment_customer_sample_audio"),
@@ -155,9 +169,11 @@ class CustomerAdmin(ReadOnlyAdmin):
         ]
 
     def play(self, request: HttpRequest, sample_id: UUID) -> HttpResponse:
+        """Play the audio, and record that in the audit trail."""
         return answer(request, lambda actor: play_sample(sample_id=sample_id, actor=actor), f"enrollment-{sample_id}")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        """Select the rows of the list."""
         current = Consent.objects.filter(withdrawn_at=None)
         return (
             super()
@@ -167,6 +183,7 @@ class CustomerAdmin(ReadOnlyAdmin):
         )
 
     def related(self, request: HttpRequest, obj: Customer) -> list[tuple[str, str]]:
+        """Link to related pages."""
         pages = [("Decisions", "verification", "decision"), ("Audit trail", "audit", "auditevent")]
         query = urlencode({"customer_id": obj.customer_id})
         return [
@@ -177,13 +194,16 @@ class CustomerAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: Customer) -> SafeString:
+        """Show the column “state”."""
         return badge(obj.state, TONES.get(obj.state, "neutral"))
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: Customer) -> str:
+        """Show the column “net speech”."""
         return f"{obj.speech_seconds:.1f} s"
 
     @admin.display(description="consent")
     def consent(self, obj: Customer) -> str:
+        """Show the column “consent”."""
         consents = getattr(obj, "current_consents", [])
         return ", ".join(f"{consent.get_purpose_display()} ({consent.text_version})" for consent in consents) or "none"

@@ -21,6 +21,8 @@ TONES = {"ACCEPT": "good", "MATCH": "good", "REJECT": "bad", "NO_MATCH": "bad", 
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
+    """Decisions, and the audio of their calls."""
+
     list_display = ["created_at", "outcome", "kind", "customer", "bar", "scored_by"]
     list_filter = ["decision", "kind", ("model_version", admin.AllValuesFieldListFilter)]
     date_hierarchy = "created_at"
@@ -50,17 +52,21 @@ class DecisionAdmin(ReadOnlyAdmin):
     ]
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page itself."""
         view = self.admin_site.admin_view(require_GET(self.play))
         return [path("<uuid:decision_id>/audio/", view, name="verification_decision_audio"), *super().get_urls()]
 
     def play(self, request: HttpRequest, decision_id: UUID) -> HttpResponse:
+        """Play the audio, and record that in the audit trail."""
         return answer(request, lambda actor: play_call(decision_id=decision_id, actor=actor), f"call-{decision_id}")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show candidates for identifications only."""
         identified = obj is not None and obj.kind == Decision.Kind.IDENTIFY
         return [part for part in self.fieldsets if identified or part[0] != "Candidates"]
 
     def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """Return more context for the detail page."""
         kept = CallAudio.objects.filter(decision=obj).only("expires_at").first()
         allowed = request.user.has_perm("review.play_audio")
         source = reverse("admin:verification_decision_audio", args=[obj.pk]) if kept and allowed else ""
@@ -68,9 +74,11 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="decision", ordering="decision")
     def outcome(self, obj: Decision) -> SafeString:
+        """Show the column “decision”."""
         return badge(obj.decision, TONES.get(obj.decision, "neutral"))
 
     def related(self, request: HttpRequest, obj: Decision) -> list[tuple[str, str]]:
+        """Link to related pages."""
         pages = [("Audit trail", f"{reverse('admin:audit_auditevent_changelist')}?target=decision%3A{obj.pk}")]
         customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
         if customer is not None:
@@ -79,34 +87,42 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="customer", ordering="customer_id")
     def customer(self, obj: Decision) -> str:
+        """Show the column “customer”."""
         return obj.customer_id or "—"
 
     @admin.display(description="model", ordering="model_version")
     def scored_by(self, obj: Decision) -> SafeString:
+        """Show the column “model”."""
         return format_html('<span class="va-small">{}</span>', obj.model_version or "—")
 
     @admin.display(description="probability", ordering="probability")
     def bar(self, obj: Decision) -> SafeString:
+        """Show the column “probability”."""
         return probability_bar(obj.probability, obj.threshold)
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: Decision) -> str:
+        """Show the column “net speech”."""
         return "—" if obj.speech_seconds is None else f"{obj.speech_seconds:.1f} s"
 
     @admin.display(description="signal to noise")
     def snr(self, obj: Decision) -> str:
+        """Show the column “signal to noise”."""
         return "—" if obj.snr_db is None else f"{obj.snr_db:.1f} dB"
 
     @admin.display(description="clipped samples")
     def clipping(self, obj: Decision) -> str:
+        """Show the column “clipped samples”."""
         return "—" if obj.clipping_ratio is None else f"{obj.clipping_ratio:.2%}"
 
     @admin.display(description="reasons")
     def reasons_given(self, obj: Decision) -> str:
+        """Show the column “reasons”."""
         return ", ".join(obj.reasons) or "—"
 
     @admin.display(description="ranked candidates")
     def ranking(self, obj: Decision) -> SafeString:
+        """Show the column “ranked candidates”."""
         rows = format_html_join(
             "",
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",

@@ -22,26 +22,32 @@ class SampleColumns:
 
     @admin.display(description="net speech")
     def speech(self, obj: AudioSample) -> str:
+        """Show the column “net speech”."""
         return f"{obj.speech_seconds:.1f} s"
 
     @admin.display(description="length")
     def duration(self, obj: AudioSample) -> str:
+        """Show the column “length”."""
         return f"{obj.duration_seconds:.1f} s"
 
     @admin.display(description="signal to noise")
     def snr(self, obj: AudioSample) -> str:
+        """Show the column “signal to noise”."""
         return f"{obj.snr_db:.1f} dB"
 
     @admin.display(description="clipped")
     def clipping(self, obj: AudioSample) -> str:
+        """Show the column “clipped”."""
         return f"{obj.clipping_ratio:.2%}"
 
     @admin.display(description="format")
     def format(self, obj: AudioSample) -> str:
+        """Show the column “format”."""
         return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
 
     @admin.display(description="held for")
     def waits(self, obj: AudioSample) -> str | SafeString:
+        """Show the column “held for”."""
         reasons = ", ".join(reason.replace("_", " ").lower() for reason in obj.held_for)
         return badge(reasons, "busy") if reasons else "—"
 
@@ -65,6 +71,8 @@ def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(AudioSample)
 class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
+    """Recordings that a second person must approve."""
+
     list_display = ["created_at", "of", "waits", "origin", "speech", "snr", "created_by"]
     list_filter = ["origin"]
     search_fields = ["customer__customer_id__exact"]
@@ -90,9 +98,11 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AudioSample]:
+        """Select the rows of the list."""
         return super().get_queryset(request).exclude(held_for=[]).select_related("customer")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Offer the audio to those who may listen."""
         return [*super().get_fields(request, obj), *(["listen"] if request.user.has_perm("review.play_audio") else [])]
 
     def _back(self, obj: Any) -> str:
@@ -110,8 +120,10 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
 
     @admin.display(description="customer", ordering="customer__customer_id")
     def of(self, obj: AudioSample) -> str:
+        """Show the column “customer”."""
         return obj.customer.customer_id
 
     @admin.display(description="listen")
     def listen(self, obj: AudioSample) -> SafeString:
+        """Show the column “listen”."""
         return player(obj)

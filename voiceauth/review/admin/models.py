@@ -37,6 +37,8 @@ def _promote(model: ModelVersion, actor: Actor, _: dict[str, Any]) -> str:
 
 
 class Why(forms.Form):
+    """The reason for a request that a second person must approve."""
+
     reason = forms.CharField(max_length=200, help_text="For whoever approves it, and for the trail.")
 
 
@@ -51,6 +53,8 @@ def _evidence(model: ModelVersion) -> Evidence:
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
+    """Models: figures, promotion and the way back."""
+
     list_display = ["version", "status", "headline", "proof", "short_fingerprint", "created_at"]
     list_filter = ["state"]
     search_fields = ["version", "fingerprint"]
@@ -98,6 +102,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     ]
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page itself."""
         view = self.admin_site.admin_view(require_GET(self.chart))
         return [
             path("<str:version>/charts/<str:name>", view, name="mltraining_modelversion_chart"),
@@ -105,6 +110,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         ]
 
     def chart(self, request: HttpRequest, version: str, name: str) -> HttpResponseBase:
+        """Serve a chart of the training."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if not ModelVersion.objects.filter(version=version).exists():  # the path is built from known names only
@@ -121,6 +127,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return found.prefetch_related("promotions", "calibrations")
 
     def detail_context(self, request: HttpRequest, obj: ModelVersion) -> dict[str, Any]:
+        """Return more context for the detail page."""
         images = [
             (chart.stem.replace("_", " "), reverse("admin:mltraining_modelversion_chart", args=[obj.pk, chart.name]))
             for chart in charts_of(obj.version)
@@ -133,6 +140,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: ModelVersion) -> SafeString:
+        """Show the column “state”."""
         promotion = last_promotion(obj)
         if promotion and promotion.is_open:
             return progress_bar(promotion.progress_percent, "promoting")
@@ -159,6 +167,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="calibration measured on")
     def measured_on(self, obj: ModelVersion) -> str:
+        """Show the column “calibration measured on”."""
         found = _evidence(obj).calibration
         if found is None:
             return "—"
@@ -182,10 +191,12 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="fingerprint")
     def short_fingerprint(self, obj: ModelVersion) -> SafeString:
+        """Show the column “fingerprint”."""
         return format_html("<code>{}</code>", obj.fingerprint[:8])
 
     @admin.display(description="training run")
     def run(self, obj: ModelVersion) -> str | SafeString:
+        """Show the column “training run”."""
         run = getattr(obj, "training_run", None)
         if run is None:
             return "—"
@@ -193,8 +204,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="metrics")
     def figures(self, obj: ModelVersion) -> SafeString:
+        """Show the column “metrics”."""
         return facts(with_intervals(obj.metrics))
 
     @admin.display(description="resolved configuration")
     def configuration(self, obj: ModelVersion) -> SafeString:
+        """Show the column “resolved configuration”."""
         return pretty(obj.config)

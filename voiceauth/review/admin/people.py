@@ -21,6 +21,8 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class PersonAdmin(UserAdmin):
+    """Accounts of people, for superusers only."""
+
     list_display = ["username", "first_name", "last_name", "roles", "is_active", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_superuser", "groups"]
     filter_horizontal = ()
@@ -34,24 +36,30 @@ class PersonAdmin(UserAdmin):
     readonly_fields = ["last_login", "date_joined"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Select the rows of the list."""
         return super().get_queryset(request).prefetch_related("groups")
 
     @admin.display(description="role")
     def roles(self, obj: User) -> str:
+        """Show the column “role”."""
         return ", ".join(group.name for group in obj.groups.all()) or "—"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse to delete rows."""
         return False
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """Change a password in one transaction."""
         with transaction.atomic():  # the stock view saves and logs in two
             return super().user_change_password(request, id, form_url)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record a new account in the audit trail."""
         self._record(request, "user.added", obj, message)
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record a changed account in the audit trail."""
         self._record(request, "user.changed", obj, message)
         return super().log_change(request, obj, message)
 
@@ -68,5 +76,7 @@ class PersonAdmin(UserAdmin):
 
 @admin.register(Group)
 class RoleAdmin(ReadOnlyAdmin):
+    """Roles, read-only."""
+
     list_display = ["name"]
     fields = ["name", "permissions"]

@@ -173,6 +173,8 @@ def _change(_: None, actor: Actor, given: dict[str, Any]) -> str:
 
 @admin.register(PolicyVersion)
 class PolicyVersionAdmin(ReadOnlyAdmin):
+    """Versions of the policy."""
+
     list_display = ["number", "status", "reason", "created_by", "created_at"]
     fields = ["number", "status", "reason", "created_by", "created_at", "changed", "whole"]
     operations = [
@@ -189,16 +191,19 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyVersion]:
+        """Select the rows of the list."""
         later = PolicyVersion.objects.filter(number__gt=OuterRef("number"))
         return super().get_queryset(request).annotate(replaced=Exists(later))
 
     @admin.display(description="state")
     def status(self, obj: PolicyVersion) -> SafeString:
+        """Show the column “state”."""
         replaced = obj.replaced  # type: ignore[attr-defined]
         return badge("replaced", "neutral") if replaced else badge("in force", "good")
 
     @admin.display(description="what it changed")
     def changed(self, obj: PolicyVersion) -> SafeString:
+        """Show the column “what it changed”."""
         earlier = selectors.versions().filter(number__lt=obj.number).first()
         before = _flat(document.read(earlier.content if earlier else {}, 0).as_dict())
         after = _flat(document.read(obj.content, 0).as_dict())
@@ -207,9 +212,11 @@ class PolicyVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="everything spelt out")
     def whole(self, obj: PolicyVersion) -> SafeString:
+        """Show the column “everything spelt out”."""
         return pretty(document.read(obj.content, obj.number).as_dict())
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show the list."""
         in_force = selectors.in_force()
         note = "" if in_force.number else "No version yet: the settings' defaults are in force."
         return super().changelist_view(request, {"subtitle": note, **(extra_context or {})})

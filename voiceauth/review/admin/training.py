@@ -21,6 +21,8 @@ REFRESH_SECONDS = 5
 
 
 class NewRun(forms.Form):
+    """Overrides of the training configuration."""
+
     overrides = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "cols": 60, "placeholder": "training.epochs=15"}),
@@ -54,6 +56,8 @@ def _cancel(run: TrainingRun, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(ReadOnlyAdmin):
+    """Training runs."""
+
     list_display = ["created_at", "status", "progress", "speakers", "requested_by", "error_code"]
     list_filter = ["state"]
     date_hierarchy = "created_at"
@@ -89,13 +93,16 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     ]
 
     def get_queryset(self, request: Any) -> Any:
+        """Select the rows of the list."""
         return super().get_queryset(request).select_related("model")
 
     def changelist_view(self, request: Any, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show the list."""
         busy = TrainingRun.objects.filter(state__in=TrainingRun.OPEN).exists()
         return super().changelist_view(request, {"refresh": REFRESH_SECONDS if busy else None, **(extra_context or {})})
 
     def detail_context(self, request: Any, obj: TrainingRun) -> dict[str, Any]:
+        """Return more context for the detail page."""
         busy = obj.is_open
         losses, areas = curves(obj.metrics, "loss"), curves(obj.metrics, "auc")
         return {
@@ -108,16 +115,19 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, obj: TrainingRun) -> SafeString:
+        """Show the column “state”."""
         words = "CANCELLING" if obj.cancel_requested and obj.state == TrainingRun.State.RUNNING else obj.state
         return badge(words, TONES.get(obj.state, "neutral"))
 
     @admin.display(description="progress", ordering="progress_percent")
     def progress(self, obj: TrainingRun) -> SafeString:
+        """Show the column “progress”."""
         epoch = f", epoch {obj.epoch} of {obj.epochs}" if obj.epochs else ""
         return progress_bar(obj.progress_percent, f"{obj.phase}{epoch}" if obj.state == "RUNNING" else "")
 
     @admin.display(description="model")
     def candidate(self, obj: TrainingRun) -> str | SafeString:
+        """Show the column “model”."""
         if obj.model is None:
             return "—"
         url = reverse("admin:mltraining_modelversion_change", args=[obj.model.pk])
@@ -125,14 +135,17 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="failure")
     def failure(self, obj: TrainingRun) -> str:
+        """Show the column “failure”."""
         return f"{obj.error_code}: {obj.error_message}" if obj.error_code else "—"
 
     @admin.display(description="requested")
     def asked_for(self, obj: TrainingRun) -> SafeString:
+        """Show the column “requested”."""
         return pretty(obj.config)
 
     @admin.display(description="in full")
     def resolved(self, obj: TrainingRun) -> SafeString:
+        """Show the column “in full”."""
         return pretty(obj.resolved_config)
 
 

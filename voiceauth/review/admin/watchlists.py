@@ -99,6 +99,8 @@ def _erase(fraudster: Fraudster, actor: Actor, _: dict[str, Any]) -> str:
 
 @admin.register(Watchlist)
 class WatchlistAdmin(ReadOnlyAdmin):
+    """Watchlists."""
+
     list_display = ["name", "description", "is_default", "voices", "created_by", "created_at"]
     fields = ["name", "description", "is_default", "voices", "created_by", "created_at"]
     operations = [
@@ -134,18 +136,23 @@ class WatchlistAdmin(ReadOnlyAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Watchlist]:
+        """Select the rows of the list."""
         return selectors.watchlists()
 
     @admin.display(description="fraudsters")
     def voices(self, obj: Watchlist) -> int:
+        """Show the column “fraudsters”."""
         return obj.fraudster_count  # type: ignore[attr-defined]
 
     def related(self, request: HttpRequest, obj: Watchlist) -> list[tuple[str, str]]:
+        """Link to related pages."""
         return [("Fraudsters", f"{reverse('admin:screening_fraudster_changelist')}?watchlists__id__exact={obj.pk}")]
 
 
 @admin.register(Fraudster)
 class FraudsterAdmin(ReadOnlyAdmin):
+    """The voices on watchlists."""
+
     list_display = ["__str__", "on", "note", "source", "speech", "created_by", "created_at", "expires_at"]
     list_filter = ["watchlists"]
     change_form_template = "review/fraudster.html"
@@ -163,25 +170,31 @@ class FraudsterAdmin(ReadOnlyAdmin):
     ]
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses of the page itself."""
         view = self.admin_site.admin_view(require_GET(self.play))
         return [path("<uuid:fraudster_id>/audio/", view, name="screening_fraudster_audio"), *super().get_urls()]
 
     def play(self, request: HttpRequest, fraudster_id: UUID) -> HttpResponse:
+        """Play the audio, and record that in the audit trail."""
         return answer(
             request, lambda actor: play_fraudster(fraudster_id=fraudster_id, actor=actor), f"voice-{fraudster_id}"
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Fraudster]:
+        """Select the rows of the list."""
         return super().get_queryset(request).defer("data_key").prefetch_related("watchlists")
 
     def detail_context(self, request: HttpRequest, obj: Fraudster) -> dict[str, Any]:
+        """Return more context for the detail page."""
         plays = request.user.has_perm("review.play_audio") and FraudsterAudio.objects.filter(pk=obj.pk).exists()
         return {"audio_source": reverse("admin:screening_fraudster_audio", args=[obj.pk]) if plays else ""}
 
     @admin.display(description="watchlists")
     def on(self, obj: Fraudster) -> str:
+        """Show the column “watchlists”."""
         return ", ".join(map(str, obj.watchlists.all()))
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: Fraudster) -> str:
+        """Show the column “net speech”."""
         return f"{obj.speech_seconds:.1f} s"

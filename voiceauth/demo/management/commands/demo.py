@@ -37,10 +37,12 @@ class Command(BaseCommand):
     help = "Enroll, retrain, promote, verify and identify through the REST API, and report."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
         parser.add_argument("--speech", type=Path, help="a folder in the format of docs/speech-format.md")
         parser.add_argument("--url", default=f"http://{bind_address()}")
 
     def handle(self, *args: Any, speech: Path | None, url: str, **options: Any) -> None:
+        """Run the command."""
         logging.getLogger("httpx").setLevel(
             logging.WARNING
         )  # or it would print every request between the progress bars

@@ -29,11 +29,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
         parser.add_argument("--fraudsters", type=int, default=10_000)
         parser.add_argument("--recent-calls", type=int, default=settings.VOICEAUTH_VELOCITY_MAX_CALLS)
         parser.add_argument("--repeats", type=int, default=50, help="the median of so many calls is printed")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command."""
         from mltraining.speech.scoring import timing
 
         model = scorer.active_model()
