@@ -29,7 +29,7 @@ class ApprovalFilter(StrictFilterSet):
 
 @extend_schema(tags=["approvals"])
 class ApprovalList(generics.ListAPIView):
-    """What you may decide or have asked for, the latest first."""
+    """List the requests that you made or may decide on, the latest first."""
 
     permission_classes = (needs("approvals:read"),)
     serializer_class = ApprovalAnswer
@@ -49,7 +49,7 @@ class ApprovalDetail(APIView):
     permission_classes = (needs("approvals:read"),)
 
     def get(self, request: Request, approval_id: UUID) -> Response:
-        """One approval, to see what became of it."""
+        """Get one request, and what became of it."""
         return Response(ApprovalAnswer(selectors.approval(approval_id, actor_of(request))).data)
 
 
@@ -64,11 +64,13 @@ class _Decision(APIView):
         return Response(ApprovalAnswer(approval).data)
 
 
-@extend_schema(summary="Approve as a second person: what was asked for is carried out, or may be by who asked.")
+@extend_schema(
+    summary="Approve a request as the second person. It is carried out, or the requester may now carry it out."
+)
 class Approve(_Decision):
     service = staticmethod(services.approve)
 
 
-@extend_schema(summary="Reject what somebody asked for, or take back what you asked for.")
+@extend_schema(summary="Reject a request, or withdraw your own.")
 class Reject(_Decision):
     service = staticmethod(services.reject)

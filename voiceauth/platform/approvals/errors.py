@@ -1,4 +1,4 @@
-"""Failures of dual control that callers may see."""
+"""Failures of two-person control that callers may see."""
 
 from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
@@ -14,14 +14,16 @@ class ApprovalNotOpen(Conflict):
     """Carries ``state``."""
 
     code = "approval_not_open"
-    message = "The approval is decided, used or expired."
+    message = "The approval was decided or used before, or has expired. Make the request again."
 
 
 class SecondPersonRequired(Conflict):
     """The same person, or a program whose token that person has seen, cannot approve."""
 
     code = "second_person_required"
-    message = "Who asked for it, or has seen the token that asked, may not approve it: a second person must."
+    message = (
+        "You cannot approve your own request, or one made with a token you issued. A second person must approve it."
+    )
 
 
 class NotAnApprover(DomainError):
@@ -29,4 +31,4 @@ class NotAnApprover(DomainError):
 
     code = "not_an_approver"
     status = 403
-    message = "Your role may not decide this."
+    message = "Your role is not allowed to decide on this request."

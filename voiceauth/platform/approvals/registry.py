@@ -1,4 +1,4 @@
-"""The actions under dual control. The package's docstring shows how an app registers one."""
+"""The actions that need a second person. The package's docstring shows how an app registers one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ _actions: dict[str, Action] = {}
 
 
 def register(action: Action) -> None:
-    """Make ``action`` known. Raises ``ValueError`` where its name is taken by another."""
+    """Register ``action``. Raises ``ValueError`` where another action has the name."""
     if _actions.setdefault(action.name, action) != action:
         raise ValueError(f"{action.name} is registered already")
 
 
 def action_of(name: str) -> Action:
-    """Raises ``KeyError``."""
+    """Return the action called ``name``. Raises ``KeyError``."""
     return _actions[name]
 
 
 def names_for(role: str) -> list[str]:
-    """The actions that ``role`` may approve."""
+    """Name the actions that ``role`` may approve."""
     return [action.name for action in _actions.values() if role in action.approvers]

@@ -11,14 +11,14 @@ from voiceauth.platform.audit import Actor
 
 
 def approvals(actor: Actor) -> QuerySet[Approval]:
-    """What the actor may decide or has asked for, the latest first; everything for an auditor."""
+    """Select the requests that the actor made or may decide on, the latest first. An auditor sees all."""
     if actor.role == "auditor":
         return Approval.objects.all()
     return Approval.objects.filter(Q(action__in=registry.names_for(actor.role)) | Q(requested_by=actor.name))
 
 
 def approval(approval_id: UUID, actor: Actor) -> Approval:
-    """Raises ``ApprovalNotFound``, also for what the actor may not see."""
+    """Return one request. Raises ``ApprovalNotFound``, also for a request that the actor may not see."""
     found = approvals(actor).filter(pk=approval_id).first()
     if found is None:
         raise ApprovalNotFound()

@@ -1,4 +1,4 @@
-"""Services of dual control: the state machine of ``Approval``, each step with its audit event."""
+"""Services of two-person control: the state machine of ``Approval``, each step with its audit event."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ State = Approval.State
 
 @transaction.atomic
 def request(*, action: str, parameters: Mapping[str, Any], reason: str, actor: Actor) -> Approval:
-    """A request that somebody else must approve; the open one where the actor has asked for the same already.
+    """Make a request that a second person must approve, or return the actor's open one with the same content.
 
     Raises ``KeyError`` for an action that nobody registered.
     """
@@ -38,7 +38,7 @@ def request(*, action: str, parameters: Mapping[str, Any], reason: str, actor: A
 
 @transaction.atomic
 def approve(*, approval_id: UUID, actor: Actor) -> Approval:
-    """REQUESTED → EXECUTED with what the action does; or → APPROVED where the one who asked carries it out.
+    """REQUESTED → EXECUTED, and carry the action out; or → APPROVED where the requester carries it out.
 
     Raises ``ApprovalNotFound``, ``ApprovalNotOpen``, ``NotAnApprover``, ``SecondPersonRequired`` and what the action
     raises, which leaves the request open.
@@ -59,7 +59,7 @@ def approve(*, approval_id: UUID, actor: Actor) -> Approval:
 
 @transaction.atomic
 def reject(*, approval_id: UUID, actor: Actor) -> Approval:
-    """REQUESTED → REJECTED. Who asked may take it back so. Raises as ``approve`` does, but ``SecondPersonRequired``."""
+    """REQUESTED → REJECTED, also to withdraw one's own. Raises as ``approve``, except ``SecondPersonRequired``."""
     approval = _requested(approval_id, actor)
     approval.state, approval.decided_by, approval.decided_at = State.REJECTED, actor.name, timezone.now()
     approval.save()
@@ -68,7 +68,7 @@ def reject(*, approval_id: UUID, actor: Actor) -> Approval:
 
 
 def redeem(*, approval_id: UUID, action: str, parameters: Mapping[str, Any], actor: Actor) -> Approval:
-    """APPROVED → EXECUTED, once, for the one who asked; in the transaction of the caller, who then carries it out.
+    """APPROVED → EXECUTED, once, for the requester, in the transaction that then carries the action out.
 
     Raises ``ApprovalNotFound``, also for what somebody else asked for, and ``ApprovalNotOpen``.
     """
@@ -96,7 +96,7 @@ def redeem_same(*, action: str, parameters: Mapping[str, Any], actor: Actor) -> 
 
 
 def expire() -> int:
-    """REQUESTED, APPROVED → EXPIRED where their time is over. One transaction each. Returns how many."""
+    """REQUESTED, APPROVED → EXPIRED for those past their time, in one transaction each. Return how many."""
     overdue = Approval.objects.filter(state__in=Approval.OPEN, expires_at__lte=timezone.now())
     expired = 0
     for approval_id in list(overdue.values_list("pk", flat=True)):
@@ -111,7 +111,7 @@ def expire() -> int:
 
 
 def _requested(approval_id: UUID, actor: Actor) -> Approval:
-    """Locked: of two who decide at once, the second finds it decided."""
+    """Lock the request, so that the second of two concurrent decisions finds it decided."""
     approval = _locked(approval_id)
     if actor.role not in registry.action_of(approval.action).approvers:
         raise NotAnApprover()
@@ -128,13 +128,13 @@ def _locked(approval_id: UUID) -> Approval:
 
 
 def require_second_person(first: str, second: Actor) -> None:
-    """Raises ``SecondPersonRequired`` where the actor called ``first`` may be the same person as ``second``."""
+    """Raise ``SecondPersonRequired`` where ``first`` may be the name of the same person as ``second``."""
     if _people_behind(first) & _people_behind(second.name):
         raise SecondPersonRequired()
 
 
 def _people_behind(name: str) -> set[str]:
-    """An API client is as good as the person who was shown its token."""
+    """Return the name and, for an API client, the people who were shown its token."""
     issuers = ApiClient.objects.filter(name=name).exclude(issued_by__in=["", SYSTEM.name])
     return {name, *issuers.values_list("issued_by", flat=True)}
 
