@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
 
 from tests.factories import api_client
 from voiceauth.platform.audit.models import AuditEvent
@@ -12,7 +11,7 @@ from voiceauth.policies import selectors
 pytestmark = pytest.mark.django_db
 
 
-def test_without_any_version_the_settings_are_in_force(settings: SettingsWrapper) -> None:
+def test_without_any_version_the_settings_are_in_force(settings: Any) -> None:
     settings.VOICEAUTH_MIN_SNR_DB = 7
     policy = selectors.in_force()
     assert policy.number == 0

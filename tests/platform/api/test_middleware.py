@@ -5,7 +5,6 @@ import uuid
 from typing import Any
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
 from rest_framework.test import APIClient
 
 from voiceauth.platform.audit.models import AuditEvent
@@ -37,7 +36,7 @@ def test_any_other_request_id_is_replaced(teller: APIClient, given: Any) -> None
     ],
 )
 def test_the_callers_address_is_the_one_that_our_outermost_proxy_saw(
-    teller: APIClient, settings: SettingsWrapper, proxies: Any, forwarded: Any, expected: Any
+    teller: APIClient, settings: Any, proxies: Any, forwarded: Any, expected: Any
 ) -> None:
     settings.VOICEAUTH_TRUSTED_PROXIES = proxies
     teller.get("/api/v1/failing/conflict", REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR=forwarded)
