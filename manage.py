@@ -6,6 +6,7 @@ import sys
 
 
 def main() -> None:
+    """Show our commands, or run the one that is named."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
     from voiceauth.launcher import embedded
 

@@ -41,6 +41,8 @@ Enrollment = needs("enrollment:write", reads="enrollment:read")
 
 
 class CustomerFilter(StrictFilterSet):
+    """Narrow a list of customers by state, or by the beginning of the identifier."""
+
     customer_id = filters.CharFilter(lookup_expr="startswith", label="The beginning of the identifier.")
 
     class Meta:
@@ -57,6 +59,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
     filterset_class = CustomerFilter
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.customers()
 
     @extend_schema(request=NewCustomer, responses={201: CustomerAnswer})
@@ -69,6 +72,8 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID])
 class CustomerDetail(APIView):
+    """One customer."""
+
     permission_classes = (needs("customers:write", reads="customers:read", deletes="customers:erase"),)
 
     @extend_schema(responses=CustomerAnswer)
@@ -88,6 +93,8 @@ class CustomerDetail(APIView):
 
 @extend_schema(tags=["consent"], parameters=[CUSTOMER_ID])
 class ConsentDetail(IdempotentCreate, APIView):
+    """A customer's consent."""
+
     permission_classes = (Customers,)
 
     @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
@@ -126,6 +133,7 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
     filter_backends = ()
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list. Raises ``CustomerNotFound``."""
         return selectors.samples(self.kwargs["customer_id"])
 
     @extend_schema(request={"multipart/form-data": NewSample}, responses={201: EnrollmentAnswer})
@@ -148,6 +156,8 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
 class EnrollmentDetail(APIView):
+    """One recording of a customer's enrollment."""
+
     permission_classes = (Enrollment,)
 
     @extend_schema(responses={200: CustomerAnswer})
@@ -159,6 +169,8 @@ class EnrollmentDetail(APIView):
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
 class EnrollmentApproval(IdempotentCreate, APIView):
+    """The second person's approval of a recording that is held."""
+
     permission_classes = (needs("enrollment:approve"),)
 
     @extend_schema(request=None, responses={200: EnrollmentAnswer})
@@ -182,11 +194,15 @@ class _Lock(IdempotentCreate, APIView):
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Lock: no call is scored until it is unlocked.")
 class CustomerLock(_Lock):
+    """Lock a customer. Calls that claim the customer are not scored, and the caller is not told why."""
+
     service = staticmethod(services.lock_customer)
 
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock: calls are scored again.")
 class CustomerUnlock(_Lock):
+    """Unlock a customer. The count of refusals starts over."""
+
     service = staticmethod(services.unlock_customer)
 
 

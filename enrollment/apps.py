@@ -1,10 +1,15 @@
+"""The enrollment app."""
+
 from django.apps import AppConfig
 
 
 class EnrollmentConfig(AppConfig):
+    """Registers the export of recordings, which needs a second person."""
+
     name = "enrollment"
 
     def ready(self) -> None:
+        """Connect what the rooms below call."""
         from enrollment import audio_exports
 
         audio_exports.register_actions()

@@ -19,12 +19,16 @@ from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalRea
 
 
 class Zip(renderers.JSONRenderer):  # refusals stay JSON
+    """Lets a client ask for a ZIP file by ``Accept``. Refusals stay JSON."""
+
     media_type = "application/zip"
     format = "zip"
 
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], request=ApprovalReason, responses={202: ApprovalAnswer})
 class AudioExports(APIView):
+    """Requests for a copy of a customer's recordings."""
+
     permission_classes = (needs("audio:export"),)
 
     def post(self, request: Request, customer_id: str) -> Response:
@@ -44,6 +48,8 @@ class AudioExports(APIView):
     responses={(200, Zip.media_type): OpenApiTypes.BINARY},
 )
 class AudioExportDownload(APIView):
+    """The download of an approved copy."""
+
     permission_classes = (needs("audio:export"),)
     renderer_classes = (renderers.JSONRenderer, Zip)
 

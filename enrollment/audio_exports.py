@@ -20,6 +20,7 @@ EXPORT_AUDIO = "customer.export_audio"
 
 
 def register_actions() -> None:
+    """Put the export of recordings under two-person control."""
     registry.register(
         registry.Action(name=EXPORT_AUDIO, label="Export a customer's recordings", approvers=roles_with("audio:export"))
     )

@@ -52,14 +52,19 @@ class NewSample(StrictSerializer):
     redact = IntervalList(required=False, default=())
 
     def validate_origin(self, origin: str) -> str:
+        """Take an empty origin for the default one."""
         return origin or DEFAULT_ORIGIN
 
 
 class Reason(StrictSerializer):
+    """Why something is done."""
+
     reason = serializers.CharField(max_length=500, help_text="Why, for the trail.")
 
 
 class ConsentAnswer(serializers.ModelSerializer):
+    """One consent; withdrawn ones are listed as well."""
+
     class Meta:
         model = Consent
         fields = ("purpose", "text_version", "origin", "granted_at", "withdrawn_at")
@@ -67,6 +72,8 @@ class ConsentAnswer(serializers.ModelSerializer):
 
 
 class CustomerAnswer(AnswerSerializer):
+    """A customer's state, and how far the enrollment is."""
+
     speech_seconds = Number(help_text="Net speech over the accepted samples.")
     remaining_seconds = serializers.SerializerMethodField(help_text="Net speech that is missing to be enrolled.")
     consents = ConsentAnswer(many=True)
@@ -87,10 +94,13 @@ class CustomerAnswer(AnswerSerializer):
         read_only_fields = fields
 
     def get_remaining_seconds(self, customer: Customer) -> float:
+        """Return the net speech that is missing, in seconds."""
         return rounded(selectors.remaining_seconds(customer))
 
 
 class SampleAnswer(AnswerSerializer):
+    """One enrollment recording: its format, its quality, and the limits that it met."""
+
     sample_id = serializers.UUIDField(source="id")
 
     class Meta:
@@ -118,6 +128,8 @@ class SampleAnswer(AnswerSerializer):
 
 
 class QualityReportAnswer(AnswerSerializer):
+    """The format and the quality of a recording."""
+
     class Meta:
         model = AudioSample
         fields = (
@@ -151,4 +163,5 @@ class EnrollmentAnswer(serializers.Serializer):
 
     @extend_schema_field(serializers.FloatField())
     def get_remaining_seconds(self, sample: Any) -> float:
+        """Return the net speech that the customer is missing, in seconds."""
         return rounded(selectors.remaining_seconds(sample.customer))

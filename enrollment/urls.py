@@ -1,3 +1,5 @@
+"""Paths of customers, consent and enrollment."""
+
 from django.urls import path, register_converter
 
 from enrollment import apis
@@ -10,9 +12,11 @@ class CustomerIdConverter:
     regex = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}"
 
     def to_python(self, value: str) -> str:
+        """Return the identifier as it is."""
         return value
 
     def to_url(self, value: str) -> str:
+        """Return the identifier as it is: all its characters may stand in a path."""
         return value
 
 

@@ -10,6 +10,7 @@ class MltrainingConfig(AppConfig):
     verbose_name = "models and training"
 
     def ready(self) -> None:
+        """Connect what the rooms below call."""
         from mltraining import worker_client
         from voiceauth.platform import health
 

@@ -12,43 +12,59 @@ class InvalidAudio(DomainError):
 
 
 class EmptyAudio(InvalidAudio):
+    """The upload has no bytes, or no samples."""
+
     code = "empty_audio"
     message = "The upload holds no audio. Send a recording of at least 0.1 seconds."
 
 
 class NotAudio(InvalidAudio):
+    """No decoder recognizes the content."""
+
     code = "not_audio"
     status = 415
     message = "The upload is not audio in a format that is read here. docs/api.md lists the formats."
 
 
 class TruncatedAudio(InvalidAudio):
+    """The decoder stops before the end that the container declares."""
+
     code = "truncated_audio"
     message = "The recording is damaged, or ends before its declared end. Send it again."
 
 
 class AudioTooLong(InvalidAudio):
+    """The limit is ``VOICEAUTH_MAX_AUDIO_SECONDS``."""
+
     code = "audio_too_long"
     status = 413
     message = "The recording is too long."
 
 
 class AudioTooShort(InvalidAudio):
+    """The recording is shorter than 0.1 seconds."""
+
     code = "audio_too_short"
     message = "The recording is too short."
 
 
 class SilentAudio(InvalidAudio):
+    """All samples are zero, or nearly."""
+
     code = "silent_audio"
     message = "The recording is silent. Check the microphone, or the channel."
 
 
 class InvalidSamples(InvalidAudio):
+    """Floating-point samples may be infinite or not a number."""
+
     code = "invalid_samples"
     message = "The recording holds samples that are not numbers."
 
 
 class AudioBomb(InvalidAudio):
+    """A small file that decodes to very much, or declares very much."""
+
     code = "audio_bomb"
     status = 413
     message = "The file is built to cost far more than a recording of its size does."
@@ -65,6 +81,8 @@ class ChannelRequired(InvalidAudio):
 
 
 class NoSuchChannel(InvalidAudio):
+    """``channel`` names a number that the recording does not have."""
+
     code = "no_such_channel"
     message = "The recording does not have the channel that `channel` names."
 
@@ -95,6 +113,8 @@ class ModelUnavailable(DomainError):
 
 
 class ModelNotFound(NotFound):
+    """No registered model has this version."""
+
     code = "model_not_found"
     message = "There is no such model version."
 

@@ -31,6 +31,8 @@ class JsonLines(renderers.JSONRenderer):
 
 
 class BatchFilter(StrictFilterSet):
+    """Narrow a list of batch enrollments by state."""
+
     class Meta:
         model = BatchEnrollment
         fields = ("state",)
@@ -46,6 +48,7 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
     filterset_class = BatchFilter
 
     def get_queryset(self) -> QuerySet[BatchEnrollment]:
+        """Select the rows of the list."""
         return selectors.batches()
 
     @extend_schema(
@@ -73,21 +76,23 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["batch enrollment"], responses=BatchAnswer)
 class BatchDetail(APIView):
-    """One job: its state, its progress, and the number of customers by outcome."""
+    """One batch enrollment."""
 
     permission_classes = (Batches,)
 
     def get(self, request: Request, batch_id: UUID) -> Response:
+        """Get one job: its state, its progress, and the number of customers by result."""
         return Response(BatchAnswer(selectors.batch(batch_id)).data)
 
 
 @extend_schema(tags=["batch enrollment"], request=None, responses={202: BatchAnswer})
 class BatchCancel(APIView):
-    """Cancel a job. A running one ends after the current customer. Customers who are enrolled stay enrolled."""
+    """The cancellation of a batch enrollment."""
 
     permission_classes = (needs("batches:cancel"),)
 
     def post(self, request: Request, batch_id: UUID) -> Response:
+        """Cancel a job. A running one ends after the current customer. Customers who are enrolled stay enrolled."""
         batch = services.request_cancel(batch_id=batch_id, actor=actor_of(request))
         return Response(BatchAnswer(batch).data, status=202)
 
@@ -97,17 +102,18 @@ class BatchCancel(APIView):
     responses={(200, JsonLines.media_type): OpenApiTypes.STR},
 )
 class BatchResults(APIView):
-    """The results so far as JSON lines, one for each customer, in the order of the manifest.
-
-    Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), the `code` and `message` of a
-    problem, `accepted` (the number of recordings), `refused` (for each refused recording its `location`, `code` and
-    `message`), `speech_seconds` (the customer's net speech afterwards) and `seconds` (the time that it took).
-    """
+    """The results of a batch enrollment."""
 
     permission_classes = (Batches,)
     renderer_classes = (renderers.JSONRenderer, JsonLines)
 
     def get(self, request: Request, batch_id: UUID) -> StreamingHttpResponse:
+        """Download the results so far as JSON lines, one for each customer, in the order of the manifest.
+
+        Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), the `code` and `message` of a
+        problem, `accepted` (the number of recordings), `refused` (for each refused recording its `location`, `code` and
+        `message`), `speech_seconds` (the customer's net speech afterwards) and `seconds` (the time that it took).
+        """
         batch = selectors.batch(batch_id)
         headers = {"Content-Disposition": f'attachment; filename="{batch.id}.jsonl"'}
         lines = selectors.result_lines(batch)

@@ -79,6 +79,14 @@ class BatchResult(models.Model):
     """The result for one customer, which is one line of the manifest."""
 
     class Outcome(models.TextChoices):
+        """What became of one customer of a batch.
+
+        * `ENROLLED`: the customer can be verified.
+        * `ENROLLING`: recordings were accepted, and more speech is needed.
+        * `SKIPPED`: the customer was enrolled already.
+        * `FAILED`: nothing was enrolled; the result's `code` says why.
+        """
+
         ENROLLED = "ENROLLED"
         ENROLLING = "ENROLLING"  # recordings were accepted, more speech is needed
         SKIPPED = "SKIPPED"

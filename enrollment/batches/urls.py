@@ -1,3 +1,5 @@
+"""Paths of batch enrollments."""
+
 from django.urls import path
 
 from enrollment.batches import apis

@@ -1,3 +1,5 @@
+"""The app of the demo."""
+
 from django.apps import AppConfig
 
 

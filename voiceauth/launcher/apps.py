@@ -1,5 +1,9 @@
+"""The app of the launcher."""
+
 from django.apps import AppConfig
 
 
 class LauncherConfig(AppConfig):
+    """Brings the commands that run the service. It has no models."""
+
     name = "voiceauth.launcher"

@@ -58,6 +58,7 @@ class Part:
 
     @property
     def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
         return self.process is not None and self.process.poll() is None
 
 
@@ -166,6 +167,7 @@ class Supervisor:
             _signal_group(part.process.pid, signal.SIGKILL)
 
     def log_path(self, part: Part) -> Path:
+        """Return the file that the part's output goes to."""
         return self.log_folder / f"{part.name}.log"
 
 

@@ -15,6 +15,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", "testserver"}
 
 @register()
 def configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check settings that contradict each other, or that reveal too much."""
     found: list[CheckMessage] = []
     if settings.DEBUG and settings.VOICEAUTH_TLS:
         found.append(
@@ -36,6 +37,7 @@ def configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def secrets_are_private(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check that nobody else can read the generated secrets."""
     if not settings.SECRETS_DIR.is_dir():
         return []
     return [
@@ -47,6 +49,7 @@ def secrets_are_private(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the master keys and the storage of recordings are configured completely."""
     found: list[CheckMessage] = []
     try:
         keyring.providers()
@@ -64,6 +67,7 @@ def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 
 @register()
 def policy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the default limits of enrollment can be met."""
     if settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS > settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS:
         message = "One sample must hold more speech than the whole enrollment."
         return [Error(message, hint="VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS", id="voiceauth.E005")]

@@ -25,12 +25,16 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
+    """The object does not exist, or the caller may not know that it does."""
+
     code = "not_found"
     status = 404
     message = "There is no such object."
 
 
 class Conflict(DomainError):
+    """The object is in a state that does not allow the request."""
+
     code = "conflict"
     status = 409
     message = "The object is not in a state that allows this."
@@ -45,6 +49,8 @@ class ScoringUnavailable(DomainError):
 
 
 class DatabaseUnavailable(DomainError):
+    """The database is down or restarting. Carries ``retry_after_seconds``."""
+
     code = "database_unavailable"
     status = 503
     message = "The database does not answer. Try again shortly."

@@ -76,6 +76,7 @@ class Live(OpenView):
     """The process answers."""
 
     def get(self, request: Any) -> Response:
+        """Answer, with the version."""
         return Response({"status": "ok", "version": settings.VERSION})
 
 
@@ -87,6 +88,7 @@ class Ready(OpenView):
     """Database, queue and a scoring worker answer."""
 
     def get(self, request: Any) -> Response:
+        """Ask each part."""
         up = {"database": _answers("database", _database), "queue": _answers("queue", _queue)}
         up["scoring"] = up["queue"] and _answers("scoring", _scoring)
         ready = all(up.values())

@@ -35,6 +35,8 @@ _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 class RecordingGone(NotFound):
+    """The row names a file that the storage does not have."""
+
     code = "recording_gone"
     message = "The recording was deleted this moment, or the storage has lost it."
 
@@ -53,10 +55,12 @@ class AudioField(models.FileField):
         super().__init__(**options | {"upload_to": opaque_name, "storage": storage, "max_length": 64})
 
     def deconstruct(self) -> Any:
+        """Return what a migration needs: nothing of what this class fixes itself."""
         name, path, args, options = super().deconstruct()
         return name, path, args, {key: options[key] for key in options.keys() - {"upload_to", "storage", "max_length"}}
 
     def contribute_to_class(self, cls: Any, name: str, **options: Any) -> None:  # type: ignore[override]
+        """Delete the recording with its row, in every model that has the field."""
         super().contribute_to_class(cls, name, **options)
         if cls.__module__ != "__fake__":  # a migration's
             models.signals.post_delete.connect(self._delete_on_commit, sender=cls)
@@ -86,6 +90,7 @@ class AudioFolder(FileSystemStorage):
 
 
 def storage() -> Storage:
+    """Return the storage of recordings."""
     return storages["audio"]
 
 

@@ -7,4 +7,5 @@ from voiceauth.platform import storage as audio_store
 
 @shared_task(name="platform.sweep_audio")
 def sweep_audio() -> None:
+    """Delete recordings that no row names."""
     audio_store.sweep()

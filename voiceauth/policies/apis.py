@@ -40,6 +40,8 @@ class MissingAnswer(serializers.Serializer):
 
 
 class UnmetRateAnswer(serializers.Serializer):
+    """A false-accept rate of the policy that the calibration in force cannot promise."""
+
     tier = serializers.CharField(help_text="Empty: calls without a tier.")
     target_far = serializers.FloatField()
     missing = MissingAnswer(many=True)
@@ -47,6 +49,8 @@ class UnmetRateAnswer(serializers.Serializer):
 
 
 class PolicyAnswer(serializers.ModelSerializer):
+    """One version of the policy."""
+
     content = serializers.DictField(help_text="What departs from the defaults.")
 
     class Meta:
@@ -67,6 +71,7 @@ class ChangedPolicyAnswer(PolicyAnswer):
 
     @extend_schema_field(UnmetRateAnswer(many=True))
     def get_unmet_rates(self, version: PolicyVersion) -> Any:
+        """Return the rates that the model in service cannot promise."""
         return _unmet_rates()
 
 
@@ -83,6 +88,7 @@ class PolicyVersions(IdempotentCreate, generics.ListAPIView):
     filter_backends = ()
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.versions()
 
     @extend_schema(request=NewPolicy, responses={201: ChangedPolicyAnswer})
@@ -101,6 +107,8 @@ class PolicyVersions(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["policy"])
 class PolicyInForce(generics.GenericAPIView):
+    """The policy in force."""
+
     permission_classes = (Policy,)
     filter_backends = ()
 

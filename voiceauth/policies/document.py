@@ -139,6 +139,8 @@ def _default_verification() -> VerificationLimits:
 
 
 class EnrollmentDocument(StrictSerializer):
+    """The limits of enrollment from one origin. What it leaves out stays at the default."""
+
     min_sample_speech_seconds = serializers.FloatField(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a recording needs."
     )
@@ -175,6 +177,8 @@ class EnrollmentDocument(StrictSerializer):
 
 
 class VerificationDocument(StrictSerializer):
+    """The limits of calls. What it leaves out stays at the default."""
+
     min_speech_seconds = serializers.FloatField(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a call needs to be scored."
     )
@@ -215,6 +219,8 @@ class VerificationDocument(StrictSerializer):
 
 
 class TierDocument(StrictSerializer):
+    """One risk tier of transactions. Every tier needs a target false-accept rate."""
+
     target_far = serializers.FloatField(
         min_value=1e-6, max_value=0.5, help_text="How often a stranger may be accepted, 0.000001 to 0.5."
     )
@@ -248,5 +254,6 @@ class PolicyDocument(StrictSerializer):
     )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return the document as plain JSON values."""
         content = super().to_internal_value(data)
         return {key: dict(value) for key, value in content.items()}

@@ -4,6 +4,8 @@ from voiceauth.platform.errors import Conflict, DomainError
 
 
 class PolicyChanged(Conflict):
+    """Carries the ``number`` of the version in force, where it is known."""
+
     code = "policy_changed"
     message = "Somebody else has changed the policy since you read it. Read it again."
 
@@ -26,6 +28,8 @@ class RateNotSupported(Conflict):
 
 
 class UnknownTier(DomainError):
+    """Carries the ``tier`` and the ``known`` ones."""
+
     code = "unknown_tier"
     status = 422
     message = "The policy has no tier of this name."

@@ -4,6 +4,8 @@ from django.db import models
 
 
 class PolicyVersion(models.Model):
+    """One version of the policy. A row is never changed."""
+
     number = models.PositiveIntegerField(primary_key=True)
     content = models.JSONField()  # what departs from the defaults, as ``policies.document`` reads it
     reason = models.CharField(max_length=500)

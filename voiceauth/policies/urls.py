@@ -1,3 +1,5 @@
+"""Paths of the policy."""
+
 from django.urls import path
 
 from voiceauth.policies import apis

@@ -32,12 +32,16 @@ PROMOTION = PolymorphicProxySerializer(
 
 
 class TrainingRunFilter(StrictFilterSet):
+    """Narrow a list of training runs by state."""
+
     class Meta:
         model = TrainingRun
         fields = ("state",)
 
 
 class ModelVersionFilter(StrictFilterSet):
+    """Narrow a list of models by state."""
+
     class Meta:
         model = ModelVersion
         fields = ("state",)
@@ -52,6 +56,7 @@ class TrainingRunList(IdempotentCreate, generics.ListAPIView):
     filterset_class = TrainingRunFilter
 
     def get_queryset(self) -> QuerySet[TrainingRun]:
+        """Select the rows of the list."""
         return selectors.training_runs()
 
     @extend_schema(
@@ -70,21 +75,23 @@ class TrainingRunList(IdempotentCreate, generics.ListAPIView):
 
 @extend_schema(tags=["training"], responses=TrainingRunSerializer)
 class TrainingRunDetail(APIView):
-    """One run: its state, progress in percent, metrics so far, and the candidate model that came of it."""
+    """One training run."""
 
     permission_classes = (needs("training:read"),)
 
     def get(self, request: Request, run_id: uuid.UUID) -> Response:
+        """Get one run: its state, progress in percent, metrics so far, and the candidate model that came of it."""
         return Response(TrainingRunSerializer(selectors.training_run(run_id)).data)
 
 
 @extend_schema(tags=["training"], request=None, responses={202: TrainingRunSerializer})
 class TrainingRunCancel(APIView):
-    """Cancel a run. One that is running ends in CANCELLED once its worker has stopped."""
+    """The cancellation of a training run."""
 
     permission_classes = (needs("training:write"),)
 
     def post(self, request: Request, run_id: uuid.UUID) -> Response:
+        """Cancel a run. One that is running ends in CANCELLED once its worker has stopped."""
         run = services.cancel_training(run_id=run_id, actor=actor_of(request))
         return Response(TrainingRunSerializer(run).data, status=202)
 
@@ -98,32 +105,35 @@ class ModelList(generics.ListAPIView):
     filterset_class = ModelVersionFilter
 
     def get_queryset(self) -> QuerySet[ModelVersion]:
+        """Select the rows of the list."""
         return selectors.models()
 
 
 @extend_schema(tags=["models"], responses=ModelVersionSerializer)
 class ModelDetail(APIView):
-    """One model: metrics, fingerprint, threshold, state, and the progress of its promotion."""
+    """One model."""
 
     permission_classes = (needs("models:read"),)
 
     def get(self, request: Request, version: str) -> Response:
+        """Get one model: metrics, fingerprint, threshold, state, and the progress of its promotion."""
         return Response(ModelVersionSerializer(selectors.model(version)).data)
 
 
 @extend_schema(tags=["models"], request=PromotionRequest, responses={200: ModelVersionSerializer, 202: PROMOTION})
 class PromoteModel(APIView):
-    """Put a model into service: every voiceprint is made again under it, then one step switches.
-
-    202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
-    Promote a retired model to go back to it. Where the server has a frozen set of trials, a candidate must beat the
-    active model on it, or else its `promotion_error` is `challenger_not_better`. `force` promotes it all the same,
-    once a second person has approved: 202 then answers the approval.
-    """
+    """The promotion of a model."""
 
     permission_classes = (needs("models:promote"),)
 
     def post(self, request: Request, version: str) -> Response:
+        """Put a model into service: every voiceprint is made again under it, then one step switches.
+
+        202: under way; poll the model's `state` and `promotion_percent`. 200: it is the active model already.
+        Promote a retired model to go back to it. Where the server has a frozen set of trials, a candidate must beat the
+        active model on it, or else its `promotion_error` is `challenger_not_better`. `force` promotes it all the same,
+        once a second person has approved: 202 then answers the approval.
+        """
         given = PromotionRequest(data=request.data)
         given.is_valid(raise_exception=True)
         actor = actor_of(request)

@@ -4,6 +4,8 @@ from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class PromotionInProgress(Conflict):
+    """One promotion runs at a time."""
+
     code = "promotion_in_progress"
     message = "Another model is being promoted. Wait until that has ended."
 
@@ -33,6 +35,8 @@ class FrozenSetUnusable(Conflict):
 
 
 class RunNotFound(NotFound):
+    """No training run has this id."""
+
     code = "training_run_not_found"
     message = "There is no such training run."
 

@@ -22,6 +22,8 @@ from voiceauth.retraining.selectors import last_promotion
 
 
 class TrainingRunRequest(StrictSerializer):
+    """A retrain to be queued."""
+
     config = serializers.DictField(
         required=False,
         default=dict,
@@ -31,6 +33,8 @@ class TrainingRunRequest(StrictSerializer):
 
 
 class PromotionRequest(StrictSerializer):
+    """How a model is to be promoted."""
+
     force = serializers.BooleanField(
         required=False,
         default=False,
@@ -41,12 +45,15 @@ class PromotionRequest(StrictSerializer):
     )
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Require a reason with ``force``."""
         if given["force"] and not given["reason"]:
             raise serializers.ValidationError({"reason": ["Give a reason for forcing the promotion."]})
         return given
 
 
 class TrainingRunSerializer(AnswerSerializer):
+    """A training run: its progress, its metrics so far, and the candidate that came of it."""
+
     model = serializers.CharField(source="model_id", allow_null=True, read_only=True, help_text="The candidate.")
     metrics = serializers.SerializerMethodField(help_text="One object an epoch, its rates as figures with intervals.")
     config = serializers.DictField(read_only=True, help_text="The overrides of the request.")
@@ -101,6 +108,8 @@ class EvidenceAnswer(serializers.Serializer):
 
 
 class ModelVersionSerializer(AnswerSerializer):
+    """A registered model: its metrics, its evidence, and the progress of its promotion."""
+
     evidence = serializers.SerializerMethodField()
     metrics = serializers.SerializerMethodField(
         help_text="Measured on recordings that training held out, of speakers who trained the model. Each rate is a "

@@ -9,19 +9,23 @@ from voiceauth.retraining import promotion, services, training, training_data
 
 @shared_task(name="retraining.run_training")
 def run_training(run_id: str) -> None:
+    """Carry out the training run with this id."""
     training.execute(uuid.UUID(run_id))
 
 
 @shared_task(name="retraining.run_promotion")
 def run_promotion(promotion_id: str) -> None:
+    """Carry out the promotion with this id."""
     promotion.execute(uuid.UUID(promotion_id))
 
 
 @shared_task(name="retraining.sweep_training_data")
 def sweep_training_data() -> None:
+    """Remove the recordings and the output of runs that have ended."""
     training_data.sweep()
 
 
 @shared_task(name="retraining.scheduled_retrain")
 def scheduled_retrain() -> None:
+    """Queue the periodic retrain."""
     services.request_scheduled_training()

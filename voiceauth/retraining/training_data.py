@@ -43,6 +43,8 @@ Row = tuple[str, str, int]  # path below data, customer, fold
 
 @dataclass(frozen=True)
 class TrainingData:
+    """What was exported: whose recordings, which, and how many of them are held out."""
+
     customers: frozenset[uuid.UUID]
     samples: frozenset[uuid.UUID]
     held_out: int
@@ -54,6 +56,7 @@ class TrainingData:
 
 
 def folder_of(run_id: uuid.UUID) -> Path:
+    """Return the folder of a training run."""
     return Path(settings.VOICEAUTH_RUNS_DIR) / str(run_id)
 
 

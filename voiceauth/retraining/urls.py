@@ -1,3 +1,5 @@
+"""Paths of training runs and models."""
+
 from django.urls import path
 
 from voiceauth.retraining import apis

@@ -1,3 +1,5 @@
+"""Paths of watchlists, fraudsters and review cases."""
+
 from django.urls import path
 
 from voiceauth.screening import apis

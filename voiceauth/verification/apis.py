@@ -26,6 +26,8 @@ from voiceauth.verification.serializers import (
 
 @extend_schema(tags=["calls"])
 class Verify(IdempotentCreate, APIView):
+    """Verification of a claimed identity."""
+
     permission_classes = (needs("calls:verify"),)
     parser_classes = (parsers.MultiPartParser,)
 
@@ -44,6 +46,8 @@ class Verify(IdempotentCreate, APIView):
 
 @extend_schema(tags=["calls"])
 class Identify(IdempotentCreate, APIView):
+    """Identification among the enrolled customers."""
+
     permission_classes = (needs("calls:identify"),)
     parser_classes = (parsers.MultiPartParser,)
 
@@ -61,6 +65,8 @@ class Identify(IdempotentCreate, APIView):
 
 
 class DecisionFilter(StrictFilterSet):
+    """Narrow a list of decisions by customer, decision, kind, model and time."""
+
     created_after = MomentFilter("created_at", "gte")
     created_before = MomentFilter("created_at", "lt")
 
@@ -78,11 +84,14 @@ class DecisionList(generics.ListAPIView):
     filterset_class = DecisionFilter
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.decisions()
 
 
 @extend_schema(tags=["decisions"])
 class DecisionDetail(APIView):
+    """One decision."""
+
     permission_classes = (needs("decisions:read"),)
 
     @extend_schema(responses=DecisionAnswer)

@@ -10,6 +10,7 @@ class VerificationConfig(AppConfig):
     label = "verification"
 
     def ready(self) -> None:
+        """Connect what the rooms below call."""
         from enrollment import erasure
         from voiceauth.verification import call_audio, fraudsters
 

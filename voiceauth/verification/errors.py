@@ -4,6 +4,8 @@ from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
 
 class DecisionNotFound(NotFound):
+    """No decision has this id."""
+
     code = "decision_not_found"
     message = "There is no such decision."
 

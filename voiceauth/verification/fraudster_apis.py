@@ -30,6 +30,7 @@ class FraudsterList(IdempotentCreate, generics.ListAPIView):
     filter_backends = ()
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list. Raises ``WatchlistNotFound``."""
         if getattr(self, "swagger_fake_view", False):
             return Fraudster.objects.none()
         return selectors.fraudsters(self.kwargs["watchlist_id"])

@@ -48,13 +48,16 @@ class Quality(Protocol):
     """What the policy judges of a recording: the worker's report has it, and so has the speech library's."""
 
     @property
-    def speech_seconds(self) -> float: ...  # net
+    def speech_seconds(self) -> float:
+        """Net speech."""
 
     @property
-    def snr_db(self) -> float: ...
+    def snr_db(self) -> float:
+        """Decibels of speech over noise."""
 
     @property
-    def clipping_ratio(self) -> float: ...  # share of samples at full scale, 0 to 1
+    def clipping_ratio(self) -> float:
+        """Share of samples at full scale, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from enrollment.models import customer_id_validator
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, NumbersDict, Probability, StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
+from voiceauth.screening.serializers import FraudRisk
 from voiceauth.verification.models import Decision
 
 AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
@@ -48,6 +49,7 @@ class CandidateList(serializers.ListField):
     child = serializers.CharField(max_length=64, trim_whitespace=False, validators=[customer_id_validator])
 
     def to_internal_value(self, data: Any) -> list[str]:
+        """Return the identifiers, however the form has sent them."""
         if isinstance(data, list) and all(isinstance(each, str) for each in data):
             if len(data) == 1 and data[0].lstrip().startswith("["):
                 try:
@@ -76,31 +78,25 @@ class IdentifySerializer(StrictSerializer):
 
 
 class ScoringModel(serializers.Serializer):
+    """The model and the calibration that scored a call."""
+
     version = serializers.CharField(source="model_version")
     calibration_version = serializers.CharField()
     fingerprint = serializers.CharField(source="model_fingerprint")
 
 
 class Candidate(serializers.Serializer):
+    """One customer, and how the call compares with the customer's voiceprint."""
+
     customer_id = serializers.CharField()
     probability = Probability()
     log_likelihood_ratio = Number()
     over_threshold = serializers.BooleanField()
 
 
-class FraudReason(serializers.Serializer):
-    code = serializers.CharField()
-    score = Probability(help_text="0 to 1.")
-
-
-class FraudRisk(serializers.Serializer):
-    level = serializers.ChoiceField(
-        ["HIGH_RISK", "LOW_RISK"], help_text="HIGH_RISK where there is a reason to suspect fraud."
-    )
-    reasons = FraudReason(many=True)
-
-
 class DecisionBase(AnswerSerializer):
+    """What all answers about a decision share."""
+
     decision_id = serializers.UUIDField(source="id")
     probability = Probability(allow_null=True)
     threshold = Probability(allow_null=True, help_text="The probability from which a call is accepted.")
@@ -123,13 +119,16 @@ class DecisionBase(AnswerSerializer):
 
     @extend_schema_field(ScoringModel(allow_null=True))
     def get_model(self, decision: Decision) -> Any:
+        """Return the model that scored the call; ``None`` without a score."""
         return ScoringModel(decision).data if decision.model_version else None
 
     @extend_schema_field(FraudRisk(allow_null=True))
     def get_fraud_risk(self, decision: Decision) -> Any:
+        """Return what screening found; ``None`` where no voice was judged."""
         return FraudRisk(decision.fraud_risk).data if decision.fraud_risk else None
 
     def get_fallback_required(self, decision: Decision) -> bool:
+        """Return whether another factor must stand in for the voice."""
         return decision.decision not in (Outcome.ACCEPT, Outcome.MATCH)
 
 
@@ -161,6 +160,7 @@ class VerifyAnswer(DecisionBase):
         read_only_fields = fields
 
     def to_representation(self, decision: Decision) -> dict[str, Any]:
+        """Return what the caller is told, which may hide the cause."""
         shown = copy(decision)
         for name, value in (decision.told or {}).items():
             setattr(shown, name, value)
@@ -197,6 +197,7 @@ class IdentifyAnswer(DecisionBase):
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_match(self, decision: Decision) -> str | None:
+        """Return the identified customer; ``None`` where nobody matched."""
         return decision.customer_id or None
 
 

@@ -1,3 +1,5 @@
+"""Paths of calls, decisions and the voices on watchlists."""
+
 from django.urls import path
 
 from voiceauth.verification import apis, fraudster_apis

@@ -1,3 +1,5 @@
+"""The audit trail over HTTP."""
+
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -10,6 +12,8 @@ from voiceauth.platform.audit.models import AuditEvent
 
 
 class AuditEventFilter(StrictFilterSet):
+    """Narrow the trail by customer, action, outcome, actor and time."""
+
     occurred_after = MomentFilter("occurred_at", "gte")
     occurred_before = MomentFilter("occurred_at", "lt")
 
@@ -19,6 +23,8 @@ class AuditEventFilter(StrictFilterSet):
 
 
 class AuditEventSerializer(serializers.ModelSerializer):
+    """One event of the audit trail."""
+
     # Spelt out, so that the schema says what the trail holds.
     before = serializers.DictField(allow_null=True)
     after = serializers.DictField(allow_null=True)
@@ -55,4 +61,5 @@ class AuditEventList(generics.ListAPIView):
     filterset_class = AuditEventFilter
 
     def get_queryset(self) -> Any:
+        """Select the rows of the list."""
         return selectors.events()

@@ -19,6 +19,7 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
 def token_hash(token: str) -> str:
+    """Return the SHA-256 of a token, as it is stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -30,6 +31,10 @@ class TokenAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Any) -> tuple[ApiClient, None] | None:
+        """Return the client of the token; ``None`` for another scheme or none.
+
+        Raises ``AuthenticationFailed`` and ``Throttled``.
+        """
         scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             throttling.admit_anonymous(request)
@@ -45,6 +50,7 @@ class TokenAuthentication(BaseAuthentication):
         raise AuthenticationFailed("The token is not valid.")
 
     def authenticate_header(self, request: Any) -> str:
+        """Return the ``WWW-Authenticate`` header of a 401."""
         return 'Bearer realm="voiceauth"'
 
 

@@ -22,11 +22,15 @@ RESERVED_NAMES = {"system", "anonymous"}  # the trail gives them to others
 
 
 class UnknownRole(DomainError):
+    """The role is not in the table of roles."""
+
     code = "unknown_role"
     message = "A client is a teller, an ivr, a reviewer, an admin or an auditor."
 
 
 class InvalidClientName(DomainError):
+    """Reserved names belong to others in the audit trail."""
+
     code = "invalid_client_name"
     message = (
         f"A client's name has 1 to {MOST_LETTERS} printable characters and no spaces around it. The names system, "
@@ -42,16 +46,22 @@ class UnknownScope(DomainError):
 
 
 class UnknownRate(DomainError):
+    """The class of calls is unknown, or the rate is out of range."""
+
     code = "unknown_rate"
     message = f"A rate is a number of calls a minute, from 1 to {MOST_CALLS}, of {', '.join(CLIENT_CLASSES)}."
 
 
 class ClientExists(Conflict):
+    """A name in the audit trail must always mean the same client."""
+
     code = "client_exists"
     message = "A client of this name exists already, perhaps revoked. Names are never given twice."
 
 
 class ClientRevoked(Conflict):
+    """A revocation is final."""
+
     code = "client_revoked"
     message = "The client is revoked. Create another one."
 

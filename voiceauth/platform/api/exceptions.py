@@ -24,12 +24,16 @@ DATABASE_RETRY_SECONDS = 2
 
 
 class InternalError(DomainError):
+    """A bug. The answer reveals nothing; the log has the traceback."""
+
     code = "internal_error"
     status = 500
     message = "Something went wrong on our side. Quote the request_id to support."
 
 
 class MalformedRequest(DomainError):
+    """The body, the path or the headers cannot be parsed."""
+
     code = "malformed_request"
     message = "The request cannot be read."
 
@@ -45,6 +49,7 @@ class Failure:
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self, request: Any) -> dict[str, Any]:
+        """Return the error envelope that the API answers with."""
         request_id = getattr(request, "request_id", "")
         content = {"code": self.code, "message": self.message, "data": self.data, "request_id": request_id}
         return {"error": content}
@@ -130,18 +135,22 @@ def answer(error: BaseException, request: HttpRequest) -> JsonResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 400."""
     return answer(exception, request) if _is_api(request) else defaults.bad_request(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 403."""
     return answer(exception, request) if _is_api(request) else defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 404."""
     return answer(exception, request) if _is_api(request) else defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Answer 500."""
     return answer(InternalError(), request) if _is_api(request) else defaults.server_error(request)
 
 

@@ -14,6 +14,7 @@ class MomentField(IsoDateTimeField):
     """A moment in UTC: PostgreSQL reads no offset beyond ±15:59, which ISO 8601 may carry."""
 
     def clean(self, value: Any) -> datetime | None:
+        """Return the moment in UTC. Raises ``ValidationError``."""
         moment = super().clean(value)
         try:
             return moment.astimezone(UTC) if moment else None
@@ -22,6 +23,8 @@ class MomentField(IsoDateTimeField):
 
 
 class MomentFilter(filters.IsoDateTimeFilter):
+    """Filters by a moment, in ISO 8601."""
+
     field_class = MomentField
 
 
@@ -29,6 +32,7 @@ class StrictFilterSet(filters.FilterSet):
     """Refuses unknown and empty query parameters: a misspelt filter must not answer with everything."""
 
     def get_form_class(self) -> Any:
+        """Return the form, with a check for parameters that no filter has."""
         known = set(self.filters) | PAGE_PARAMETERS
 
         class StrictForm(super().get_form_class()):  # type: ignore[misc]

@@ -42,11 +42,15 @@ KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 
 
 class InvalidIdempotencyKey(DomainError):
+    """The header does not match ``KEY_PATTERN``."""
+
     code = "invalid_idempotency_key"
     message = "An Idempotency-Key is 1 to 255 printable ASCII characters without spaces."
 
 
 class IdempotencyKeyReused(DomainError):
+    """A key stands for one method, path and content."""
+
     code = "idempotency_key_reused"
     status = 422
     message = "This Idempotency-Key was used for a different request. Use a new key for new content."

@@ -43,6 +43,7 @@ class RequestContextMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: Any) -> HttpResponseBase:
+        """Answer the request, and record its refusal once every transaction of it is over."""
         request.request_id = _request_id_of(request)
         request.client_ip = _client_ip_of(request)
         marker = logs.request_id.set(request.request_id)

@@ -18,6 +18,8 @@ class ApiClient(models.Model):
     """
 
     class Role(models.TextChoices):
+        """What kind of program a client is; `roles` says what each may do."""
+
         TELLER = "teller"
         IVR = "ivr"
         REVIEWER = "reviewer"
@@ -46,10 +48,12 @@ class ApiClient(models.Model):
 
     @property
     def is_authenticated(self) -> bool:
+        """Always true, as Django asks of a request's user."""
         return True
 
     @property
     def has_expired(self) -> bool:
+        """Whether the token's lifetime is over."""
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property

@@ -15,12 +15,14 @@ class Pages(PageNumberPagination):
     max_page_size = 200
 
     def get_page_size(self, request: Any) -> int:
+        """Return the size of a page. Raises ``ValidationError`` for one that is out of range."""
         given = request.query_params.get(self.page_size_query_param, str(self.page_size))
         if re.fullmatch("[0-9]{1,3}", given) and 1 <= (size := int(given)) <= self.max_page_size:
             return size
         raise ValidationError({"page_size": [f"A whole number from 1 to {self.max_page_size}."]})
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Describe the parameters with their limits."""
         parameters = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             parameter["schema"]["minimum"] = 1

@@ -65,10 +65,13 @@ def _help_text(schemas: dict[str, Any], name: str) -> str:
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
+    """Describes the authentication by token."""
+
     target_class = "voiceauth.platform.api.authentication.TokenAuthentication"
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """Return the security scheme."""
         return {"type": "http", "scheme": "bearer", "description": "A client's token: va_<role>_<secret>"}
 
 
@@ -82,6 +85,7 @@ class ApiSchema(AutoSchema):
         return name if collection else name.removesuffix("_create")
 
     def get_override_parameters(self) -> list[Any]:
+        """Add ``Idempotency-Key`` where a POST can be repeated."""
         if self.method != "POST" or not isinstance(self.view, IdempotentCreate):
             return []
         key = OpenApiParameter(
@@ -93,6 +97,7 @@ class ApiSchema(AutoSchema):
         return [key]
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Add the scope that is needed, the error responses, and the headers of every answer."""
         operation = super().get_operation(*args, **kwargs)
         if operation is None:
             return None

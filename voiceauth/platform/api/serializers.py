@@ -16,6 +16,7 @@ class StrictSerializer(serializers.Serializer):
     """Refuses fields that it does not know or that are given twice: neither may be ignored in silence."""
 
     def to_internal_value(self, data: Any) -> Any:
+        """Raise ``ValidationError`` for unknown fields and ``RepeatedField`` for repeated ones."""
         if isinstance(data, Mapping):
             unknown = sorted(set(map(str, data)) - set(self.fields))
             if unknown:
@@ -30,6 +31,7 @@ class Number(serializers.FloatField):
     """A measured number, rounded to four significant digits for people. What is stored stays exact."""
 
     def to_representation(self, value: Any) -> float:
+        """Return the rounded number."""
         return rounded(super().to_representation(value))
 
 
@@ -40,6 +42,7 @@ class Probability(serializers.FloatField):
     """
 
     def to_representation(self, value: Any) -> float:
+        """Return the rounded probability."""
         return rounded_probability(super().to_representation(value))
 
 
@@ -47,6 +50,7 @@ class NumbersDict(serializers.DictField):
     """A JSON object with its measured numbers rounded."""
 
     def to_representation(self, value: Any) -> Any:
+        """Return the object with its numbers rounded."""
         return rounded_throughout(super().to_representation(value))
 
 
@@ -83,6 +87,8 @@ def rounded_throughout(content: Any) -> Any:
 
 
 class ErrorSerializer(serializers.Serializer):
+    """What went wrong."""
+
     code = serializers.CharField(help_text="Stable; for programs.")
     message = serializers.CharField(help_text="For people; may change.")
     data = serializers.DictField(help_text="What the code needs, for example `fields` of a validation_error.")

@@ -62,6 +62,7 @@ class ClientThrottle(BaseThrottle):
     """Counts a client's call against the rate of its class (``roles.rate_class``). Raises ``Throttled``."""
 
     def allow_request(self, request: Any, view: Any) -> bool:
+        """Count the call. Raises ``Throttled``."""
         client = request.user
         if isinstance(client, ApiClient):
             kind = roles.rate_class(scope_of(view, request.method), request.method)

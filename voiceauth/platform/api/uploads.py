@@ -17,6 +17,8 @@ from voiceauth.platform.errors import DomainError
 
 
 class UploadTooLarge(DomainError):
+    """Carries ``limit_bytes``."""
+
     code = "upload_too_large"
     status = 413
     message = "The upload is too large."
@@ -31,10 +33,12 @@ class CappedMemoryUploadHandler(FileUploadHandler):
     received = 0
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a file."""
         super().new_file(*args, **kwargs)
         self.file = io.BytesIO()
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Keep a part of the file. Raises ``UploadTooLarge``."""
         self.received += len(raw_data)
         if self.received > settings.VOICEAUTH_MAX_UPLOAD_BYTES:
             if self.request is None or self.request.path.startswith(API_PATHS):
@@ -43,6 +47,7 @@ class CappedMemoryUploadHandler(FileUploadHandler):
         self.file.write(raw_data)
 
     def file_complete(self, file_size: int) -> InMemoryUploadedFile:
+        """Return the file, read from its beginning."""
         self.file.seek(0)
         return InMemoryUploadedFile(
             file=self.file,
@@ -63,6 +68,7 @@ class AudioField(serializers.FileField):
         super().__init__(allow_empty_file=True, **kwargs)
 
     def to_internal_value(self, data: Any) -> bytes:
+        """Return the recording's bytes."""
         return super().to_internal_value(data).read()
 
 
@@ -100,6 +106,7 @@ class IntervalList(serializers.Field):
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> list[list[float]]:
+        """Return the stretches. Raises ``ValidationError``."""
         try:
             found = [[float(start), float(end)] for start, end in json.loads(data)]
         except (TypeError, ValueError, RecursionError):
@@ -109,4 +116,5 @@ class IntervalList(serializers.Field):
         return found
 
     def to_representation(self, value: Any) -> Any:
+        """Return the stretches as they are."""
         return value

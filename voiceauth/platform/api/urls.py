@@ -1,3 +1,5 @@
+"""Paths of the audit trail."""
+
 from django.urls import path
 
 from voiceauth.platform.api import audit_trail

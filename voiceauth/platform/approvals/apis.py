@@ -68,9 +68,13 @@ class _Decision(APIView):
     summary="Approve a request as the second person. It is carried out, or the requester may now carry it out."
 )
 class Approve(_Decision):
+    """The second person's approval."""
+
     service = staticmethod(services.approve)
 
 
 @extend_schema(summary="Reject a request, or withdraw your own.")
 class Reject(_Decision):
+    """The second person's rejection, or the withdrawal of one's own request."""
+
     service = staticmethod(services.reject)

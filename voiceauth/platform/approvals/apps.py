@@ -1,3 +1,5 @@
+"""The app of two-person control."""
+
 from django.apps import AppConfig
 
 

@@ -1,3 +1,5 @@
+"""Periodic tasks. Thin: one service called."""
+
 from celery import shared_task
 
 from voiceauth.platform.approvals import services

@@ -1,3 +1,5 @@
+"""Paths of two-person control."""
+
 from django.urls import path
 
 from voiceauth.platform.approvals import apis

@@ -70,10 +70,12 @@ def event_hash(event: AuditEvent) -> str:
 
 
 def head_seal(sequence: int, last_hash: str) -> str:
+    """Return the HMAC-SHA-256 that authenticates the head of the trail."""
     return _hmac(f"head:{sequence}:{last_hash}".encode())
 
 
 def seal_is_valid(head: ChainHead) -> bool:
+    """Return whether the head was written by the service, by its seal."""
     return hmac.compare_digest(head.seal, head_seal(head.sequence, head.hash))
 
 
@@ -102,6 +104,8 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Finding:
+    """One break of the chain."""
+
     kind: str  # changed, removed, inserted, unlinked, head_missing, head_forged, anchor
     sequence: int  # the first row concerned
     message: str
@@ -109,12 +113,15 @@ class Finding:
 
 @dataclass
 class Report:
+    """What a verification found: the number of rows, the last one, and the breaks."""
+
     count: int = 0
     last: Anchor = field(default_factory=lambda: Anchor(0, GENESIS_HASH))
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
+        """Whether no break was found."""
         return not self.findings
 
 

@@ -10,6 +10,8 @@ from django.db import models
 
 
 class AuditEvent(models.Model):
+    """One event: who did what to whom, when and with which outcome. A row is never changed."""
+
     class Outcome(models.TextChoices):
         """How it ended: `success`; `refused`: the caller was told no; `failed`: the service could not answer."""
 

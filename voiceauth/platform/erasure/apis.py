@@ -33,6 +33,7 @@ class ErasureList(generics.ListAPIView):
     filterset_class = ErasureFilter
 
     def get_queryset(self) -> QuerySet[Erasure]:
+        """Select the rows of the list that the client may see."""
         if getattr(self, "swagger_fake_view", False):
             return Erasure.objects.none()
         return selectors.erasures(of_customers_only=_of_customers_only(self.request))

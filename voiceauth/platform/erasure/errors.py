@@ -1,3 +1,5 @@
+"""Failures of erasures that callers may see."""
+
 from voiceauth.platform.errors import NotFound
 
 

@@ -48,4 +48,5 @@ class ErasureAnswer(serializers.ModelSerializer):
 
     @extend_schema_field(Receipt(allow_null=True))
     def get_receipt(self, erasure: Erasure) -> object:
+        """Return the receipt; ``None`` while something is left."""
         return Receipt(erasure).data if erasure.state == Erasure.State.SUCCEEDED else None

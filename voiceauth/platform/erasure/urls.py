@@ -1,3 +1,5 @@
+"""Paths of erasures."""
+
 from django.urls import path
 
 from voiceauth.platform.erasure import apis

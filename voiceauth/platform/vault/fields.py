@@ -16,8 +16,10 @@ class WrappedKeyField(models.BinaryField):
         super().__init__(**options)
 
     def deconstruct(self) -> Any:
+        """Return what a migration needs, with the owner as an argument."""
         name, path, args, options = super().deconstruct()
         return name, path, [self.owner, *args], options
 
     def context(self, pk: Any) -> str:
+        """Return the context that the data key of the row ``pk`` is wrapped in."""
         return f"{self.owner}:{pk}"

@@ -70,13 +70,16 @@ class Secrets(KeyProvider):
         """Secrets by key id, the current one last."""
 
     def known_ids(self) -> list[str]:
+        """Return the ids of the secrets, the current one last."""
         return list(self.secrets())
 
     def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
+        """Wrap ``key`` under the current secret."""
         key_id, secret = list(self.secrets().items())[-1]
         return key_id, seal(_wrapping_key(secret), key, context)
 
     def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
+        """Unwrap under the secret ``key_id``. Raises ``UnknownMasterKey`` and ``Unsealable``."""
         secret = self.secrets().get(key_id)
         if secret is None:
             raise UnknownMasterKey(key_id)
@@ -104,9 +107,11 @@ class EnvironmentKeys(Secrets):
             raise ImproperlyConfigured("VOICEAUTH_MASTER_KEYS names a key twice.")
 
     def secrets(self) -> Mapping[str, str]:
+        """Return the secrets of the environment."""
         return self._secrets
 
     def renew(self) -> str:
+        """Raise ``NotRenewable``: the environment is not ours to change."""
         raise NotRenewable(
             "Put the new key first into VOICEAUTH_MASTER_KEYS, id:secret, and keep the old one after it."
         )
@@ -123,6 +128,7 @@ class FileKeys(Secrets):
         self.folder = folder
 
     def secrets(self) -> Mapping[str, str]:
+        """Return the secrets of the folder; the first one is made where there is none."""
         names = self._names()
         if not names:
             self._write(FIRST_FILE)
@@ -130,9 +136,11 @@ class FileKeys(Secrets):
         return {name: (self.folder / name).read_text(encoding="ascii").strip() for name in names}
 
     def exists(self) -> bool:
+        """Return whether the folder holds a key."""
         return bool(self._names())
 
     def renew(self) -> str:
+        """Write a new key's file, which is current from now on, and return its name."""
         return self._write(f"{FIRST_FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
 
     def _names(self) -> list[str]:

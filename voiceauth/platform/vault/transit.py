@@ -38,16 +38,22 @@ class TransitKeys(KeyProvider):
         self._lock = threading.Lock()
 
     def known_ids(self) -> list[str]:
+        """Return the ids of the versions that can decrypt, the latest last. Raises ``KeysUnavailable``."""
         found = self._ask("GET", f"keys/{self.key}")
         versions = range(max(1, found["min_decryption_version"]), found["latest_version"] + 1)
         return [self._id(f"v{version}") for version in versions]
 
     def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
+        """Have the service encrypt ``key`` under its latest version. Raises ``KeysUnavailable``."""
         answer = self._ask("POST", f"encrypt/{self.key}", plaintext=_base64(key), associated_data=_base64(context))
         version = answer["ciphertext"].split(":")[1]  # "vault:v3:…"
         return self._id(version), answer["ciphertext"].encode()
 
     def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
+        """Return the data key, from memory where it was opened lately.
+
+        Raises ``UnknownMasterKey``, ``Unsealable`` and ``KeysUnavailable``.
+        """
         if not key_id.startswith(self._id("v")):
             raise UnknownMasterKey(key_id)
         place = (wrapped, context)
@@ -72,6 +78,7 @@ class TransitKeys(KeyProvider):
         return opened
 
     def renew(self) -> str:
+        """Have the service rotate the key, and return the id of the new version. Raises ``KeysUnavailable``."""
         self._ask("POST", f"keys/{self.key}/rotate")
         return self.known_ids()[-1]
 

@@ -148,11 +148,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display
     def promotion_requested_by(self, obj: ModelVersion) -> str:
+        """Show who asked for the last promotion."""
         promotion = last_promotion(obj)
         return promotion.requested_by if promotion else "—"
 
     @admin.display
     def promotion_error(self, obj: ModelVersion) -> str:
+        """Show why the last promotion failed."""
         promotion = last_promotion(obj)
         return (promotion.error_code if promotion else "") or "—"
 

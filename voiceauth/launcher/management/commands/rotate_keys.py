@@ -1,3 +1,5 @@
+"""``manage.py rotate_keys``: bring every data key under the current master key."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser

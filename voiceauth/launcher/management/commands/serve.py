@@ -66,6 +66,7 @@ class Command(BaseCommand):
         supervisor.Supervisor(services, log_folder=state / "log", say=self.say).run(watch)
 
     def say(self, message: str) -> None:
+        """Print a message with the time of day."""
         self.stdout.write(f"{time.strftime('%H:%M:%S')} {message}")
         self.stdout.flush()
 

@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 
 
 def add_lifetime(parser: CommandParser) -> None:
+    """Add ``--expires-days``, a ``timedelta``."""
     parser.add_argument(
         "--expires-days",
         type=_days,
@@ -15,6 +16,7 @@ def add_lifetime(parser: CommandParser) -> None:
 
 
 def add_rates(parser: CommandParser) -> None:
+    """Add ``--rate``, a list of (class, calls a minute)."""
     parser.add_argument(
         "--rate",
         type=_rate,

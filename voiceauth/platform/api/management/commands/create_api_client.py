@@ -1,3 +1,5 @@
+"""``manage.py create_api_client``: a new API client and its token."""
+
 from datetime import timedelta
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""``manage.py limit_api_client``: rates of its own for an API client."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser

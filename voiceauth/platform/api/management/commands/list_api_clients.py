@@ -1,3 +1,5 @@
+"""``manage.py list_api_clients``: the API clients and the state of their tokens."""
+
 from datetime import datetime
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""``manage.py revoke_api_client``: refuse a client's token from now on."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser

@@ -1,3 +1,5 @@
+"""``manage.py rotate_api_client``: a new token for an API client."""
+
 from datetime import timedelta
 from typing import Any
 

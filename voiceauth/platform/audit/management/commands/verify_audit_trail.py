@@ -1,3 +1,5 @@
+"""``manage.py verify_audit_trail``: check the hash chain of the audit trail."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
