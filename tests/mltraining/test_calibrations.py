@@ -103,7 +103,7 @@ def test_a_model_in_memory_follows_its_calibration_and_a_call_under_way_keeps_it
     after = scorer.load(model.version)
     assert (after.pipeline.calibration, after.calibration.version) == (FIRST, FIRST.version)
     assert (before.pipeline.calibration, before.calibration.version) == (own, model.calibration_version)
-    assert after.pipeline.pooled is before.pipeline.pooled  # nothing was loaded again
+    assert after.pipeline.encoder is before.pipeline.encoder  # nothing was loaded again
     assert scorer.load(model.version) is after
     recording = wav(voice(1, seconds=2, sample_rate=8000), 8000)
     assert np.array_equal(recordings.embed(recording, before), recordings.embed(recording, after))

@@ -36,7 +36,7 @@ def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped
     active = scorer.active_model()
     assert active is not None
     assert active.version == model.version
-    assert active.pipeline.network is None  # the export embeds, torch's network is not even built
+    assert active.pipeline.own.network is None  # the export embeds, torch's network is not even built
     assert not (shipped / "encoder.onnx").exists()  # the repository's folder is left as it is
     assert AuditEvent.objects.filter(action="model.promoted", target=f"model:{model.version}").count() == 1
     assert base_model.install_base_model() is None  # once
@@ -62,9 +62,9 @@ def test_the_repository_ships_one_that_loads() -> None:
     pipeline = ScoringPipeline.load(base_model.BASE_MODEL, runtime="torch")
 
     recipe = load_config(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
-    heard = replace(pipeline.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
+    heard = replace(pipeline.own.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
     assert heard == recipe.audio  # scoring knows no training crops
-    assert pipeline.config.architecture.backbone == "resnet50"
+    assert pipeline.own.config.architecture.backbone == "resnet50"
     assert pipeline.cohort is not None
     assert len(pipeline.cohort.means) == 1445
     assert pipeline.class_rows is None

@@ -7,8 +7,9 @@ import torch
 
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.decoding import decode
+from mltraining.speech.scoring.encoder import Runtime
 from mltraining.speech.scoring.onnx_runtime import FILES
-from mltraining.speech.scoring.pipeline import Runtime, ScoringPipeline
+from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.timing import REPEATS, clip, milliseconds
 
 
@@ -23,18 +24,18 @@ def stages(loaded: dict[Runtime, ScoringPipeline], seconds: float, repeats: int 
 
     The encoder takes the clip in one piece here, even where scoring would cut it into chunks.
     """
-    pipeline = loaded["torch"]
+    own = loaded["torch"].own
     data = clip(seconds)
     waveform = decode(data)
-    samples = torch.from_numpy(pipeline.samples(waveform))[None]
+    samples = torch.from_numpy(own.samples(waveform))[None]
     with torch.inference_mode():
-        spectrogram = pipeline.features(samples)
+        spectrogram = own.features(samples)
         found: dict[str, float] = {
             "decode": milliseconds(lambda: decode(data), repeats),
             # a copy, because a waveform keeps the speech that was detected in it
             "VAD": milliseconds(lambda: quality.measure(dataclasses.replace(waveform)), repeats),
-            "features": milliseconds(lambda: pipeline.features(samples), repeats),
+            "features": milliseconds(lambda: own.features(samples), repeats),
         }
         for name, one in loaded.items():
-            found[name] = milliseconds(lambda one=one: one.pooled(spectrogram), repeats)  # type: ignore[misc]
+            found[name] = milliseconds(lambda one=one: one.own.pooled(spectrogram), repeats)  # type: ignore[misc]
     return found

@@ -13,10 +13,7 @@ may be made again without re-embedding anybody, and the calibration carries its 
 """
 
 import copy
-import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,29 +25,26 @@ from safetensors.torch import load_file, save_file
 
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.quality import Quality
-from mltraining.speech.audio.waveform import Waveform, resample
+from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.config import Config, ConfigError
-from mltraining.speech.features.log_mel import LogMel
-from mltraining.speech.network import SpeakerNetwork, build_network
-from mltraining.speech.scoring import inference, onnx_runtime
+from mltraining.speech.network import SpeakerNetwork
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort, Statistics
+from mltraining.speech.scoring.encoder import Encoder, OwnEncoder, Runtime, fingerprint_of
+from mltraining.speech.scoring.folder import (
+    CLASSES,
+    COHORT,
+    DESCRIPTION,
+    ENCODER,
+    HEAD,
+    PipelineError,
+    amend,
+    replacing,
+    sha256,
+    write_json,
+)
 from mltraining.speech.scoring.quality_measures import ENROLLMENT_SPEECH_SECONDS, QualityMeasures
 from mltraining.speech.scoring.voiceprints import cosine
-
-ENCODER, HEAD, DESCRIPTION, CLASSES = "encoder.safetensors", "head.safetensors", "pipeline.json", "classes.json"
-COHORT = "cohort.safetensors"
-# Settings that came after the first models, and the value that leaves their fingerprints as they were.
-ADDED = {"speech_only": False, "stft_size": 0}
-
-
-Runtime = Literal["torch"] | onnx_runtime.Export
-
-
-class PipelineError(ValueError):
-    """The folder holds no scoring pipeline, is damaged, or lacks the part that was asked for."""
-
-    code = "invalid_pipeline"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +62,7 @@ class ScoringPipeline:
     def __init__(
         self,
         *,
-        network: SpeakerNetwork | None,
-        pooled: inference.Pooled,
-        features: LogMel,
-        dimensions: int,
-        config: Config,
+        encoder: Encoder,
         fingerprint: str,
         calibration: Calibration,
         threshold: float,
@@ -83,12 +73,8 @@ class ScoringPipeline:
         linear: tuple[np.ndarray, np.ndarray] | None,
         cohort: Cohort | None,
     ) -> None:
-        self.network = network  # None under ONNX Runtime
-        self.pooled = pooled
-        self.features = features
-        self.config = config
+        self.encoder = encoder
         self.fingerprint = fingerprint
-        self.dimensions = dimensions
         self.calibration = calibration
         self.threshold = threshold
         self.metrics = metrics
@@ -108,32 +94,15 @@ class ScoringPipeline:
         folder = Path(folder)
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            config = Config.from_dict(description["config"])
-            if fingerprint_of(folder / ENCODER, config) != description["fingerprint"]:
-                raise PipelineError(
-                    f"{folder.name}: the fingerprint does not belong to the weights and the configuration"
-                )
+            encoder = OwnEncoder.load(folder, description, device, runtime)
             calibration = Calibration.from_dict(description["calibration"])
             threshold = float(description["threshold"])
             if not 0 < threshold < 1:
                 raise PipelineError(f"{folder.name}: the threshold is no probability")
             classes, head = _load_head(folder)
             class_rows = head.pop("class_rows", None)
-            network = None
-            chosen = _default_runtime(description, device) if runtime == "auto" else runtime
-            if chosen == "torch":
-                network = build_network(config, 0, weights=False)
-                network.load_state_dict(load_file(folder / ENCODER))
-                network = network.to(device).eval().requires_grad_(False)
-                pooled = inference.pooled_by(network, config)
-            else:
-                pooled, device = _load_export(folder, description, chosen).pooled, "cpu"
             return cls(
-                network=network,
-                pooled=pooled,
-                features=LogMel(config.audio).to(device),
-                dimensions=description["dimensions"],
-                config=config,
+                encoder=encoder,
                 fingerprint=description["fingerprint"],
                 calibration=calibration,
                 threshold=threshold,
@@ -152,6 +121,18 @@ class ScoringPipeline:
             if isinstance(error, PipelineError):
                 raise
             raise PipelineError(f"{folder.name}: is damaged: {error}") from error
+
+    @property
+    def dimensions(self) -> int:
+        """The length of an embedding."""
+        return self.encoder.dimensions
+
+    @property
+    def own(self) -> OwnEncoder:
+        """The network that this library trained. Raises PipelineError where there is another encoder."""
+        if not isinstance(self.encoder, OwnEncoder):
+            raise PipelineError("the pipeline's encoder was imported, so it holds no network of this library")
+        return self.encoder
 
     def embed(self, waveform: Waveform) -> np.ndarray:
         """Return the embedding (dimensions,) float32, of unit length. Long audio is embedded in chunks."""
@@ -209,15 +190,12 @@ class ScoringPipeline:
         return dict(zip(self.classes, probabilities.tolist(), strict=True))
 
     def samples(self, waveform: Waveform) -> np.ndarray:
-        """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the configured rate."""
-        if self.config.audio.speech_only:
-            waveform = quality.speech_only(waveform)
-        return np.clip(resample(waveform.samples, waveform.sample_rate, self.config.audio.sample_rate), -1, 1)
+        """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the encoder's rate."""
+        return self.encoder.samples(waveform)
 
     def _run(self, waveform: Waveform) -> tuple[np.ndarray, np.ndarray]:
-        """Embedding and mean pooled, see ``inference.average``: (dimensions,) each."""
-        embeddings, means = inference.average(self.pooled, self.features, [self.samples(waveform)], self.config)
-        return embeddings[0], means[0]
+        """Embedding and mean pooled vector: (dimensions,) each."""
+        return self.encoder.embed(self.samples(waveform))
 
 
 def export(
@@ -240,55 +218,42 @@ def export(
     speakers' mean embeddings (n, dimensions). They must not be secret, because they go wherever the pipeline goes. With
     one, the calibration is that of normalised scores.
     """
-    folder = Path(folder)
-    draft = folder.with_name(f".{folder.name}.draft")
-    if draft.exists():
-        shutil.rmtree(draft)
-    draft.mkdir(parents=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     encoder = {name: value for name, value in weights.items() if not name.startswith("head.")}
-    save_file(
-        {name: value.half() if half and value.ndim > 1 else value for name, value in encoder.items()}, draft / ENCODER
-    )
-    fingerprint = fingerprint_of(draft / ENCODER, config)
-    if class_rows is not None:
-        head = {"class_rows": torch.from_numpy(np.ascontiguousarray(class_rows, dtype=np.float32))}
-        if isinstance(network.head, torch.nn.Linear):
-            head |= {"weight": weights["head.weight"], "bias": weights["head.bias"]}
-        save_file(head, draft / HEAD)
-        _write_json(draft / CLASSES, {"classes": classes, "head_sha256": _sha256(draft / HEAD).hexdigest()})
-    described: dict[str, Any] = {}
-    if cohort is not None:
-        if cohort.shape[1:] != (network.dimensions,):
-            raise ValueError("the cohort is of another embedding space")
-        means = torch.from_numpy(Cohort(cohort).means)
-        save_file({"cohort": means.half() if half else means}, draft / COHORT)
-        described["cohort_sha256"] = _sha256(draft / COHORT).hexdigest()
-    _write_json(
-        draft / DESCRIPTION,
-        described
-        | {
-            "fingerprint": fingerprint,
-            "dimensions": network.dimensions,
-            "threshold": threshold,
-            "calibration": calibration.to_dict(),
-            "data_hash": data_hash,
-            "metrics": metrics,
-            "config": config.to_dict(),
-        },
-    )
-    if folder.exists():
-        shutil.rmtree(folder)
-    draft.rename(folder)
+    with replacing(Path(folder)) as draft:
+        save_file(
+            {name: value.half() if half and value.ndim > 1 else value for name, value in encoder.items()},
+            draft / ENCODER,
+        )
+        fingerprint = fingerprint_of(draft / ENCODER, config)
+        if class_rows is not None:
+            head = {"class_rows": torch.from_numpy(np.ascontiguousarray(class_rows, dtype=np.float32))}
+            if isinstance(network.head, torch.nn.Linear):
+                head |= {"weight": weights["head.weight"], "bias": weights["head.bias"]}
+            save_file(head, draft / HEAD)
+            write_json(draft / CLASSES, {"classes": classes, "head_sha256": sha256(draft / HEAD).hexdigest()})
+        described: dict[str, Any] = {}
+        if cohort is not None:
+            if cohort.shape[1:] != (network.dimensions,):
+                raise ValueError("the cohort is of another embedding space")
+            means = torch.from_numpy(Cohort(cohort).means)
+            save_file({"cohort": means.half() if half else means}, draft / COHORT)
+            described["cohort_sha256"] = sha256(draft / COHORT).hexdigest()
+        write_json(
+            draft / DESCRIPTION,
+            described
+            | {
+                "fingerprint": fingerprint,
+                "dimensions": network.dimensions,
+                "threshold": threshold,
+                "calibration": calibration.to_dict(),
+                "data_hash": data_hash,
+                "metrics": metrics,
+                "config": config.to_dict(),
+            },
+        )
     return fingerprint
-
-
-def amend(folder: Path, **entries: Any) -> None:
-    """Change entries of pipeline.json, in one step (rename)."""
-    described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    _write_json(folder / f".{DESCRIPTION}", described | entries)
-    os.replace(folder / f".{DESCRIPTION}", folder / DESCRIPTION)
 
 
 def recalibrate(
@@ -305,27 +270,12 @@ def recalibrate(
     amend(Path(folder), calibration=calibration.to_dict(), threshold=threshold, calibrated_on=calibrated_on)
 
 
-def fingerprint_of(encoder: Path, config: Config) -> str:
-    """Return the SHA-256, in hexadecimal, of the encoder's file and the settings that shape an embedding."""
-    architecture, audio, prediction = (config.to_dict()[name] for name in ("architecture", "audio", "prediction"))
-    unused = [name for name, off in ADDED.items() if audio[name] == off]
-    shaping = {
-        "architecture": {name: architecture[name] for name in ("backbone", "pool", "embedding_dimensions")},
-        "audio": {name: value for name, value in audio.items() if name not in ("training_chunk_seconds", *unused)},
-        "prediction": {name: value for name, value in prediction.items() if "chunk" in name},
-        "mixed_precision": config.environment.mixed_precision_inference,
-    }
-    digest = _sha256(encoder)
-    digest.update(json.dumps(shaping, sort_keys=True, separators=(",", ":")).encode())
-    return digest.hexdigest()
-
-
 def _load_head(folder: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
     """Class names and tensors; both empty where the pipeline is an encoder alone."""
     if not (folder / CLASSES).exists():
         return [], {}
     described = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
-    if _sha256(folder / HEAD).hexdigest() != described["head_sha256"]:
+    if sha256(folder / HEAD).hexdigest() != described["head_sha256"]:
         raise PipelineError(f"{folder.name}: {HEAD} is not what {CLASSES} describes")
     head = load_file(folder / HEAD)
     if len(head["class_rows"]) != len(described["classes"]):
@@ -336,33 +286,9 @@ def _load_head(folder: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
 def _load_cohort(folder: Path, description: dict[str, Any]) -> Cohort | None:
     if "cohort_sha256" not in description:
         return None
-    if _sha256(folder / COHORT).hexdigest() != description["cohort_sha256"]:
+    if sha256(folder / COHORT).hexdigest() != description["cohort_sha256"]:
         raise PipelineError(f"{folder.name}: {COHORT} is not what {DESCRIPTION} describes")
     means = load_file(folder / COHORT)["cohort"].float().numpy()
     if means.shape[1:] != (description["dimensions"],):
         raise PipelineError(f"{folder.name}: {COHORT} is of another embedding space")
     return Cohort(means)
-
-
-def _default_runtime(description: dict[str, Any], device: str) -> Runtime:
-    exports = description.get("exports") or {}
-    return (exports.get("default") or "torch") if device == "cpu" else "torch"
-
-
-def _load_export(folder: Path, description: dict[str, Any], runtime: onnx_runtime.Export) -> onnx_runtime.Encoder:
-    record = (description.get("exports") or {}).get(runtime)
-    if record is None:
-        raise PipelineError(f"{folder.name}: has no {runtime} export")
-    content = (folder / onnx_runtime.FILES[runtime]).read_bytes()
-    if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise PipelineError(f"{folder.name}: {onnx_runtime.FILES[runtime]} is not what {DESCRIPTION} describes")
-    return onnx_runtime.Encoder(content, threads=torch.get_num_threads())
-
-
-def _sha256(path: Path) -> "hashlib._Hash":
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

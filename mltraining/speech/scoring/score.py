@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         pipeline = ScoringPipeline.load(options.pipeline)
-        limit = pipeline.config.prediction.max_inference_chunk_seconds
+        limit = pipeline.encoder.max_seconds
         voiceprint = _voiceprint(pipeline, [read(path) for path in options.against])
     except (PipelineError, AudioError, OSError) as error:
         sys.stderr.write(f"{error}\n")

@@ -32,6 +32,7 @@ from mltraining.speech.evaluation.trials import (
     take_from_speech_folder,
 )
 from mltraining.speech.scoring import onnx_runtime, pipeline, timing
+from mltraining.speech.scoring.encoder import OwnEncoder
 from mltraining.speech.scoring.onnx_runtime import FILES
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 
@@ -61,7 +62,7 @@ def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None)
     folder scores under torch. Raises ExportError, and PipelineError where the folder is no pipeline.
     """
     folder = Path(folder)
-    original = ScoringPipeline.load(folder, runtime="torch")
+    original = ScoringPipeline.load(folder, runtime="torch").own
     assert original.network is not None
     length = round(CROP_SECONDS * original.config.audio.sample_rate)
     random = np.random.default_rng(0)
@@ -100,7 +101,7 @@ def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None)
     return exports
 
 
-def _cosine(original: ScoringPipeline, encoder: onnx_runtime.Encoder, features: list[np.ndarray]) -> float:
+def _cosine(original: OwnEncoder, encoder: onnx_runtime.Encoder, features: list[np.ndarray]) -> float:
     """The mean, over the clips, of the cosine between the export's embedding and torch's."""
     with torch.inference_mode():
         cosines = [

@@ -102,7 +102,7 @@ def finish(
 
             def eer(export: ScoringPipeline) -> float:
                 samples = [clips.samples[row] for row in held_out]
-                found, _ = inference.average(export.pooled, export.features, samples, config)
+                found, _ = inference.average(export.own.pooled, export.own.features, samples, config)
                 return metrics.equal_error_rate(*validation.trials(truth, found @ rows.T))
 
             export_onnx.build(output / "pipeline", [clips.samples[row] for row in train], eer)

@@ -70,7 +70,7 @@ def spoken(seconds: float = 1.5, take: int = 7, speaker: int = 3) -> Waveform:
 @pytest.mark.parametrize(("runtime", "cosine"), [("fp32", 0.9999), ("int8", 0.99)])
 def test_an_export_embeds_as_torch_does(exported: Path, runtime: Literal["fp32", "int8"], cosine: float) -> None:
     reference, export = (ScoringPipeline.load(exported, runtime=name) for name in ("torch", runtime))
-    assert (reference.network is None, export.network is None) == (False, True)
+    assert (reference.own.network is None, export.own.network is None) == (False, True)
     assert export.dimensions == reference.dimensions
     for seconds in (0.2, 1.0, 3.5, 7.1):  # the last two in chunks
         embedding = export.embed(spoken(seconds))
@@ -82,7 +82,7 @@ def test_an_export_embeds_as_torch_does(exported: Path, runtime: Literal["fp32",
 
 def test_batch_and_frames_are_free(exported: Path) -> None:
     encoder = onnx_runtime.Encoder((exported / "encoder.onnx").read_bytes())
-    network = ScoringPipeline.load(exported, runtime="torch").network
+    network = ScoringPipeline.load(exported, runtime="torch").own.network
     for batch, frames in ((1, 17), (3, 100), (2, 901)):
         features = torch.from_numpy(np.random.default_rng(0).normal(size=(batch, 1, 32, frames)).astype(np.float32))
         with torch.inference_mode():
@@ -93,14 +93,14 @@ def test_batch_and_frames_are_free(exported: Path) -> None:
 def test_clips_of_mixed_lengths_average_as_one_by_one(exported: Path) -> None:
     export = ScoringPipeline.load(exported, runtime="fp32")
     clips = [export.samples(spoken(seconds)) for seconds in (1.0, 5.0, 1.0)]
-    embeddings, _ = inference.average(export.pooled, export.features, clips, export.config)
+    embeddings, _ = inference.average(export.own.pooled, export.own.features, clips, export.own.config)
     for row, seconds in enumerate((1.0, 5.0, 1.0)):
         np.testing.assert_allclose(embeddings[row], export.embed(spoken(seconds)), atol=1e-5)
 
 
 def test_the_network_keeps_its_mode_through_an_export(bare: Path, tmp_path: Path) -> None:
-    network = ScoringPipeline.load(bare).network
-    onnx_runtime.export(network, ScoringPipeline.load(bare).config, tmp_path)
+    network = ScoringPipeline.load(bare).own.network
+    onnx_runtime.export(network, ScoringPipeline.load(bare).own.config, tmp_path)
     assert not any(module.training for module in network.modules())
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
 
@@ -128,10 +128,10 @@ def test_a_second_build_replaces_the_first(copy: Path, exported: Path) -> None:
 
 
 def test_auto_is_the_default_export_on_a_cpu(bare: Path, copy: Path) -> None:
-    assert ScoringPipeline.load(copy).network is None
+    assert ScoringPipeline.load(copy).own.network is None
     pipeline.amend(copy, exports=record(copy) | {"default": None})
-    assert ScoringPipeline.load(copy).network is not None
-    assert ScoringPipeline.load(bare).network is not None
+    assert ScoringPipeline.load(copy).own.network is not None
+    assert ScoringPipeline.load(bare).own.network is not None
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_export_unlike_torch_is_refused_and_the_folder_scores_under_torch(
     monkeypatch.setattr(export_onnx, "_cosine", lambda *_: 0.999)
     with pytest.raises(export_onnx.ExportError, match="0.99900"):
         export_onnx.build(copy, [])
-    assert ScoringPipeline.load(copy).network is not None
+    assert ScoringPipeline.load(copy).own.network is not None
 
 
 def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path: Path, settings: Settings) -> None:
@@ -193,7 +193,7 @@ def test_a_run_leaves_exports_and_the_registry_keeps_them(tmp_path: Path, settin
     assert exports["default"] == onnx_runtime.choose(exports)
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     version = registry.install(pipeline=tmp_path / "out" / "pipeline", charts=tmp_path / "out" / "charts")
-    assert ScoringPipeline.load(registry.folder_of(version)).network is None
+    assert ScoringPipeline.load(registry.folder_of(version)).own.network is None
 
 
 def test_the_command_line_builds_measures_and_prints(

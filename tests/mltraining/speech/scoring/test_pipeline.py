@@ -19,7 +19,9 @@ from mltraining.speech.scoring import pipeline as pipelines
 from mltraining.speech.scoring import score
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
-from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline, export
+from mltraining.speech.scoring.encoder import fingerprint_of
+from mltraining.speech.scoring.folder import PipelineError
+from mltraining.speech.scoring.pipeline import ScoringPipeline, export
 from mltraining.speech.scoring.quality_measures import QualityMeasures
 from mltraining.speech.scoring.voiceprints import cosine
 from tests.mltraining.speech.synthetic import encode, voice, wav
@@ -95,12 +97,12 @@ def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_anothe
 
 
 def test_the_exported_network_embeds_as_the_one_that_was_trained(exported: Path, pipeline: ScoringPipeline) -> None:
-    config = pipeline.config
+    config = pipeline.own.config
     torch.manual_seed(1)
     trained = build_network(config, len(CLASSES)).eval()
     samples = resample(spoken().samples, 16_000, config.audio.sample_rate)
     with torch.inference_mode():
-        expected = trained.embed(pipeline.features(torch.from_numpy(samples)[None]))[0].numpy()
+        expected = trained.embed(pipeline.own.features(torch.from_numpy(samples)[None]))[0].numpy()
     np.testing.assert_allclose(pipeline.embed(spoken()), expected, atol=1e-5)
 
 
@@ -140,10 +142,10 @@ def test_a_linear_head_gives_its_sigmoids(tmp_path: Path) -> None:
     build(tmp_path / "linear", loss="BCE")
     pipeline = ScoringPipeline.load(tmp_path / "linear")
     torch.manual_seed(1)
-    trained = build_network(pipeline.config, len(CLASSES)).eval()
+    trained = build_network(pipeline.own.config, len(CLASSES)).eval()
     samples = torch.from_numpy(resample(spoken().samples, 16_000, 8_000))[None]
     with torch.inference_mode():
-        expected = torch.sigmoid(trained(pipeline.features(samples))[0])[0].tolist()
+        expected = torch.sigmoid(trained(pipeline.own.features(samples))[0])[0].tolist()
     np.testing.assert_allclose(list(pipeline.classify(spoken()).values()), expected, atol=1e-5)
 
 
@@ -230,7 +232,7 @@ def test_a_damaged_folder_is_refused(copy: Path, damage: Callable[[Path], object
 def test_weights_of_another_architecture_are_refused_even_under_their_own_fingerprint(copy: Path) -> None:
     save_file({"backbone.weight": torch.zeros(3)}, copy / "encoder.safetensors")
     config = Config.from_dict(json.loads((copy / "pipeline.json").read_text())["config"])
-    edit(copy, fingerprint=pipelines.fingerprint_of(copy / "encoder.safetensors", config))
+    edit(copy, fingerprint=fingerprint_of(copy / "encoder.safetensors", config))
     with pytest.raises(PipelineError, match="damaged"):
         ScoringPipeline.load(copy)
 
@@ -327,7 +329,7 @@ def test_half_precision_weighs_half_and_embeds_nearly_the_same(
         exported / "encoder.safetensors"
     ).stat().st_size
     half = ScoringPipeline.load(tmp_path / "half")
-    assert {value.dtype for value in half.network.state_dict().values()} <= {torch.float32, torch.int64}
+    assert {value.dtype for value in half.own.network.state_dict().values()} <= {torch.float32, torch.int64}
     assert cosine(half.embed(spoken()), pipeline.embed(spoken())[None])[0] > 0.9999
     assert half.fingerprint != pipeline.fingerprint  # other weights, to the bit
 
@@ -343,5 +345,5 @@ def test_another_calibration_needs_no_other_weights(copy: Path, pipeline: Scorin
         pipelines.recalibrate(copy, other, 1.0)
 
     shared = pipeline.recalibrated(other, 0.25)
-    assert (shared.calibration, shared.network) == (other, pipeline.network)
+    assert (shared.calibration, shared.encoder) == (other, pipeline.encoder)
     assert pipeline.calibration == Calibration.of(16, -8, 0.3)  # whoever scores with it goes on as before
