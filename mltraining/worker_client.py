@@ -43,8 +43,7 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
         app.send_task(
             kind.task,
             task_id=call_id,
-            queue="scoring",
-            expires=deadline_seconds,  # nobody waits for it afterwards
+            queue="scoring",  # without ``expires``, a moment on the worker's clock: the question expires in Redis
             retry=False,
             ignore_result=True,
         )

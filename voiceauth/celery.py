@@ -7,8 +7,9 @@ import signal
 import sys
 from typing import Any
 
+import billiard
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import celeryd_init, setup_logging, worker_process_init
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
@@ -25,6 +26,18 @@ app.autodiscover_tasks(related_name="worker")  # what the scoring workers answer
 def keep_the_logs_private(**_: Any) -> None:
     """Log as the settings say: Celery's own handlers would print the results and errors of tasks."""
     logging.config.dictConfig(settings.LOGGING)
+
+
+@celeryd_init.connect
+def require_shared_memory(**_: Any) -> None:
+    """End the start of a worker with the reason where it cannot make the locks between its processes."""
+    try:
+        billiard.Lock()
+    except OSError as error:
+        sys.exit(
+            f"The worker cannot make a lock in shared memory ({error.strerror}): /dev/shm must be writable and must "
+            "not be full. In a container, mount a tmpfs there."
+        )
 
 
 @worker_process_init.connect

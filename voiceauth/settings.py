@@ -265,6 +265,7 @@ SPECTACULAR_SETTINGS = {
         "DecisionOutcome": "voiceauth.verification.models.Decision.Outcome",
         "EnrolledCustomers": "enrollment.batches.models.BatchEnrollment.Existing",
         "EventOutcome": "voiceauth.platform.audit.models.AuditEvent.Outcome",
+        "DatabaseStatus": ["ok", "read_only", "unavailable"],
         "PartStatus": ["ok", "unavailable"],
         "RiskLevel": ["HIGH_RISK", "LOW_RISK"],
         "Liveness": ["ok"],

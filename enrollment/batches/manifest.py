@@ -14,6 +14,7 @@ from rest_framework import serializers
 
 from enrollment.batches.errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 from enrollment.serializers import NewConsent, NewCustomer
+from voiceauth.platform.api.parsers import loads
 from voiceauth.platform.api.uploads import ChannelField
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME
 
@@ -124,10 +125,10 @@ def _parsed(number: int, line: bytes | None) -> Entry:
     if line is None:
         return Entry(number, problem=f"The line is too long: a line may have at most {MOST_LINE_BYTES} bytes.")
     try:
-        content = json.loads(line)
+        content = loads(line)
         json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
         return Entry(number, content)
-    except (ValueError, RecursionError):
+    except ValueError:
         return Entry(number, problem="The line is not JSON.")
 
 

@@ -1,3 +1,4 @@
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.mltraining.echo_tasks import (
     Word,
 )
 from tests.mltraining.workers import Worker, running_worker, until
+from voiceauth.celery import app
 from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringUnavailable
 
@@ -57,6 +59,26 @@ def test_neither_question_nor_message_shows_the_recording() -> None:
     assert isinstance(call.exception(), ScoringUnavailable)
     assert all(b"MARKER" not in content for content in (*messages, *kept))
     assert any(len(content) > len(b"MARKER") for content in kept)
+
+
+def test_a_call_ends_after_a_duration_and_not_at_a_moment_on_some_clock() -> None:
+    """A moment would be compared with the worker's clock, which may be some seconds ahead of ours."""
+    worker_client.connection().delete("scoring")
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(worker_client.call, NOBODY_ANSWERS, Word("anyone?"), deadline_seconds=2)
+        [message] = until(lambda: worker_client.connection().lrange("scoring", 0, -1))
+        [question] = until(lambda: list(worker_client.connection().scan_iter("question:*")))
+        assert 0 < worker_client.connection().pttl(question) <= 2000
+    headers = json.loads(message)["headers"]
+    assert headers["task"] == NOBODY_ANSWERS.task and headers["expires"] is None and headers["eta"] is None
+    assert isinstance(call.exception(), ScoringUnavailable)
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_not_carried_out(worker: Worker) -> None:
+    call_id = str(uuid.uuid4())
+    app.send_task(DIE.task, task_id=call_id, queue="scoring", ignore_result=True)  # its question has expired
+    assert worker_client.call(ECHO, Word("alive"), deadline_seconds=PATIENT) == Word("alive")
+    until(lambda: f"Task {DIE.task}[{call_id}] succeeded" in worker.log_text())
 
 
 def test_a_question_cannot_be_moved_to_another_call() -> None:

@@ -105,6 +105,7 @@ def database(name: str) -> dict[str, Any]:
     if "host" in options:  # postgresql://user:@/name?host=/socket/folder
         config["HOST"] = options.pop("host")
     return config | {
+        "ENGINE": "voiceauth.platform.postgresql",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": 3, **options},

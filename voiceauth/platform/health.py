@@ -19,9 +19,15 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 1.0
 
 
+class ReadOnlyDatabase(Exception):
+    """The database answers but takes no writes, like a standby."""
+
+
 def _database() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        cursor.execute("SHOW transaction_read_only")
+        if cursor.fetchone() != ("off",):
+            raise ReadOnlyDatabase
 
 
 def _queue() -> None:
@@ -37,15 +43,15 @@ def register_scoring(ping: Callable[[], None]) -> None:
     _scoring = ping
 
 
-def _answers(name: str, part: Callable[[], None]) -> bool:
+def _state(name: str, part: Callable[[], None]) -> str:
     try:
         part()
     except Exception as error:
         logger.warning("not ready: %s: %s", name, type(error).__name__)
         if name == "database":
             connection.close()
-        return False
-    return True
+        return "read_only" if isinstance(error, ReadOnlyDatabase) else "unavailable"
+    return "ok"
 
 
 class LiveSerializer(serializers.Serializer):
@@ -59,7 +65,9 @@ class ReadySerializer(serializers.Serializer):
     """Which parts of the service answer."""
 
     ready = serializers.BooleanField()
-    database = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
+    database = serializers.ChoiceField(
+        choices=["ok", "read_only", "unavailable"], help_text="read_only: it answers, but takes no writes (a standby)."
+    )
     queue = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
     scoring = serializers.ChoiceField(choices=["ok", "unavailable"], help_text="Whether this part answers.")
 
@@ -89,8 +97,7 @@ class Ready(OpenView):
 
     def get(self, request: Any) -> Response:
         """Ask each part."""
-        up = {"database": _answers("database", _database), "queue": _answers("queue", _queue)}
-        up["scoring"] = up["queue"] and _answers("scoring", _scoring)
-        ready = all(up.values())
-        parts = {name: "ok" if answers else "unavailable" for name, answers in up.items()}
+        parts = {"database": _state("database", _database), "queue": _state("queue", _queue)}
+        parts["scoring"] = _state("scoring", _scoring) if parts["queue"] == "ok" else "unavailable"
+        ready = set(parts.values()) == {"ok"}
         return Response({"ready": ready, **parts}, status=200 if ready else 503)

@@ -16,7 +16,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from mltraining.messages import CHANNEL
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import GivenNumber, StrictSerializer
 from voiceauth.policies.errors import UnknownTier
 
 DEFAULT_ORIGIN = "default"
@@ -141,31 +141,29 @@ def _default_verification() -> VerificationLimits:
 class EnrollmentDocument(StrictSerializer):
     """The limits of enrollment from one origin. What it leaves out stays at the default."""
 
-    min_sample_speech_seconds = serializers.FloatField(
+    min_sample_speech_seconds = GivenNumber(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a recording needs."
     )
-    min_snr_db = serializers.FloatField(
-        required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise."
-    )
-    max_clipping_ratio = serializers.FloatField(
+    min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
+    max_clipping_ratio = GivenNumber(
         required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
     )
-    max_duration_seconds = serializers.FloatField(
+    max_duration_seconds = GivenNumber(
         required=False, min_value=1, max_value=120, help_text="Seconds that a recording may last."
     )
-    min_cohesion_llr = serializers.FloatField(
+    min_cohesion_llr = GivenNumber(
         required=False,
         min_value=-100,
         max_value=100,
         help_text="To the customer's earlier recordings, as a natural logarithm of a likelihood ratio.",
     )
-    max_separation = serializers.FloatField(
+    max_separation = GivenNumber(
         required=False,
         min_value=0,
         max_value=2,
         help_text="Of the two most different groups of parts of a recording, in cosines: more are two speakers.",
     )
-    duplicate_voice_llr = serializers.FloatField(
+    duplicate_voice_llr = GivenNumber(
         required=False,
         min_value=-100,
         max_value=100,
@@ -179,16 +177,14 @@ class EnrollmentDocument(StrictSerializer):
 class VerificationDocument(StrictSerializer):
     """The limits of calls. What it leaves out stays at the default."""
 
-    min_speech_seconds = serializers.FloatField(
+    min_speech_seconds = GivenNumber(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a call needs to be scored."
     )
-    min_snr_db = serializers.FloatField(
-        required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise."
-    )
-    max_clipping_ratio = serializers.FloatField(
+    min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
+    max_clipping_ratio = GivenNumber(
         required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
     )
-    target_far = serializers.FloatField(
+    target_far = GivenNumber(
         required=False,
         min_value=1e-6,
         max_value=0.05,
@@ -201,10 +197,10 @@ class VerificationDocument(StrictSerializer):
         max_value=100,
         help_text="Refusals in a row, of a customer or of a caller, until calls are delayed.",
     )
-    first_delay_seconds = serializers.FloatField(
+    first_delay_seconds = GivenNumber(
         required=False, min_value=30, max_value=86_400, help_text="Seconds; doubled with each further refusal."
     )
-    longest_delay_seconds = serializers.FloatField(
+    longest_delay_seconds = GivenNumber(
         required=False, min_value=30, max_value=86_400, help_text="Seconds; the delay grows no further."
     )
     lock_after = serializers.IntegerField(
@@ -221,7 +217,7 @@ class VerificationDocument(StrictSerializer):
 class TierDocument(StrictSerializer):
     """One risk tier of transactions. Every tier needs a target false-accept rate."""
 
-    target_far = serializers.FloatField(
+    target_far = GivenNumber(
         min_value=1e-6, max_value=0.5, help_text="How often a stranger may be accepted, 0.000001 to 0.5."
     )
     further_factor_required = serializers.BooleanField(

@@ -1,6 +1,5 @@
 """What the API takes and answers about calls and decisions."""
 
-import json
 from copy import copy
 from typing import Any
 
@@ -8,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from enrollment.models import customer_id_validator
+from voiceauth.platform.api.parsers import loads
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, NumbersDict, Probability, StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
@@ -53,8 +53,8 @@ class CandidateList(serializers.ListField):
         if isinstance(data, list) and all(isinstance(each, str) for each in data):
             if len(data) == 1 and data[0].lstrip().startswith("["):
                 try:
-                    data = json.loads(data[0])
-                except (ValueError, RecursionError):
+                    data = loads(data[0])
+                except ValueError:
                     raise serializers.ValidationError("Not a JSON list.") from None
             else:
                 data = [name.strip() for each in data for name in each.split(",")]

@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -60,5 +61,5 @@ def _note_use(client: ApiClient) -> None:
     if client.last_used_at is not None and client.last_used_at > now - USE_IS_NOTED_EVERY:
         return
     free = ApiClient.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=client.pk)
-    with transaction.atomic():
+    with suppress(OperationalError), transaction.atomic():  # a standby that only reads can still answer reads
         ApiClient.objects.filter(pk__in=free.values("pk")).update(last_used_at=now)

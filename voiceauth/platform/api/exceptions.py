@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError, connection
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -20,6 +21,7 @@ from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
 logger = logging.getLogger(__name__)
 
+DATABASE_IS_AWAY = (OperationalError, InterfaceError)  # or it is a standby that only reads: ``platform.postgresql``
 DATABASE_RETRY_SECONDS = 2
 
 
@@ -85,7 +87,7 @@ def describe(error: BaseException) -> Failure:
             return Failure("permission_denied", 403, "This is not allowed.")
         case Http404():
             return Failure("not_found", 404, "There is no such object.")
-        case OperationalError() | InterfaceError():
+        case _ if isinstance(error, DATABASE_IS_AWAY):
             error = DatabaseUnavailable(retry_after_seconds=DATABASE_RETRY_SECONDS)
         case RequestDataTooBig():
             error = UploadTooLarge()
@@ -129,6 +131,12 @@ def answer(error: BaseException, request: HttpRequest) -> JsonResponse:
     """The same outside of DRF."""
     failure = note(error, request)
     return JsonResponse(failure.body(request), status=failure.status, headers=failure.headers)
+
+
+def unavailable(error: BaseException, request: HttpRequest) -> HttpResponseBase:
+    """The same for people: a page that needs nothing of the database."""
+    failure = note(error, request)
+    return HttpResponse(render_to_string("503.html"), status=failure.status, headers=failure.headers)
 
 
 # Django's own handlers (``voiceauth.urls``): JSON for programs, Django's pages for people.

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from voiceauth.platform import logs
 from voiceauth.platform.api.actor import actor_of
-from voiceauth.platform.api.exceptions import MalformedRequest, answer
+from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, unavailable
 from voiceauth.platform.api.parsers import refuse_repeated
 from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.uploads import UploadTooLarge
@@ -61,8 +61,13 @@ class RequestContextMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """What escapes a view of the API, for example a commit that fails, gets the error shape too."""
-        return answer(exception, request) if request.path.startswith(API_PATHS) else None
+        """What escapes a view of the API, for example a commit that fails, gets the error shape too.
+
+        A page that needs the database while it is away says so; every other bug in a page is Django's to show.
+        """
+        if request.path.startswith(API_PATHS):
+            return answer(exception, request)
+        return unavailable(exception, request) if isinstance(exception, DATABASE_IS_AWAY) else None
 
 
 def client_ip_of(request: Any) -> str:

@@ -1,5 +1,6 @@
 """Base serializers of the edge."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,20 @@ class StrictSerializer(serializers.Serializer):
             lists = [name for name, field in self.fields.items() if isinstance(field, serializers.ListField)]
             refuse_repeated(data, lists=lists)
         return super().to_internal_value(data)
+
+
+class GivenNumber(serializers.FloatField):
+    """A finite number that a caller sends. DRF's own field also takes the strings ``nan`` and ``inf``."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Return the number. Raises ``ValidationError`` for what is not finite."""
+        try:
+            number = super().to_internal_value(data)
+        except OverflowError:  # an integer that no double can hold
+            number = math.inf
+        if not math.isfinite(number):
+            self.fail("invalid")
+        return number
 
 
 class Number(serializers.FloatField):

@@ -1,7 +1,6 @@
 """Uploads stay in memory: a caller's voice must not touch the disk unencrypted."""
 
 import io
-import json
 import math
 from typing import Any
 
@@ -12,6 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from voiceauth.platform.api.parsers import loads
 from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.errors import DomainError
 
@@ -108,8 +108,8 @@ class IntervalList(serializers.Field):
     def to_internal_value(self, data: Any) -> list[list[float]]:
         """Return the stretches. Raises ``ValidationError``."""
         try:
-            found = [[float(start), float(end)] for start, end in json.loads(data)]
-        except (TypeError, ValueError, RecursionError):
+            found = [[float(start), float(end)] for start, end in loads(data)]
+        except (TypeError, ValueError):
             self.fail("invalid")
         if len(found) > MAX_INTERVALS or not all(0 <= start < end < math.inf for start, end in found):
             self.fail("invalid")

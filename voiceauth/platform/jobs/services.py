@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from voiceauth.platform.audit import Actor
@@ -58,9 +59,8 @@ def recover() -> None:
 
 def recover_kind(kind: type[Job]) -> None:
     """Queue the jobs of lost workers again, and send what waits for longer than it should."""
-    now = timezone.now()
     silent = kind._default_manager.filter(
-        state=Job.State.RUNNING, heartbeat_at__lt=now - timedelta(seconds=kind.lost_after_seconds)
+        state=Job.State.RUNNING, heartbeat_at__lt=Now() - timedelta(seconds=kind.lost_after_seconds)
     )
     for pk in silent.values_list("pk", flat=True):
         with transaction.atomic():
@@ -68,4 +68,4 @@ def recover_kind(kind: type[Job]) -> None:
             if job is not None:  # else its worker was only slow
                 logger.warning("%s %s lost its worker", kind.audit_name, pk)
                 transitions.lose(job)
-    queueing.send_waiting(kind, sent_before=now - timedelta(seconds=queueing.RESEND_SECONDS))
+    queueing.send_waiting(kind, sent_before=timezone.now() - timedelta(seconds=queueing.RESEND_SECONDS))

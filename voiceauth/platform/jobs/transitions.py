@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from voiceauth.platform.audit import SYSTEM, Actor
@@ -29,14 +29,13 @@ def claim(kind: type[J], job_id: uuid.UUID) -> J | None:
 
     ``None`` where it is not QUEUED (any more), or where another of an exclusive kind is RUNNING.
     """
-    now = timezone.now()
     try:
         with transaction.atomic():
             changed = kind._default_manager.filter(pk=job_id, state=State.QUEUED).update(
                 state=State.RUNNING,
                 attempts=F("attempts") + 1,
-                started_at=Coalesce("started_at", now),
-                heartbeat_at=now,
+                started_at=Coalesce("started_at", Now()),
+                heartbeat_at=Now(),  # by the database's clock: the sweep may run on another machine
             )
             if not changed:
                 return None
@@ -51,7 +50,7 @@ def claim(kind: type[J], job_id: uuid.UUID) -> J | None:
 def heartbeat(job: Job, **fields: Any) -> None:
     """Say that the worker lives, and save ``fields``. Raises ``LeaseLost`` and ``CancelRequested``."""
     rows = _as_seen(job)
-    if not rows.update(heartbeat_at=timezone.now(), **fields):
+    if not rows.update(heartbeat_at=Now(), **fields):
         raise LeaseLost
     if rows.filter(cancel_requested=True).exists():
         raise CancelRequested
