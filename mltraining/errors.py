@@ -30,7 +30,7 @@ class TruncatedAudio(InvalidAudio):
     """The decoder stops before the end that the container declares."""
 
     code = "truncated_audio"
-    message = "The recording is damaged, or ends before its declared end. Send it again."
+    message = "The recording is damaged, or audio is missing at its end. Send it again."
 
 
 class AudioTooLong(InvalidAudio):
@@ -67,7 +67,7 @@ class AudioBomb(InvalidAudio):
 
     code = "audio_bomb"
     status = 413
-    message = "The file is built to cost far more than a recording of its size does."
+    message = "The file would cost far more time or memory than a recording of its size does."
 
 
 class ChannelRequired(InvalidAudio):

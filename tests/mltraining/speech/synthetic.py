@@ -25,12 +25,24 @@ FORMATS: dict[str, tuple[str, str, int, dict[str, str]]] = {
     "au": ("au", "pcm_mulaw", 8_000, {}),
     "aiff": ("aiff", "pcm_s16be", 16_000, {}),
     "caf": ("caf", "pcm_s16le", 16_000, {}),
+    "caf_ima4": ("caf", "adpcm_ima_qt", 8_000, {}),
+    "aifc_ima4": ("aiff", "adpcm_ima_qt", 8_000, {}),
+    "alac": ("ipod", "alac", 16_000, {}),
+    "w64": ("w64", "pcm_s16le", 16_000, {}),
+    "wav_g723_1": ("wav", "g723_1", 8_000, {"b": "6300"}),
+    "wma": ("asf", "wmav2", 16_000, {"b": "32000"}),
+    "avi": ("avi", "pcm_s16le", 16_000, {}),
+    "mpeg_ts": ("mpegts", "aac", 16_000, {"b": "48000"}),
+    "mpeg_ts_mp2": ("mpegts", "mp2", 16_000, {"b": "64000"}),
     "mulaw": ("mulaw", "pcm_mulaw", 8_000, {}),
     "alaw": ("alaw", "pcm_alaw", 8_000, {}),
     "g722": ("g722", "g722", 16_000, {}),
     "s16le": ("s16le", "pcm_s16le", 8_000, {}),
+    "s16le-16000": ("s16le", "pcm_s16le", 16_000, {}),
+    "s16be": ("s16be", "pcm_s16be", 8_000, {}),
+    "s16be-16000": ("s16be", "pcm_s16be", 16_000, {}),
 }
-HEADERLESS = ("mulaw", "alaw", "g722", "s16le")
+HEADERLESS = ("mulaw", "alaw", "g722", "s16le", "s16le-16000", "s16be", "s16be-16000")
 
 
 # First four formants (Hz) of an average adult's a, e, i, o, u and schwa.
