@@ -52,7 +52,7 @@ class CustomerFilter(StrictFilterSet):
 
 @extend_schema(tags=["customers"])
 class CustomerList(IdempotentCreate, generics.ListAPIView):
-    """The bank's customers."""
+    """List the customers, by identifier."""
 
     permission_classes = (Customers,)
     serializer_class = CustomerAnswer
@@ -64,7 +64,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
 
     @extend_schema(request=NewCustomer, responses={201: CustomerAnswer})
     def post(self, request: Request) -> Response:
-        """A new customer, PENDING."""
+        """Create a customer, who is PENDING."""
         data = _valid(NewCustomer, request.data)
         customer = services.create_customer(**data, actor=actor_of(request))
         return Response(CustomerAnswer(customer).data, status=201)
@@ -78,7 +78,7 @@ class CustomerDetail(APIView):
 
     @extend_schema(responses=CustomerAnswer)
     def get(self, request: Request, customer_id: str) -> Response:
-        """One customer: state, net speech, what remains to be enrolled."""
+        """Get one customer: the state, the net speech, and how much is missing to be enrolled."""
         return Response(CustomerAnswer(selectors.customer(customer_id)).data)
 
     @extend_schema(responses={202: ErasureAnswer})
@@ -99,7 +99,7 @@ class ConsentDetail(IdempotentCreate, APIView):
 
     @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
-        """Records a consent. A new version of the text replaces the one before."""
+        """Record a consent. A new version of the text replaces the one before."""
         data = _valid(NewConsent, request.data)
         consent = services.give_consent(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(ConsentAnswer(consent).data, status=201)
@@ -125,7 +125,7 @@ class ConsentDetail(IdempotentCreate, APIView):
 
 @extend_schema(tags=["enrollment"], parameters=[CUSTOMER_ID])
 class EnrollmentList(IdempotentCreate, generics.ListAPIView):
-    """The customer's accepted samples."""
+    """List the customer's enrollment recordings, the oldest first."""
 
     permission_classes = (Enrollment,)
     parser_classes = (parsers.MultiPartParser,)
@@ -138,9 +138,10 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
 
     @extend_schema(request={"multipart/form-data": NewSample}, responses={201: EnrollmentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
-        """Adds a recording. Refused, with a code and the quality report, where it is not good enough.
+        """Add a recording. One that is not good enough is refused, with a code and its quality report.
 
-        Where `held_for` names reasons it waits for somebody else's approval, and does not count until then.
+        Where `held_for` is not empty, the recording is pending a second person's approval, and does not count
+        until then.
         """
         data = _valid(NewSample, request.data)
         sample = samples.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
@@ -162,7 +163,7 @@ class EnrollmentDetail(APIView):
 
     @extend_schema(responses={200: CustomerAnswer})
     def delete(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
-        """Takes a polluted recording out again; state and voiceprint follow from the others."""
+        """Remove a recording. The state and the voiceprint follow from those that are left."""
         customer = samples.remove_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
         return Response(CustomerAnswer(customer).data)
 
@@ -175,7 +176,7 @@ class EnrollmentApproval(IdempotentCreate, APIView):
 
     @extend_schema(request=None, responses={200: EnrollmentAnswer})
     def post(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
-        """Approves a recording that waits for a second person: it counts from now on."""
+        """Approve a recording that is pending approval. It counts from now on."""
         _valid(StrictSerializer, request.data)
         sample = samples.approve_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data)
@@ -192,14 +193,18 @@ class _Lock(IdempotentCreate, APIView):
         return Response(CustomerAnswer(customer).data)
 
 
-@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Lock: no call is scored until it is unlocked.")
+@extend_schema(
+    tags=["customers"],
+    parameters=[CUSTOMER_ID],
+    summary="Lock a customer: no call is scored until somebody unlocks the customer.",
+)
 class CustomerLock(_Lock):
     """Lock a customer. Calls that claim the customer are not scored, and the caller is not told why."""
 
     service = staticmethod(services.lock_customer)
 
 
-@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock: calls are scored again.")
+@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock a customer: calls are scored again.")
 class CustomerUnlock(_Lock):
     """Unlock a customer. The count of refusals starts over."""
 

@@ -1,4 +1,4 @@
-"""A copy of a customer's recordings over HTTP: asked for, approved by a second person, fetched once."""
+"""A copy of a customer's recordings over HTTP: requested, approved by a second person, downloaded once."""
 
 from uuid import UUID
 
@@ -32,7 +32,7 @@ class AudioExports(APIView):
     permission_classes = (needs("audio:export"),)
 
     def post(self, request: Request, customer_id: str) -> Response:
-        """Asks for a copy of the customer's enrollment recordings; a second person must approve it."""
+        """Request a copy of the customer's enrollment recordings. A second person must approve it."""
         given = ApprovalReason(data=request.data)
         given.is_valid(raise_exception=True)
         approval = audio_exports.request_audio_export(
@@ -54,7 +54,7 @@ class AudioExportDownload(APIView):
     renderer_classes = (renderers.JSONRenderer, Zip)
 
     def post(self, request: Request, customer_id: str, approval_id: UUID) -> HttpResponse:
-        """The approved copy as a ZIP file, once, for the client that asked for it."""
+        """Download the approved copy as a ZIP file: once, by the client that requested it."""
         StrictSerializer(data=request.data).is_valid(raise_exception=True)
         archive = audio_exports.export_audio(customer_id=customer_id, approval_id=approval_id, actor=actor_of(request))
         headers = {"Content-Disposition": f'attachment; filename="{approval_id}.zip"'}

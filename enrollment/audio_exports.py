@@ -27,7 +27,7 @@ def register_actions() -> None:
 
 
 def request_audio_export(*, customer_id: str, reason: str, actor: Actor) -> Approval:
-    """Ask for a copy of the customer's recordings. Raises ``CustomerNotFound``."""
+    """Request a copy of the customer's recordings. Raises ``CustomerNotFound``."""
     customer = selectors.customer(customer_id)
     parameters = {"customer_id": customer.customer_id}
     return services.request(action=EXPORT_AUDIO, parameters=parameters, reason=reason, actor=actor)
@@ -35,7 +35,7 @@ def request_audio_export(*, customer_id: str, reason: str, actor: Actor) -> Appr
 
 @transaction.atomic
 def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
-    """The approved copy, once: a ZIP file of the recordings as they are kept and of ``manifest.json``.
+    """Return the approved copy, once: a ZIP file of the stored recordings and a ``manifest.json``.
 
     It is made in memory and not stored. Raises ``CustomerNotFound``, ``ApprovalNotFound`` and ``ApprovalNotOpen``.
     """

@@ -2,16 +2,16 @@
 
 ::
 
-    PENDING    known, no recording counts yet
-    ENROLLING  some net speech, not yet enough
-    ENROLLED   enough net speech: can be verified
-    EXPIRED    unused for too long: the voice is erased, the consent stands; a new recording begins anew
-    LOCKED     too many refusals in a row, or locked by a person: no call is scored until a person unlocks it
-    OPTED_OUT  no consent: no voice is kept. Also of somebody who was never a customer: a tombstone
-    ERASED     a tombstone without name, key, consent or voice; to callers there is no such customer
+    PENDING    known; no recording counts yet
+    ENROLLING  has some net speech, but not enough
+    ENROLLED   has enough net speech, and can be verified
+    EXPIRED    was not used for too long: the voice is erased, the consent stands, and enrollment starts again
+    LOCKED     refused too often in a row, or locked by a person: no call is scored until a person unlocks it
+    OPTED_OUT  withdrew the consent: no voice is kept. The row also remembers people who never were customers
+    ERASED     only the identifier is left; to callers there is no such customer
 
-All moves go through ``move``, a conditional update: of two that race, one finds that the state has changed. Whoever
-leaves ERASED is a new customer, created at that moment.
+Every move goes through ``move``, a conditional update: of two concurrent moves, the second raises ``StateChanged``. A
+customer who leaves ERASED is a new customer, created at that moment.
 """
 
 from typing import Any

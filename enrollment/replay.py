@@ -1,7 +1,7 @@
-"""Whether a recording of a customer was heard before: in their enrollment, or in a call that was accepted.
+"""Replay detection: whether a recording was heard before, in the enrollment or in an accepted call.
 
-A replay claims whom it was recorded of, so a recording is compared with those of the claimed customer alone: few,
-sealed under the customer's key, and erased with it.
+A replayed recording claims the customer whose voice it holds, so it is compared with the recordings of the claimed
+customer only. They are few, sealed under the customer's key, and erased with it.
 """
 
 from enrollment import keys
@@ -13,7 +13,7 @@ LATEST = 500  # recordings of one customer that are compared
 
 
 def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
-    """At most one, as screening has them: the recording that this one is. Worker-side only."""
+    """Return one hit that names the earlier recording, or none where this one is new. Worker-side only."""
     from mltraining.speech.audio import replay
 
     if customer is None:

@@ -1,7 +1,7 @@
-"""Services on a customer's recordings: enroll one, approve one that is held, take one out again.
+"""Services on a customer's recordings: enroll one, approve one that is held, remove one.
 
-As everywhere the customer's row is locked first and the audit trail comes last. Whoever writes voiceprints takes the
-gallery's lock, shared, before both.
+Locks are taken in one order everywhere: the gallery's lock, shared, where voiceprints are written; then the customer's
+row; the audit trail last.
 """
 
 import uuid
@@ -98,9 +98,9 @@ def enroll_sample(
 def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> AudioSample:
     """Let a held recording count from now on.
 
-    Raises ``CustomerNotFound``; ``SampleNotFound``; ``SampleNotHeld``; ``SecondPersonRequired`` for the person who
-    brought it in; ``ReviewRequired`` for a suspicious one, unless the actor may read review cases; and what keeps a
-    customer from being enrolled.
+    Raises ``CustomerNotFound``; ``OptedOut``, ``ConsentRequired``, ``CustomerLocked``; ``SampleNotFound``;
+    ``SampleNotHeld``; ``SecondPersonRequired`` for the person who sent it; ``ReviewRequired`` for a suspicious one,
+    unless the actor may read review cases.
     """
     lock_gallery(shared=True)
     customer = locked(customer_id)
@@ -128,7 +128,7 @@ def approve_sample(*, customer_id: str, sample_id: uuid.UUID, actor: Actor) -> A
 
 @transaction.atomic
 def remove_sample(*, customer_id: str, sample_id: uuid.UUID, only_held: bool = False, actor: Actor) -> Customer:
-    """Take a recording out of the enrollment again: state and voiceprints follow from those that are left.
+    """Remove a recording from the enrollment. State and voiceprints follow from those that are left.
 
     Its file and the copies of a training run are erased by a job that follows. Raises ``CustomerNotFound`` and
     ``SampleNotFound``; with ``only_held`` also ``SampleNotHeld``, for a recording that counts.

@@ -13,7 +13,7 @@ from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
 
 
 class NewCustomer(StrictSerializer):
-    """A customer to be."""
+    """A new customer."""
 
     customer_id = serializers.CharField(
         max_length=64, trim_whitespace=False, validators=[customer_id_validator], help_text="The bank's own identifier."
@@ -30,7 +30,7 @@ class NewConsent(StrictSerializer):
 
 
 class ConsentWithdrawal(StrictSerializer):
-    """All optional: there is one purpose so far."""
+    """A withdrawal. All fields are optional, because there is one purpose so far."""
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices, default=Consent.Purpose.VOICE_AUTHENTICATION)
     text_version = serializers.CharField(max_length=64, required=False)
@@ -75,7 +75,9 @@ class CustomerAnswer(AnswerSerializer):
     """A customer's state, and how far the enrollment is."""
 
     speech_seconds = Number(help_text="Net speech over the accepted samples.")
-    remaining_seconds = serializers.SerializerMethodField(help_text="Net speech that is missing to be enrolled.")
+    remaining_seconds = serializers.SerializerMethodField(
+        help_text="Net speech that the customer still needs to be enrolled."
+    )
     consents = ConsentAnswer(many=True)
 
     class Meta:
@@ -154,8 +156,8 @@ class EnrollmentAnswer(serializers.Serializer):
     customer_id = serializers.CharField(source="customer.customer_id")
     held_for = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Why it waits and does not count yet. APPROVAL: the origin needs a second person. REVIEW: a reviewer "
-        "looks into it.",
+        help_text="Why the recording is pending approval and does not count yet. APPROVAL: the origin needs a second "
+        "person. REVIEW: a reviewer looks into it.",
     )
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
     speech_seconds = Number(source="customer.speech_seconds")

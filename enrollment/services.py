@@ -38,7 +38,7 @@ def create_customer(*, customer_id: str, display_name: str = "", actor: Actor) -
 def erase_customer(*, customer_id: str, actor: Actor) -> Erasure:
     """Any state -> ERASED: name, key, consents and voice are gone. Decisions and the audit trail stay.
 
-    The answer is the erasure of the files, which is under way. Raises ``CustomerNotFound``.
+    Return the erasure of the files, which a job carries out. Raises ``CustomerNotFound``.
     """
     customer = locked(customer_id)
     customer.consents.all().delete()
@@ -81,15 +81,15 @@ def give_consent(*, customer_id: str, purpose: str, text_version: str, origin: s
 def withdraw_consent(*, customer_id: str, purpose: str, origin: str = "", actor: Actor) -> Erasure:
     """Any state -> OPTED_OUT: all audio, embeddings and voiceprints are erased; the record of the consent stays.
 
-    It works without a consent too, and before there is a customer: then a tombstone remembers the opt-out. The answer
-    is the erasure of the files, which is under way.
+    It works without a consent too. Where there is no customer yet, a row is made that remembers the opt-out. Return
+    the erasure of the files, which a job carries out.
     """
     customer = Customer.objects.select_for_update().filter(customer_id=customer_id).first()
     if customer is None:
         try:
             with transaction.atomic():
                 customer = _new(customer_id, State.OPTED_OUT)
-        except CustomerExists:  # created this moment
+        except CustomerExists:  # another request created it
             customer = locked(customer_id)
     customer.consents.filter(purpose=purpose, withdrawn_at=None).update(withdrawn_at=timezone.now())
     return erasure.erase_voice(

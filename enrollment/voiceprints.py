@@ -1,8 +1,7 @@
 """Embeddings and voiceprints of customers, always under one named model.
 
-Every function takes the model's fingerprint, so that vectors of two models never meet. Services that
-write here run in a transaction; they write voiceprints *before* their audit event (the trail's lock comes
-last, everywhere), and hold the customer's row lock.
+Every function takes the model's fingerprint, so that vectors of two models never meet. The services that call them hold
+the customer's row lock, and write voiceprints before their audit event, because the trail's lock comes last everywhere.
 """
 
 from typing import NamedTuple
@@ -31,10 +30,10 @@ def store_embedding(sample: AudioSample, model_fingerprint: str, vector: np.ndar
 
 
 def refresh_voiceprint(customer: Customer, model_fingerprint: str) -> Voiceprint | None:
-    """Store the mean of the customer's sample embeddings under one model, weighed by their net speech.
+    """Store the mean of the customer's sample embeddings under one model, weighted by their net speech.
 
-    Recordings that wait for a person do not count. Without any embedding the voiceprint is deleted, and ``None`` is
-    returned.
+    Recordings that are pending approval do not count. Without any embedding the voiceprint is deleted, and ``None``
+    is returned.
     """
     embeddings = list(
         SampleEmbedding.objects.filter(

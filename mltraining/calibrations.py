@@ -40,7 +40,7 @@ class Shortfall:
     need: int
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, with a sentence for people."""
+        """Return JSON values, with a sentence for people."""
         return asdict(self) | {"message": str(self)}
 
     def __str__(self) -> str:
@@ -61,10 +61,11 @@ def in_force(version: str) -> Calibration | None:
 
 
 def shortfalls(calibration: Calibration, target_far: float) -> list[Shortfall]:
-    """What ``calibration`` lacks to promise a false-accept rate of ``target_far``; empty where it supports the rate.
+    """Return what ``calibration`` lacks to promise a false-accept rate of ``target_far``.
 
-    The rule of three: no false accept in n independent trials bounds the rate at 3 / n with 95 % confidence. The trials
-    must be of strangers: on speakers who trained the model, every figure flatters it.
+    The list is empty where it supports the rate. The rule of three: no false accept in n independent trials bounds
+    the rate at 3 / n with 95 % confidence. The trials must be of strangers, because on speakers who trained the
+    model every figure flatters it.
     """
     needed = math.ceil(3 / target_far - 1e-9)
     counts = [
@@ -78,12 +79,12 @@ def shortfalls(calibration: Calibration, target_far: float) -> list[Shortfall]:
 
 
 def threshold(calibration: Calibration, target_far: float) -> float:
-    """The probability to accept from, so that at most ``target_far`` of the impostors are accepted.
+    """Return the probability to accept from, so that at most ``target_far`` of the impostors are accepted.
 
-    Where the trials support the rate, the threshold was measured on them; between two measured rates the stricter one
-    counts. Where they do not, it stands at a log-likelihood ratio of ln(1 / target_far): no larger share of impostors
-    exceeds that, provided that the ratios are calibrated (van Leeuwen and Brümmer, "The distribution of calibrated
-    likelihood-ratios in speaker recognition", 2013).
+    Where the trials support the rate, the threshold was measured on them; between two measured rates the stricter
+    one counts. Where they do not, it stands at a log-likelihood ratio of ln(1 / target_far): no larger share of
+    impostors exceeds that, provided that the ratios are calibrated (van Leeuwen and Brümmer, "The distribution of
+    calibrated likelihood-ratios in speaker recognition", 2013).
     """
     if shortfalls(calibration, target_far):
         ratio = -math.log(target_far)
@@ -126,7 +127,7 @@ def put_into_force(*, version: str, parameters: dict[str, Any], measured_on: Mea
 
 
 def store(model: ModelVersion, parameters: dict[str, Any], measured_on: MeasuredOn, actor: Actor) -> Calibration:
-    """The new active calibration of a model that has none."""
+    """Store the active calibration of a model that has none."""
     return Calibration.objects.create(
         model=model,
         version=parameters["version"],

@@ -39,7 +39,7 @@ def check(storage: Storage, location: str) -> None:
             raise LocationRefused(location=location)
         if not stat.S_ISREG(path.stat().st_mode):
             raise LocationNotFound(location=location)
-    except NotImplementedError:  # not a folder but, say, S3, which knows no links
+    except NotImplementedError:  # not a folder but, for example, S3, which has no links
         if not storage.exists(location):
             raise LocationNotFound(location=location) from None
     except SuspiciousFileOperation as error:

@@ -1,11 +1,11 @@
-"""Carrying a batch enrollment out in the training worker: a slice of it at a time, one customer after the other.
+"""Carries out a batch enrollment in the training worker: a slice of it at a time, one customer after the other.
 
 Each customer goes through the services that a teller's calls go through, so that gate, consent, encryption and audit
 trail are the same. The trail names the requester, and has the job's id in place of the request's. Doing a customer
 again changes nothing, so a job that lost its worker goes on at the line after the last one saved.
 
-OVERWRITE adds the new recordings first. Only where they alone suffice to enroll are the earlier ones removed.
-Otherwise the new ones are removed, and the customer is as before.
+OVERWRITE adds the new recordings first. Only where they alone suffice to enroll are the earlier ones removed. Otherwise
+the new ones are removed, and the customer is as before.
 """
 
 import io
@@ -62,9 +62,9 @@ def execute(
     storage: Storage | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
-    """Carry a job on until it ends or its slice is over. False where it cannot be claimed.
+    """Carry out a job until it ends or its slice is over. Return false where it cannot be claimed.
 
-    ``on_progress`` hears how many customers of how many are done.
+    ``on_progress`` is called with the number of customers done, and of customers in all.
     """
 
     def carry_out(attempt: Attempt[BatchEnrollment]) -> None:
@@ -77,7 +77,7 @@ def execute(
 class _Enrolled:
     """What became of a customer's recordings."""
 
-    kept: list[AudioSample]  # of the manifest's, in the customer's enrollment now
+    kept: list[AudioSample]  # recordings of the manifest that are in the customer's enrollment now
     refused: list[dict[str, str]]
 
 
@@ -132,7 +132,7 @@ class _Slice:
         self.unsaved, self.saved_at = [], time.monotonic()
 
     def _result(self, entry: manifest.Entry) -> BatchResult:
-        """One customer, done. Whatever is wrong with the line or the customer is the result's ``code``."""
+        """Carry out one line. What is wrong with the line or its customer becomes the ``code`` of the result."""
         began = time.monotonic()
         result = BatchResult(batch=self.batch, line=entry.line, customer_id=_customer_id(entry))
         try:
@@ -173,7 +173,7 @@ class _Slice:
         done = customer.state == Customer.State.ENROLLED
         result.outcome = Outcome.ENROLLED if done else Outcome.ENROLLING
         if reasons := sorted({reason for sample in enrolled.kept for reason in sample.held_for}):
-            result.code, result.message = "sample_held", f"Recordings wait for a person: {', '.join(reasons)}."
+            result.code, result.message = "sample_held", f"Recordings are pending approval: {', '.join(reasons)}."
 
     def _require_first(self, customer_id: str) -> None:
         seen = any(result.customer_id == customer_id for result in self.unsaved)
@@ -188,14 +188,18 @@ class _Slice:
         return customer is not None and not self._ours(customer)
 
     def _ours(self, customer: Customer) -> set[uuid.UUID]:
-        """The recordings in the customer's enrollment that this job has added."""
+        """Return the recordings in the customer's enrollment that this job has added."""
         return set(customer.samples.filter(request_id=str(self.batch.id)).values_list("pk", flat=True))
 
     def _consenting(self, line: Line) -> Customer:
-        """The customer, there and with the line's consent. A batch neither ends an opt-out nor undoes an erasure."""
+        """Return the line's customer, with the line's consent; create the customer where there is none.
+
+        A batch neither ends an opt-out nor undoes an erasure. Raises ``OptedOut``, ``CustomerLocked`` and
+        ``CustomerErased``.
+        """
         customer_id, consent = line["customer_id"], line["consent"]
         if not selectors.customers().filter(customer_id=customer_id).exists():
-            with suppress(CustomerExists), transaction.atomic():  # created this moment, which is as good
+            with suppress(CustomerExists), transaction.atomic():  # another request created it, which is as good
                 customers.create_customer(customer_id=customer_id, display_name=line["display_name"], actor=self.actor)
                 erasures = Erasure.objects.filter(customer_id=customer_id, cause=CUSTOMER_ERASED)
                 if erasures.filter(created_at__gte=self.batch.created_at).exists():
@@ -228,7 +232,10 @@ class _Slice:
         return enrolled
 
     def _enroll(self, customer: Customer, audio: bytes, origin: str, channel: str) -> AudioSample:
-        """The sample of the recording, the one that there is or a new one; tried again while nobody can score."""
+        """Return the sample of the recording: the one that exists already, or a new one.
+
+        It tries again while no worker can score.
+        """
         there = customer.samples.filter(sha256=keys.audio_hash(customer, audio))
         if sample := there.first():
             return sample
@@ -237,7 +244,7 @@ class _Slice:
                 return samples.enroll_sample(
                     customer_id=customer.customer_id, audio=audio, origin=origin, channel=channel, actor=self.actor
                 )
-            except DuplicateSample:  # enrolled this moment
+            except DuplicateSample:  # another request enrolled it
                 return there.get()
             except DomainError as failure:
                 if failure.status != UNAVAILABLE:
@@ -246,7 +253,7 @@ class _Slice:
                 self._check()
 
     def _replace(self, customer: Customer, earlier: set[uuid.UUID], kept: list[AudioSample]) -> None:
-        """Raises ``NewAudioInsufficient``, and then nothing has changed."""
+        """Remove the earlier recordings. Raises ``NewAudioInsufficient``, and then nothing has changed."""
         counting = sum(sample.speech_seconds for sample in kept if not sample.held_for)
         if selectors.remaining_seconds(Customer(speech_seconds=counting)) > 0:
             self._remove(customer, {sample.pk for sample in kept} & self._ours(customer))
@@ -278,7 +285,7 @@ def save_results(attempt: Attempt[BatchEnrollment], results: Sequence[BatchResul
 
 
 def _customer_id(entry: manifest.Entry) -> str:
-    """As the line has it, valid or not to be told."""
+    """Return the line's customer identifier; empty where it is not a valid one."""
     given = entry.content.get("customer_id", "") if isinstance(entry.content, dict) else ""
     try:
         customer_id_validator(given)

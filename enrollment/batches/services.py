@@ -76,9 +76,9 @@ def purge_results() -> int:
 
 
 def forget_customer(customer: Customer) -> dict[str, int]:
-    """Blank what the results of batches say about a customer's recordings: part of the erasure of their voice.
+    """Delete what batch results say about a customer's recordings, as part of the erasure of the voice.
 
-    That a line was carried out stays, as the audit trail does, until ``purge_results``.
+    The results still show that the line was carried out, as the audit trail does, until ``purge_results``.
     """
     BatchResult.objects.filter(customer_id=customer.customer_id).update(message="", refused=[], speech_seconds=0)
     return {}

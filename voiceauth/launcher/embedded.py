@@ -271,7 +271,7 @@ def _system_user() -> tuple[int, int]:
 
 
 def _let_through(path: Path) -> None:
-    """Lets other users pass (not list) the folders above ``path``, so that the server's user gets there."""
+    """Let other users pass (not list) the folders above ``path``, so that the server's user gets there."""
     for folder in path.parents:
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o001)

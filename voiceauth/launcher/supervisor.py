@@ -1,9 +1,9 @@
 """The foreground process of ``manage.py serve``: starts the parts, restarts what dies, stops all in order.
 
-Each part is a child in a session of its own, so that Ctrl-C reaches only us and we choose the order: web
-first (no new calls), then the workers (what they hold is finished, within a limit), then Redis. On Linux a
-child is also told by the kernel when we are killed (PR_SET_PDEATHSIG). The parts write to ``log/<name>.log``;
-the terminal shows what a person needs.
+Each part is a child in a session of its own, so that Ctrl-C reaches only this process, which stops the parts in order:
+web first (no new calls), then the workers (they finish what they hold, within a limit), then Redis. On Linux the kernel
+also signals a child when this process is killed (PR_SET_PDEATHSIG). The parts write to ``log/<name>.log``; the terminal
+shows only what a person needs.
 """
 
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between restarts, doubled each time
-HEALTHY_AFTER = 60.0  # seconds after which a part has proven itself and its pause starts over
+HEALTHY_AFTER = 60.0  # seconds after which a part counts as healthy and its pause starts over
 LOG_LIMIT_BYTES = 20 * 1024 * 1024  # at start, a longer log is moved to <name>.log.1
 TICK = 0.5
 
@@ -49,7 +49,7 @@ class Part:
     last_signal: signal.Signals = signal.SIGKILL
     death_signal: signal.Signals = signal.SIGTERM  # what it gets where the supervisor is killed
     nice: int = 0
-    stdin: bytes = b""  # what must not be read from the process list
+    stdin: bytes = b""  # what must not show in the list of processes
 
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -73,7 +73,7 @@ class Supervisor:
         self._wake_reader, self._wake_writer = os.pipe()
 
     def run(self, watch: Callable[[], None]) -> None:
-        """Starts, watches and, asked to stop, stops everything. Also where ``watch`` raises."""
+        """Start the parts and restart those that die. Stop all when asked to, or when ``watch`` raises."""
         self._listen_for_signals()
         try:
             for part in self.parts:
@@ -97,7 +97,7 @@ class Supervisor:
             signal.signal(number, request_stop)
 
     def _sleep(self, seconds: float) -> None:
-        """Sleeps, or less where a signal arrives."""
+        """Sleep; wake up earlier where a signal arrives."""
         if select.select([self._wake_reader], [], [], seconds)[0]:
             with suppress(BlockingIOError):  # read empty already
                 os.read(self._wake_reader, 4096)
@@ -128,7 +128,7 @@ class Supervisor:
             _signal_group(part.process.pid, signal.SIGKILL)  # what it may have left behind
             part.process = None
             part.restart_at = now + part.pause
-            self.say(f"{part.name} ended with {_named(code)}; again in {part.pause:.0f} s. Last lines of its log:")
+            self.say(f"{part.name} ended with {_named(code)}; restarting in {part.pause:.0f} s. Last lines of its log:")
             for line in tail(self.log_path(part)):
                 self.say(f"  {part.name} | {line}")
             part.pause = min(part.pause * 2, LONGEST_PAUSE)
@@ -148,7 +148,7 @@ class Supervisor:
                 process.kill()
 
     def _stop(self, parts: list[Part]) -> None:
-        """SIGTERM to each part itself; the group gets SIGKILL in the end. A second Ctrl-C skips the waiting."""
+        """Send SIGTERM to each part, and in the end SIGKILL to its group. A second Ctrl-C skips the waiting."""
         asked = time.monotonic()
         for part in parts:
             _signal(part, signal.SIGTERM)
@@ -172,14 +172,14 @@ class Supervisor:
 
 
 def rotate(folder: Path) -> None:
-    """Moves logs that have grown long out of the way; one former log of each is kept."""
+    """Rename logs that have grown long, so that new ones begin. One former log of each is kept."""
     for path in folder.glob("*.log"):
         if path.stat().st_size > LOG_LIMIT_BYTES and path.stem != "postgres":
             path.replace(path.with_suffix(".log.1"))
 
 
 def tail(path: Path, lines: int = 5) -> list[str]:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 8192))
         return file.read().decode(errors="replace").splitlines()[-lines:]

@@ -19,12 +19,17 @@ def configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if settings.DEBUG and settings.VOICEAUTH_TLS:
         found.append(
-            Error("VOICEAUTH_DEBUG shows internals to callers; never with VOICEAUTH_TLS.", id="voiceauth.E001")
+            Error(
+                "VOICEAUTH_DEBUG shows internals to callers. Do not set it together with VOICEAUTH_TLS.",
+                id="voiceauth.E001",
+            )
         )
     if "*" in settings.ALLOWED_HOSTS and not settings.DEBUG:
         found.append(Error("VOICEAUTH_ALLOWED_HOSTS must name the hosts, not *.", id="voiceauth.E002"))
     if settings.SECRET_KEY == settings.VOICEAUTH_MASTER_KEY:
-        found.append(Error("VOICEAUTH_SECRET_KEY and VOICEAUTH_MASTER_KEY must be two secrets.", id="voiceauth.E003"))
+        found.append(
+            Error("VOICEAUTH_SECRET_KEY and VOICEAUTH_MASTER_KEY must be two different secrets.", id="voiceauth.E003")
+        )
     if not settings.VOICEAUTH_TLS and not settings.DEBUG and set(settings.ALLOWED_HOSTS) - LOOPBACK:
         message = "Other hosts are allowed without VOICEAUTH_TLS: tokens and voices may travel unencrypted."
         found.append(Warning(message, id="voiceauth.W001"))
@@ -69,6 +74,6 @@ def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 def policy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Check that the default limits of enrollment can be met."""
     if settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS > settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS:
-        message = "One sample must hold more speech than the whole enrollment."
+        message = "One recording would need more speech than the whole enrollment."
         return [Error(message, hint="VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS", id="voiceauth.E005")]
     return []

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def text(name: str, default: str = "") -> str:
-    """The value of ``name``, or the stripped content of the file that ``name_FILE`` points to."""
+    """Return the value of ``name``, or the stripped content of the file that ``name_FILE`` points to."""
     path = os.environ.get(f"{name}_FILE")
     if path:
         if name in os.environ:
@@ -27,7 +27,7 @@ def text(name: str, default: str = "") -> str:
 
 
 def boolean(name: str, default: bool) -> bool:
-    """``true`` or ``false`` (also ``1``/``0``, ``yes``/``no``, ``on``/``off``)."""
+    """Read ``true`` or ``false`` (also ``1``/``0``, ``yes``/``no``, ``on``/``off``)."""
     value = text(name, str(default)).strip().lower()
     if value in {"1", "true", "yes", "on"}:
         return True
@@ -37,7 +37,7 @@ def boolean(name: str, default: bool) -> bool:
 
 
 def number(name: str, default: float, *, minimum: float, maximum: float) -> float:
-    """A finite number within bounds."""
+    """Read a finite number within bounds."""
     value = text(name, str(default))
     try:
         parsed = float(value)
@@ -49,7 +49,7 @@ def number(name: str, default: float, *, minimum: float, maximum: float) -> floa
 
 
 def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
-    """A whole number within bounds."""
+    """Read a whole number within bounds."""
     value = number(name, default, minimum=minimum, maximum=maximum)
     if value != int(value):
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value:g}.")
@@ -57,12 +57,15 @@ def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """A comma-separated list without empty entries. A comma within brackets separates nothing: ``a=[1, 2],b=3``."""
+    """Read a comma-separated list, without empty entries.
+
+    A comma within brackets separates nothing: ``a=[1, 2],b=3`` has two entries.
+    """
     return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text(name, default)) if word.strip()]
 
 
 def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
-    """Whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
+    """Read whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
     values = dict(defaults)
     for word in words(name):
         key, _, value = word.partition("=")
@@ -73,7 +76,7 @@ def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
 
 
 def secret(name: str, folder: Path) -> str:
-    """A secret from the environment, or one generated on first use and kept in ``folder`` (mode 0600)."""
+    """Return a secret from the environment, or one that is made on first use and kept in ``folder`` (mode 0600)."""
     value = text(name)
     if value:
         if len(value) < 32:
@@ -91,7 +94,7 @@ def secret(name: str, folder: Path) -> str:
 
 
 def database(name: str) -> dict[str, Any]:
-    """Django's database settings from a ``postgresql://`` URL. PostgreSQL is the only engine."""
+    """Return Django's database settings for a ``postgresql://`` URL. PostgreSQL is the only engine."""
     url = text(name)
     if not url:  # manage.py and the tests attach the embedded server before the first connection
         url = "postgresql://voiceauth@127.0.0.1:5432/voiceauth"
@@ -113,10 +116,10 @@ def database(name: str) -> dict[str, Any]:
 
 
 def audio_storage(name: str, default: Path) -> dict[str, Any]:
-    """Django's settings of the storage for recordings: a folder, or ``s3://bucket/prefix`` (``requirements-s3.txt``).
+    """Return Django's settings of the storage for recordings: a folder, or ``s3://bucket/prefix``.
 
-    S3's credentials and region are boto3's own (``AWS_ACCESS_KEY_ID``, a role, …); ``name_ENDPOINT`` names another
-    service that speaks S3.
+    S3 needs ``requirements-s3.txt``. Its credentials and region are boto3's own (``AWS_ACCESS_KEY_ID``, a role, …);
+    ``name_ENDPOINT`` names another service that speaks S3.
     """
     value = text(name, str(default))
     if "://" not in value:
@@ -134,7 +137,7 @@ def audio_storage(name: str, default: Path) -> dict[str, Any]:
 
 
 def crontab(name: str, value: str) -> Any:
-    """A Celery crontab from five cron fields."""
+    """Return a Celery crontab for five cron fields."""
     from celery.schedules import ParseException
     from celery.schedules import crontab as celery_crontab
 

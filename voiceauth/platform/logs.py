@@ -104,7 +104,7 @@ def _describe_connection(record: logging.LogRecord) -> None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what led to it, the last one first, as Python prints them."""
+    """Yield the exception and what led to it, the last one first, as Python prints them."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -113,7 +113,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _described(error: BaseException) -> str:
-    """The exception's type, and what PostgreSQL's errors say without a row's content."""
+    """Return the exception's type, and what PostgreSQL's errors say without a row's content."""
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     sqlstate = getattr(error, "sqlstate", None)
     constraint = getattr(getattr(error, "diag", None), "constraint_name", None)

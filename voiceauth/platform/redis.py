@@ -1,4 +1,4 @@
-"""One way to Redis for all: the scoring calls, the rates and the readiness check."""
+"""Connections to Redis, for everything that uses it: scoring calls, rate limits and the readiness check."""
 
 from functools import cache
 

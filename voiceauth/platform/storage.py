@@ -1,10 +1,10 @@
-"""Sealed recordings, in the storage ``STORAGES["audio"]``: a folder, or S3. Names are random and say nothing.
+"""Sealed recordings, in the storage ``STORAGES["audio"]``: a folder, or S3. Their names are random and reveal nothing.
 
-A recording is written before the transaction that names it commits, and deleted once the transaction that deletes its
-row has. What a crash or a rollback leaves behind, and what could not be deleted, goes with the next ``sweep``.
+A recording is written before the transaction that names it commits, and deleted after the transaction that deletes its
+row has committed. The next ``sweep`` deletes what a crash or a rollback leaves behind, and what could not be deleted.
 
-An erasure must be able to say that nothing is left: it deletes rows inside ``collecting`` and hands the names to the
-job of ``platform.erasure``, which deletes them with ``delete`` until it succeeds.
+An erasure must be able to state that nothing is left: it deletes rows inside ``collecting`` and hands the names to the
+job of ``platform.erasure``, which calls ``delete`` until it succeeds.
 """
 
 import logging
@@ -38,7 +38,7 @@ class RecordingGone(NotFound):
     """The row names a file that the storage does not have."""
 
     code = "recording_gone"
-    message = "The recording was deleted this moment, or the storage has lost it."
+    message = "The recording was deleted just now, or the storage has lost it."
 
 
 class _Descriptor(FileDescriptor):
@@ -95,13 +95,13 @@ def storage() -> Storage:
 
 
 def opaque_name(instance: Any = None, filename: str = "") -> str:
-    """A random name, in one of 256 folders."""
+    """Return a random name, in one of 256 folders."""
     token = secrets.token_hex(16)
     return f"{token[:2]}/{token}"
 
 
 def read(recording: FieldFile) -> bytes:
-    """The ciphertext. Raises ``RecordingGone``."""
+    """Return the ciphertext. Raises ``RecordingGone``."""
     try:
         with recording.open("rb") as file:
             return bytes(file.read())
@@ -131,7 +131,10 @@ def delete(name: str) -> None:
 
 
 def sweep() -> int:
-    """Deletes the recordings that no row has named for ``ORPHAN_AGE``; how many. What fails, the next sweep repeats."""
+    """Delete the recordings that no row has named for ``ORPHAN_AGE``, and return how many.
+
+    What cannot be deleted is left to the next sweep.
+    """
     swept = 0
     for names in _stored():
         for name in names - _named(names):
@@ -147,7 +150,7 @@ def sweep() -> int:
 
 
 def _stored() -> Iterator[set[str]]:
-    """The names of all recordings, some at a time."""
+    """Yield the names of all recordings, some at a time."""
     try:
         folders, _ = storage().listdir("")
     except FileNotFoundError:
@@ -159,7 +162,7 @@ def _stored() -> Iterator[set[str]]:
 
 
 def _named(names: Iterable[str]) -> set[str]:
-    """Those of ``names`` that a row names."""
+    """Return those of ``names`` that a row names."""
     found: set[str] = set()
     for model in apps.get_models():
         for field in model._meta.concrete_fields:

@@ -81,7 +81,7 @@ def _unmet_rates() -> list[dict[str, Any]]:
 
 @extend_schema(tags=["policy"])
 class PolicyVersions(IdempotentCreate, generics.ListAPIView):
-    """All versions of the policy, the one in force first. Without any, the settings' defaults are in force."""
+    """List all versions of the policy, the one in force first. Without any, the settings' defaults are in force."""
 
     permission_classes = (Policy,)
     serializer_class = PolicyAnswer
@@ -114,5 +114,5 @@ class PolicyInForce(generics.GenericAPIView):
 
     @extend_schema(responses={200: {"type": "object", "additionalProperties": True}})
     def get(self, request: Request) -> Response:
-        """The policy in force with everything spelt out, and which of its rates the model in service cannot promise."""
+        """Get the whole policy in force, and those of its rates that the model in service cannot promise."""
         return Response(selectors.in_force().as_dict() | {"unmet_rates": _unmet_rates()})

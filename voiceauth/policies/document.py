@@ -76,11 +76,11 @@ class Policy:
     channels: Mapping[str, str] = field(default_factory=dict)
 
     def enrollment(self, origin: str = DEFAULT_ORIGIN) -> EnrollmentLimits:
-        """The limits of an origin; one that the policy does not name has the default's."""
+        """Return the limits of an origin; one that the policy does not name has the default's."""
         return self.origins.get(origin, self.origins[DEFAULT_ORIGIN])
 
     def tier(self, name: str) -> Tier | None:
-        """None for no name: the model's own threshold. Raises ``UnknownTier``."""
+        """Return a tier; ``None`` without a name, where the policy's own rate applies. Raises ``UnknownTier``."""
         if not name:
             return None
         if name not in self.tiers:
@@ -92,7 +92,7 @@ class Policy:
         return self.channels.get(client, "")
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything spelt out, JSON values."""
+        """Return the whole policy as JSON values, defaults included."""
         return {
             "number": self.number,
             "enrollment": {name: asdict(limits) for name, limits in self.origins.items()},
@@ -103,7 +103,7 @@ class Policy:
 
 
 def read(content: Mapping[str, Any], number: int) -> Policy:
-    """The policy that a stored, valid document gives."""
+    """Return the policy that a stored, valid document gives."""
     origins: dict[str, Any] = dict(content.get("enrollment", {}))
     default = replace(_default_enrollment(), **origins.pop(DEFAULT_ORIGIN, {}))
     tiers = _default_tiers()

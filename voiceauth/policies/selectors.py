@@ -14,7 +14,7 @@ from voiceauth.policies.models import PolicyVersion
 
 
 def versions() -> QuerySet[PolicyVersion]:
-    """All versions, the one in force first."""
+    """Select all versions, the one in force first."""
     return PolicyVersion.objects.order_by("-number")
 
 
@@ -27,7 +27,7 @@ class UnmetRate:
     missing: tuple[Shortfall, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, with a sentence for people."""
+        """Return JSON values, with a sentence for people."""
         missing = [each.as_dict() for each in self.missing]
         return {"tier": self.tier, "target_far": self.target_far, "missing": missing, "message": str(self)}
 
@@ -38,9 +38,9 @@ class UnmetRate:
 
 
 def unmet_rates(policy: Policy | None = None) -> list[UnmetRate]:
-    """The rates of ``policy``, by default the one in force, that the model in service cannot promise.
+    """Return the rates of ``policy``, by default the one in force, that the model in service cannot promise.
 
-    Calls of such a tier are refused (``tier_not_calibrated``). None where no model is in service.
+    Calls of such a tier are refused (``tier_not_calibrated``). There are none where no model is in service.
     """
     model = models.active_model()
     calibration = calibrations.in_force(model.version) if model else None
@@ -53,6 +53,9 @@ def unmet_rates(policy: Policy | None = None) -> list[UnmetRate]:
 
 
 def in_force() -> Policy:
-    """The policy in force. It is read each time, so that a change counts from the next call on in every process."""
+    """Return the policy in force.
+
+    It is read each time, so that a change counts from the next call on in every process.
+    """
     version = versions().first()
     return document.read(version.content, version.number) if version else document.read({}, 0)

@@ -50,7 +50,7 @@ def change(*, content: Mapping[str, Any], reason: str, based_on: int, actor: Act
 
 
 def _rate(policy: Policy, tier: str) -> float | None:
-    """The false-accept rate of a tier, without a name the default's; ``None`` for a tier that the policy lacks."""
+    """Return the false-accept rate of a tier, the default one without a name; ``None`` for a tier that is missing."""
     if not tier:
         return policy.verification.target_far
     return policy.tiers[tier].target_far if tier in policy.tiers else None

@@ -49,7 +49,7 @@ class ModelVersionFilter(StrictFilterSet):
 
 @extend_schema_view(get=extend_schema(tags=["training"], operation_id="training_runs_list"))
 class TrainingRunList(IdempotentCreate, generics.ListAPIView):
-    """Training runs, the newest first."""
+    """List the training runs, the newest first."""
 
     permission_classes = (needs("training:write", reads="training:read"),)
     serializer_class = TrainingRunSerializer
@@ -98,7 +98,7 @@ class TrainingRunCancel(APIView):
 
 @extend_schema_view(get=extend_schema(tags=["models"], operation_id="models_list"))
 class ModelList(generics.ListAPIView):
-    """Registered models, the newest first: candidates, the active one, and retired ones."""
+    """List the registered models, the newest first: candidates, the active one, and retired ones."""
 
     permission_classes = (needs("models:read"),)
     serializer_class = ModelVersionSerializer

@@ -8,7 +8,7 @@ from voiceauth.retraining.models import TrainingSpeaker
 
 
 def forget_customer(customer: Customer) -> dict[str, int]:
-    """Flags the models that the customer's recordings trained: a retrain is due."""
+    """Flag the models that the customer's recordings trained, because a retrain is due."""
     trained = TrainingSpeaker.objects.filter(customer=customer)
     ModelVersion.objects.filter(pk__in=trained.values("model")).update(erased_speakers=F("erased_speakers") + 1)
     trained.delete()

@@ -33,7 +33,7 @@ class Evidence:
         return not self.missing
 
     def summary(self) -> dict[str, Any]:
-        """The evidence as JSON values, for the API, an approval and the trail."""
+        """Return the evidence as JSON values, for the API, an approval and the trail."""
         known = self.calibration
         return {
             "sufficient": self.is_sufficient,
@@ -49,7 +49,7 @@ class Evidence:
 
 
 def of(model: ModelVersion, target_far: float | None = None) -> Evidence:
-    """The evidence for ``model`` at ``target_far``, by default the rate of calls without a tier."""
+    """Return the evidence for ``model`` at ``target_far``, by default the rate of calls without a tier."""
     if target_far is None:
         target_far = policies.in_force().verification.target_far
     known = next((each for each in model.calibrations.all() if each.active), None)

@@ -39,7 +39,7 @@ class Source:
     strangers: bool
 
     def measured_on(self) -> MeasuredOn:
-        """The numbers of trials and speakers, as a calibration keeps them."""
+        """Return the numbers of trials and speakers, as a calibration keeps them."""
         target = int(self.trials.is_target.sum())
         return MeasuredOn(
             target_trials=target,

@@ -105,11 +105,11 @@ def _register(attempt: Attempt[TrainingRun], data: TrainingData) -> None:
 
 @transaction.atomic
 def _record(attempt: Attempt[TrainingRun], data: TrainingData, version: str) -> None:
-    """The candidate, whose recordings trained it, and the run's success, in one transaction."""
+    """Store the candidate, the customers whose recordings trained it, and the run's success, in one transaction."""
     if not attempt.hold():
         return
     model = registry.register(version=version)
-    # Who was erased since the export looked, trained it all the same.
+    # Customers who were erased after the export have trained the model all the same.
     speakers = TrainingSpeaker.objects.bulk_create(
         TrainingSpeaker(model=model, customer_id=pk) for pk in training_data.consenting(data.customers)
     )

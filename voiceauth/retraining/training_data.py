@@ -4,11 +4,11 @@ One folder a run, ``VOICEAUTH_RUNS_DIR/<run id>`` (mode 0700)::
 
     data/<customer>/<sample>   the recordings, sealed; ``<customer>`` is our UUID, not the bank's identifier
     data/train.pq              columns audio (path below ``data``), class (customer), fold
-    output/                    the training program's: checkpoints, pipeline, charts
+    output/                    what the training program writes: checkpoints, pipeline, charts
     training.log
 
-Only the training program opens the recordings, in its memory. They and the output (its class rows are voiceprints) go
-when the run ends; the log stays.
+Only the training program opens the recordings, in its memory. When the run ends they are deleted, and so is the output,
+because the class rows in it are voiceprints. The log stays.
 """
 
 import logging
@@ -50,7 +50,7 @@ class TrainingData:
     held_out: int
 
     def is_current(self) -> bool:
-        """False once a recording in it was erased, or its customer withdrew the consent."""
+        """Return whether every recording is still there, and every customer still consents."""
         permitted = AudioSample.objects.filter(id__in=self.samples, customer__in=_consenting())
         return permitted.count() == len(self.samples)
 
@@ -61,16 +61,16 @@ def folder_of(run_id: uuid.UUID) -> Path:
 
 
 def data_key_of(folder: Path) -> bytes:
-    """The key (32 bytes) that a run's recordings are sealed under; the same at every attempt."""
+    """Return the key (32 bytes) that a run's recordings are sealed under. It is the same at every attempt."""
     return vault.derived_key(f"training-data:{folder.name}")
 
 
 def export_manifest(folder: Path, *, on_clip: Callable[[float], None] = lambda share: None) -> TrainingData:
-    """Write ``folder/data``, or on a resume keep what is there.
+    """Export the recordings to ``folder/data``, or on a resume keep those that are there.
 
     A resumed run keeps its recordings, so that it goes on from its checkpoint; new enrollments wait for the next
-    run. Where a recording was erased since, the run starts anew without it: its output knows that voice.
-    ``on_clip`` hears the share done (0 to 1) and may raise to stop.
+    run. Where a recording was erased meanwhile, the run starts again without it, because its output was trained on
+    that voice. ``on_clip`` is called with the share done (0 to 1) and may raise to stop.
     """
     (folder / ERASED).unlink(missing_ok=True)
     rows = _exported(folder)
@@ -82,8 +82,8 @@ def export_manifest(folder: Path, *, on_clip: Callable[[float], None] = lambda s
 def remove_copies(customer: uuid.UUID) -> None:
     """Remove a customer's erased recordings, and what was trained on them, from every run under way.
 
-    Raises ``OSError`` where a file cannot be deleted, and ``CopiesInUse`` where a worker is at such a run: its
-    checkpoints know the voice. The worker is told, and its next attempt starts anew.
+    Raises ``OSError`` where a file cannot be deleted. Raises ``CopiesInUse`` where a worker is training on them,
+    because its checkpoints hold the voice; the worker is told to stop, and its next attempt starts again.
     """
     root = Path(settings.VOICEAUTH_RUNS_DIR)
     folders = list(root.iterdir()) if root.is_dir() else []
@@ -99,7 +99,10 @@ def is_told_to_forget(folder: Path) -> bool:
 
 @transaction.atomic
 def _forgotten(folder: Path, customer: uuid.UUID) -> bool:
-    """Remove erased recordings at once, and all that came of them unless a worker is at the run. False where one is."""
+    """Remove the erased recordings, and unless a worker is at the run, what was trained on them.
+
+    Return false where a worker is at the run.
+    """
     copied = {path.name for path in (folder / "data" / str(customer)).glob("*")}
     copied |= {path.rpartition("/")[2] for path, owner, _ in _exported(folder) or [] if owner == str(customer)}
     erased = copied - {str(pk) for pk in AudioSample.objects.filter(customer=customer).values_list("pk", flat=True)}
@@ -143,15 +146,18 @@ def sweep() -> None:
 
 
 def fold_of(position: int, clips: int) -> int:
-    """The fold of a customer's recording number ``position`` (from 0) of ``clips``: round and round.
+    """Return the fold of a customer's recording number ``position`` (from 0) of ``clips``, in rotation.
 
-    The last of the first ten is held out; a lone recording is trained on.
+    The last of the first ten is held out. A single recording is trained on.
     """
     return (position + 1) % min(FOLDS, clips) if clips > 1 else 1
 
 
 def consenting(customers: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """Those of ``customers`` who consent now, locked until the transaction ends: an erasure comes before or after."""
+    """Return those of ``customers`` who consent now, locked until the transaction ends.
+
+    So an erasure comes before or after.
+    """
     return list(_consenting().select_for_update().filter(pk__in=customers).order_by("pk").values_list("pk", flat=True))
 
 
@@ -200,7 +206,10 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
 
 @transaction.atomic
 def _copied(sample_id: uuid.UUID, customer: uuid.UUID, copy: Path, data_key: bytes) -> bool:
-    """Copy one recording, unless it was erased. The customer's lock puts an erasure before the copy or after it."""
+    """Copy one recording; return false where it was erased.
+
+    The customer's lock puts an erasure before the copy or after it.
+    """
     Customer.objects.select_for_update().get(pk=customer)
     sample = AudioSample.objects.select_related("customer", "audio").filter(id=sample_id).first()
     if sample is None:
@@ -215,7 +224,7 @@ def _copied(sample_id: uuid.UUID, customer: uuid.UUID, copy: Path, data_key: byt
 
 
 def _exported(folder: Path) -> list[Row] | None:
-    """The rows of a complete export, which the manifest's presence tells."""
+    """Return the rows of an export; ``None`` where it is not complete. The manifest is written last."""
     import pandas as pd
 
     path = folder / "data" / "train.pq"

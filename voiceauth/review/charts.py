@@ -14,19 +14,19 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 26
 
 
 def badge(words: str, tone: str) -> SafeString:
-    """A coloured label; ``tone`` is good, bad, busy or neutral."""
+    """Return a coloured label; ``tone`` is good, bad, busy or neutral."""
     return format_html('<span class="va-badge va-{}">{}</span>', tone, words)
 
 
 def pretty(content: Any) -> SafeString:
-    """JSON for reading; a dash where there is none."""
+    """Return JSON for reading; a dash where there is none."""
     if not content:
         return SafeString("—")
     return format_html('<pre class="va-json">{}</pre>', json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def facts(content: Mapping[str, Any]) -> SafeString:
-    """Named figures as a table of two columns. The name of a group stands before the names in it."""
+    """Return named figures as a table of two columns. The name of a group stands before the names in it."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         parts = value.items() if isinstance(value, Mapping) and not is_figure(value) else [("", value)]
@@ -38,7 +38,7 @@ def facts(content: Mapping[str, Any]) -> SafeString:
 
 
 def probability_bar(probability: float | None, threshold: float | None) -> SafeString:
-    """A probability in [0, 1] as a bar, its threshold as a tick, both in words for a screen reader."""
+    """Draw a probability in [0, 1] as a bar with its threshold as a tick, both in words for a screen reader."""
     if probability is None:
         return mark_safe('<span class="va-none">no score</span>')
     over = threshold is not None and probability >= threshold
@@ -61,7 +61,7 @@ def probability_bar(probability: float | None, threshold: float | None) -> SafeS
 
 
 def progress_bar(percent: float, label: str = "") -> SafeString:
-    """A share of 100 as a bar with its figure."""
+    """Draw a percentage as a bar with its figure."""
     percent = min(max(percent, 0.0), 100.0)
     return format_html(
         '<span class="va-probability"><svg class="va-bar" viewBox="0 0 120 14" role="img" aria-label="{} percent done">'

@@ -1,7 +1,7 @@
 """Listening to stored audio: unsealed for one answer, and recorded in the transaction that reads it.
 
-The bytes are those that were uploaded. Browsers play WAV (PCM, A-law, mu-law), FLAC, Ogg, WebM, MP3 and MP4;
-AMR, GSM and G.722 recordings are offered as a file to save, because web processes do not decode audio.
+The bytes are those that are stored. Browsers play WAV (PCM, A-law, mu-law), FLAC, Ogg, WebM, MP3 and MP4. AMR, GSM and
+G.722 recordings are offered as a file to save, because web processes do not decode audio.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from voiceauth.verification.models import CallAudio
 
 @transaction.atomic
 def play_call(*, decision_id: UUID, actor: Actor) -> bytes:
-    """The audio that a decision rested on, as uploaded. Raises ``NoAudio``."""
+    """Return the audio that a decision rested on. Raises ``NoAudio``."""
     kept = CallAudio.objects.select_related("customer", "decision").filter(decision_id=decision_id).first()
     if kept is None:
         raise NoAudio()
@@ -44,7 +44,7 @@ def play_call(*, decision_id: UUID, actor: Actor) -> bytes:
 
 @transaction.atomic
 def play_sample(*, sample_id: UUID, actor: Actor) -> bytes:
-    """An enrollment recording, as uploaded. Raises ``NoAudio``."""
+    """Return an enrollment recording. Raises ``NoAudio``."""
     kept = SealedAudio.objects.select_related("sample__customer").filter(sample_id=sample_id).first()
     if kept is None:
         raise NoAudio()
@@ -60,7 +60,7 @@ def play_sample(*, sample_id: UUID, actor: Actor) -> bytes:
 
 @transaction.atomic
 def play_fraudster(*, fraudster_id: UUID, actor: Actor) -> bytes:
-    """A fraudster's recording, as uploaded. Raises ``NoAudio``."""
+    """Return a fraudster's recording. Raises ``NoAudio``."""
     fraudster = Fraudster.objects.select_related("audio").filter(pk=fraudster_id, audio__isnull=False).first()
     if fraudster is None:
         raise NoAudio()
@@ -84,7 +84,7 @@ SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.wh
 
 
 def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> HttpResponse:
-    """The audio that ``play`` unseals, for an ``<audio>`` element: typed by its first bytes, never cached."""
+    """Answer with the audio that ``play`` unseals: typed by its first bytes, never cached."""
     if not request.user.has_perm("review.play_audio"):
         raise PermissionDenied
     try:

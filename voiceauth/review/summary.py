@@ -29,7 +29,7 @@ REFUSED = {Decision.Outcome.REJECT, Decision.Outcome.NO_MATCH}
 
 
 def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
-    """What the signed-in person may see of it: a part is absent where they may not see its pages."""
+    """Return the figures that the signed-in person may see, by the name of the part of the page."""
     parts: dict[str, Any] = {}
     if user.has_perm("enrollment.view_customer"):  # type: ignore[union-attr]
         parts["customers"] = _customers()
@@ -65,7 +65,7 @@ def _evidence(model: ModelVersion) -> str:
 
 
 def _waiting(user: Any) -> list[tuple[int, str, str]]:
-    """What waits for a person: how many, what they are, and where their list is. Kinds of which none waits are out."""
+    """List what waits for a person: how many, what they are, and where their list is."""
     soon = timezone.now() + EXPIRES_SOON
     kinds = (
         ("enrollment.view_audiosample", AudioSample.objects.exclude(held_for=[]), "recordings held", ""),

@@ -1,5 +1,7 @@
-"""What belongs to a fraudster is sealed under a data key of its own, as with customers; a recent call's voice under a
-derived one, which costs no call to a key-management service.
+"""Sealing what belongs to a fraudster, and the voice of a recent call.
+
+A fraudster has a data key, as a customer has. A recent call's voice is sealed under a derived key, which costs no call
+to a key-management service.
 """
 
 import os
@@ -15,40 +17,40 @@ Sealed = bytes | memoryview  # as PostgreSQL hands them out
 
 
 def new_fraudster_key(fraudster_pk: UUID) -> bytes:
-    """A fresh data key for a fraudster, wrapped under the master key."""
+    """Make a data key for a fraudster, wrapped under the master key."""
     return vault.new_data_key(f"fraudster:{fraudster_pk}")
 
 
 def seal_audio(fraudster: Fraudster, audio: bytes) -> bytes:
-    """The fraudster's recording, as it is stored."""
+    """Seal a fraudster's recording."""
     return vault.seal(_fraudster_key(fraudster), audio, f"fraudster-audio:{fraudster.pk}")
 
 
 def unseal_audio(fraudster: Fraudster, sealed: Sealed) -> bytes:
-    """The fraudster's recording, as it was uploaded."""
+    """Return a fraudster's recording, as it was stored. Raises ``Unsealable``."""
     return vault.unseal(_fraudster_key(fraudster), bytes(sealed), f"fraudster-audio:{fraudster.pk}")
 
 
 def seal_voiceprint(fraudster: Fraudster, model_fingerprint: str, vector: np.ndarray) -> bytes:
-    """A voiceprint ``(d,)`` under one model, as little-endian float32, sealed."""
+    """Seal a voiceprint ``(d,)`` under one model, as little-endian float32."""
     context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
     return vault.seal(_fraudster_key(fraudster), _bytes(vector), context)
 
 
 def unseal_voiceprint(fraudster: Fraudster, model_fingerprint: str, sealed: Sealed) -> np.ndarray:
-    """The voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed."""
+    """Return the voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed. Raises ``Unsealable``."""
     context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
     return _vector(vault.unseal(_fraudster_key(fraudster), bytes(sealed), context))
 
 
 def seal_recent(voice: RecentVoice, vector: np.ndarray) -> None:
-    """Gives ``voice`` a fresh salt and, sealed under the key that comes of it, the embedding ``(d,)``."""
+    """Give ``voice`` a new salt, and its embedding ``(d,)``, sealed under the key derived from the salt."""
     voice.salt = os.urandom(SALT_BYTES)
     voice.content = vault.seal(_recent_key(voice), _bytes(vector), _recent_context(voice))
 
 
 def unseal_recent(voice: RecentVoice) -> np.ndarray:
-    """The embedding ``(d,)`` float32 of a recent call."""
+    """Return the embedding ``(d,)`` float32 of a recent call. Raises ``Unsealable``."""
     return _vector(vault.unseal(_recent_key(voice), bytes(voice.content), _recent_context(voice)))
 
 

@@ -13,12 +13,12 @@ Resolution = ReviewCase.Resolution
 
 
 def watchlists() -> QuerySet[Watchlist]:
-    """All watchlists with their ``fraudster_count``, the default one first."""
+    """Select all watchlists with their ``fraudster_count``, the default one first."""
     return Watchlist.objects.annotate(fraudster_count=Count("fraudsters")).order_by("-is_default", "name")
 
 
 def watchlist(watchlist_id: UUID) -> Watchlist:
-    """Raises ``WatchlistNotFound``."""
+    """Return one watchlist. Raises ``WatchlistNotFound``."""
     found = watchlists().filter(pk=watchlist_id).first()
     if found is None:
         raise WatchlistNotFound
@@ -26,17 +26,17 @@ def watchlist(watchlist_id: UUID) -> Watchlist:
 
 
 def default_watchlist() -> Watchlist:
-    """The one that is always there."""
+    """Return the default watchlist, which is always there."""
     return watchlists().get(is_default=True)
 
 
 def fraudsters(watchlist_id: UUID) -> QuerySet[Fraudster]:
-    """Who is on a watchlist, the latest first. Raises ``WatchlistNotFound``."""
+    """Select the fraudsters on a watchlist, the latest first. Raises ``WatchlistNotFound``."""
     return watchlist(watchlist_id).fraudsters.defer("data_key").prefetch_related("watchlists")
 
 
 def fraudster(fraudster_id: UUID, *, locked: bool = False) -> Fraudster:
-    """One fraudster, ``locked`` until the transaction ends. Raises ``FraudsterNotFound``."""
+    """Return one fraudster, ``locked`` until the transaction ends. Raises ``FraudsterNotFound``."""
     rows = Fraudster.objects.select_for_update() if locked else Fraudster.objects.all()
     found = rows.filter(pk=fraudster_id).first()
     if found is None:
@@ -45,17 +45,17 @@ def fraudster(fraudster_id: UUID, *, locked: bool = False) -> Fraudster:
 
 
 def fraudster_audio(fraudster: Fraudster) -> bytes:
-    """The recording as it was uploaded. Whoever plays it records that in the trail."""
+    """Return a fraudster's recording as it was stored. Whoever plays it records that in the trail."""
     return keys.unseal_audio(fraudster, audio_store.read(fraudster.audio.content))
 
 
 def cases() -> QuerySet[ReviewCase]:
-    """All cases, the newest first."""
+    """Select all cases, the newest first."""
     return ReviewCase.objects.prefetch_related("comments")
 
 
 def case(number: int) -> ReviewCase:
-    """Raises ``CaseNotFound``."""
+    """Return one case. Raises ``CaseNotFound``."""
     found = cases().filter(number=number).first()
     if found is None:
         raise CaseNotFound
@@ -63,10 +63,10 @@ def case(number: int) -> ReviewCase:
 
 
 def labelled_trials() -> dict[UUID, bool]:
-    """Decision -> whether the caller was the claimed customer, by what reviewers found out.
+    """Return for each decision of a closed case whether the caller was the claimed customer.
 
-    Confirmed fraud is an impostor, a false alarm the customer. What two cases disagree about is left out, and so is a
-    confirmed replay: there the voice is the customer's own.
+    Confirmed fraud means an impostor, a false alarm the customer. A decision that two cases disagree about is left
+    out, and so is a confirmed replay, because its voice is the customer's own.
     """
     labels: dict[UUID, set[bool]] = {}
     known = ReviewCase.objects.filter(resolution__in=[Resolution.CONFIRMED_FRAUD, Resolution.FALSE_ALARM])

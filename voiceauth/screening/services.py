@@ -57,13 +57,14 @@ def act_on(
 
 
 def forget_voice(customer_id: str) -> None:
-    """Deletes what calls that claimed the customer sounded like: part of their erasure."""
+    """Delete the voices of calls that claimed the customer, as part of their erasure."""
     RecentVoice.objects.filter(customer_id=customer_id).delete()
 
 
 def forget_recent() -> int:
-    """Deletes the voices of calls older than ``VOICEAUTH_VELOCITY_HOURS``, and all but the latest
-    ``VOICEAUTH_VELOCITY_MAX_CALLS``. Returns how many.
+    """Delete the voices of recent calls that are too old or too many, and return how many.
+
+    Kept are the latest ``VOICEAUTH_VELOCITY_MAX_CALLS`` that are not older than ``VOICEAUTH_VELOCITY_HOURS``.
     """
     before = timezone.now() - timedelta(hours=settings.VOICEAUTH_VELOCITY_HOURS)
     count, _ = RecentVoice.objects.filter(created_at__lte=before).delete()
@@ -78,5 +79,5 @@ def _kind(hit: Hit, enrolling: bool) -> Kind:
 
 
 def _subject(hit: Hit) -> str:
-    """What a case of the same kind about the same customer may still differ in."""
+    """Return the fraudster or the other customer: cases of one kind about one customer differ in it."""
     return hit.fraudster_id or hit.customer_id or ""

@@ -8,7 +8,7 @@ PEOPLES_ROLES = ("admin", "reviewer", "teller", "auditor")  # groups, the most p
 
 
 def role_of(user: Any) -> str:
-    """The role under which a signed-in person's acts are recorded: the most powerful of their groups, or ``none``."""
+    """Return the role that a signed-in person acts in: the most powerful of their groups, or ``none``."""
     if user.is_superuser:
         return "admin"
     groups = set(user.groups.values_list("name", flat=True))
@@ -16,9 +16,9 @@ def role_of(user: Any) -> str:
 
 
 def actor_of(request: Any) -> Actor:
-    """The actor of a DRF or Django request: an API client by its name, a signed-in person as ``user:<name>``.
+    """Return the actor of a DRF or Django request: an API client by its name, a person as ``user:<name>``.
 
-    Nobody signed in: ``anonymous``.
+    Without either it is ``anonymous``.
     """
     user = getattr(request, "user", None)
     name, role = "anonymous", "anonymous"

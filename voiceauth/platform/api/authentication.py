@@ -27,8 +27,8 @@ def token_hash(token: str) -> str:
 class TokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer va_<role>_<secret>``; ``request.user`` becomes the ``ApiClient``.
 
-    One answer for an unknown, a revoked and an expired token. Who has none that is valid is counted by address, and
-    raises ``Throttled`` in the end; a valid token is taken from there all the same.
+    An unknown, a revoked and an expired token get the same answer. Requests without a valid token are counted by
+    address, and too many of them raise ``Throttled``. A valid token is accepted from such an address all the same.
     """
 
     def authenticate(self, request: Any) -> tuple[ApiClient, None] | None:
@@ -56,7 +56,7 @@ class TokenAuthentication(BaseAuthentication):
 
 
 def _note_use(client: ApiClient) -> None:
-    """At most once a minute, and never waiting: a call in progress may hold the row."""
+    """Note the time of use, at most once a minute. It never waits for a call that holds the row."""
     now = timezone.now()
     if client.last_used_at is not None and client.last_used_at > now - USE_IS_NOTED_EVERY:
         return

@@ -15,17 +15,17 @@ from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.errors import Conflict, DomainError, NotFound
 
-CLIENT_CLASSES = ("calls", "writes", "reads", "training")  # of rates
+CLIENT_CLASSES = ("calls", "writes", "reads", "training")  # each has a rate
 MOST_CALLS = 1_000_000  # a minute
 MOST_LETTERS = 64  # of a client's name
-RESERVED_NAMES = {"system", "anonymous"}  # the trail gives them to others
+RESERVED_NAMES = {"system", "anonymous"}  # other actors in the audit trail
 
 
 class UnknownRole(DomainError):
     """The role is not in the table of roles."""
 
     code = "unknown_role"
-    message = "A client is a teller, an ivr, a reviewer, an admin or an auditor."
+    message = "There is no such role. A client is a teller, an ivr, a reviewer, an admin or an auditor."
 
 
 class InvalidClientName(DomainError):
@@ -42,21 +42,21 @@ class UnknownScope(DomainError):
     """Carries ``scopes``: those that the role has."""
 
     code = "unknown_scope"
-    message = "The role has no such scope."
+    message = "The role does not have this scope. `scopes` lists those that it has."
 
 
 class UnknownRate(DomainError):
     """The class of calls is unknown, or the rate is out of range."""
 
     code = "unknown_rate"
-    message = f"A rate is a number of calls a minute, from 1 to {MOST_CALLS}, of {', '.join(CLIENT_CLASSES)}."
+    message = f"A rate is a number of calls a minute, from 1 to {MOST_CALLS}, for one of {', '.join(CLIENT_CLASSES)}."
 
 
 class ClientExists(Conflict):
     """A name in the audit trail must always mean the same client."""
 
     code = "client_exists"
-    message = "A client of this name exists already, perhaps revoked. Names are never given twice."
+    message = "A client of this name exists already, or existed and was revoked. Choose another name."
 
 
 class ClientRevoked(Conflict):
@@ -76,10 +76,11 @@ def create_client(
     scopes: Collection[str] = (),
     rate_limits: Mapping[str, int] | None = None,
 ) -> tuple[ApiClient, str]:
-    """A new client and its token, which is shown this once: only its hash is stored.
+    """Create a client. Return it and its token, which cannot be read again: only its hash is stored.
 
-    Without ``expires_in`` the token ends after ``VOICEAUTH_TOKEN_LIFETIME_DAYS``; ``scopes`` limit it to some of the
-    role's. Raises ``InvalidClientName``, ``UnknownRole``, ``UnknownScope``, ``UnknownRate`` and ``ClientExists``.
+    Without ``expires_in`` the token expires after ``VOICEAUTH_TOKEN_LIFETIME_DAYS``. ``scopes`` limit it to some of
+    the role's. Raises ``InvalidClientName``, ``UnknownRole``, ``UnknownScope``, ``UnknownRate`` and
+    ``ClientExists``.
     """
     if role not in ApiClient.Role.values:
         raise UnknownRole()
@@ -108,9 +109,10 @@ def create_client(
 def rotate_client(
     *, name: str, actor: Actor, overlap: timedelta, expires_in: timedelta | None = None
 ) -> tuple[ApiClient, str]:
-    """A new token, shown this once. The one before is taken for ``overlap`` more, but not beyond its own end.
+    """Give a client a new token. Return the client and the token, which cannot be read again.
 
-    Of two rotations in one overlap only the last two tokens are taken. Raises ``NotFound`` and ``ClientRevoked``.
+    The previous token stays valid for ``overlap``, but not beyond its own expiry. Of two rotations within one
+    overlap only the last two tokens are valid. Raises ``NotFound`` and ``ClientRevoked``.
     """
     client = _locked(name)
     if client.revoked_at is not None:
@@ -146,7 +148,7 @@ def revoke_client(*, name: str, actor: Actor) -> ApiClient:
 
 @transaction.atomic
 def set_rate_limits(*, name: str, rate_limits: Mapping[str, int], actor: Actor) -> ApiClient:
-    """Rates in place of the settings', calls a minute by class; none: the settings' again.
+    """Set the client's own rates, in calls a minute by class. An empty mapping restores those of the settings.
 
     Raises ``NotFound`` and ``UnknownRate``.
     """

@@ -72,7 +72,7 @@ DRF_CODES: dict[type[drf.APIException], str] = {
 
 
 def describe(error: BaseException) -> Failure:
-    """The failure that ``error`` means to the caller. Whatever is not expected reveals nothing."""
+    """Return what the caller is told about ``error``. An unexpected error reveals nothing."""
     match error:
         case DomainError():
             pass
@@ -128,7 +128,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
 
 
 def answer(error: BaseException, request: HttpRequest) -> JsonResponse:
-    """The same outside of DRF."""
+    """Answer ``error`` outside of DRF, in the same shape."""
     failure = note(error, request)
     return JsonResponse(failure.body(request), status=failure.status, headers=failure.headers)
 

@@ -186,7 +186,7 @@ def _settle(reservation: IdempotentRequest, response: Response) -> None:
 
 
 def _mine(reservation: IdempotentRequest) -> QuerySet[IdempotentRequest]:
-    """The row, as long as it belongs to this attempt."""
+    """Select the row, as long as it belongs to this attempt."""
     return IdempotentRequest.objects.filter(pk=reservation.pk, attempt=reservation.attempt)
 
 

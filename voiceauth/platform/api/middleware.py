@@ -61,7 +61,7 @@ class RequestContextMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """What escapes a view of the API, for example a commit that fails, gets the error shape too.
+        """Answer in the error shape what escapes a view of the API, such as a commit that fails.
 
         A page that needs the database while it is away says so; every other bug in a page is Django's to show.
         """
@@ -71,7 +71,7 @@ class RequestContextMiddleware:
 
 
 def client_ip_of(request: Any) -> str:
-    """For ``axes``: the address that this middleware has found."""
+    """Return the address that this middleware has found; for ``axes``."""
     return str(getattr(request, "client_ip", ""))
 
 
@@ -81,7 +81,10 @@ def _request_id_of(request: HttpRequest) -> str:
 
 
 def _client_ip_of(request: HttpRequest) -> str:
-    """The address that the outermost of our own proxies saw; what comes before it is the caller's claim."""
+    """Return the address that the outermost of our own proxies saw.
+
+    What comes before it in the header, the caller may have made up.
+    """
     candidates = [request.META.get("REMOTE_ADDR", "")]
     if proxies := settings.VOICEAUTH_TRUSTED_PROXIES:
         forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]

@@ -1,4 +1,4 @@
-"""OpenAPI: what all views share is said once, here."""
+"""OpenAPI: what all operations share is described once, here."""
 
 from inspect import getdoc
 from typing import Any
@@ -21,11 +21,11 @@ DESCRIPTIONS = {
     401: "No valid token.",
     403: "The client's role or the token's scopes do not allow this.",
     404: "There is no such object.",
-    405: "The path has no such method.",
-    406: "Only application/json is answered.",
+    405: "The path does not support this method.",
+    406: "The API answers only application/json.",
     409: "The object is not in a state that allows this.",
     413: "The upload or the audio is too large.",
-    415: "The body or the audio has a type that is not read.",
+    415: "The type of the body or of the audio is not supported.",
     422: "Understood and refused; the code says why.",
     429: "Too many calls; see Retry-After.",
     503: "The database, the queue or a scoring worker does not answer; see Retry-After.",
@@ -51,7 +51,7 @@ def describe_enums(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _class_at(path: str) -> object:
-    """The class at ``module.Class.Inner``."""
+    """Return the class at ``module.Class.Inner``."""
     outer, _, inner = path.rpartition(".")
     return getattr(import_string(outer), inner)
 

@@ -1,11 +1,11 @@
 """How many calls a minute: counted in Redis, so that all web processes count together.
 
-A token bucket as the generic cell rate algorithm (ATM Forum, I.371): one number a key, the time at which the bucket
-will be full again, moved on by one script, that is, atomically. A client may call ``limit`` times at once, and gets
-one more call every ``60 / limit`` seconds.
+It is a token bucket as the generic cell rate algorithm (ATM Forum, I.371). Redis holds one number for each client and
+class: the time at which the bucket will be full again, which one script moves on atomically. A client may make
+``limit`` calls at once, and gets one more every ``60 / limit`` seconds.
 
-Where Redis does not answer, everybody is admitted: what needs no Redis (consent, erasure, reads) must go on without
-it, and what does (calls, enrollment) says so itself with ``scoring_unavailable``.
+While Redis does not answer, every request is admitted. What needs no Redis (consent, erasure, reads) must keep working
+without it, and what needs it (calls, enrollment) answers ``scoring_unavailable``.
 """
 
 import logging
@@ -25,10 +25,11 @@ from voiceauth.platform.redis import connection as shared_connection
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-SOCKET_SECONDS = 0.25  # what a hanging Redis may cost each request
+SOCKET_SECONDS = 0.25  # the longest that a Redis that hangs may delay a request
 
-# KEYS: the bucket, the mark of a refusal that the trail knows. ARGV: microseconds a call, calls at once.
-# Answers the microseconds to wait, 0 where the call is admitted, and whether this refusal is a window's first.
+# KEYS: the bucket; a mark that a refusal in this window was recorded.
+# ARGV: microseconds a call, calls at once, seconds of a window.
+# Returns the microseconds to wait, 0 where the call is admitted, and whether this is the window's first refusal.
 _ADMIT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -47,11 +48,11 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECRBY', KEYS[1], ARGV[1]
 
 
 class Throttled(DomainError):
-    """Carries ``retry_after_seconds`` and ``limit_per_minute``. The trail hears of the first in a window only."""
+    """Carries ``retry_after_seconds`` and ``limit_per_minute``. The trail records only the first in a window."""
 
     code = "throttled"
     status = 429
-    message = "Too many calls. Slow down."
+    message = "Too many calls. Wait for `retry_after_seconds`, then call again."
 
     def __init__(self, *, retry_after_seconds: float, limit_per_minute: int, audited: bool) -> None:
         super().__init__(retry_after_seconds=retry_after_seconds, limit_per_minute=limit_per_minute)
@@ -92,7 +93,7 @@ def admit(who: str, limit: int) -> None:
 
 
 def give_back(request: Any) -> None:
-    """The call was a repeat that is answered from what is stored: it does not count."""
+    """Do not count the call: it was a repeat that is answered from what is stored."""
     who, limit = request.counted
     try:
         connection().register_script(_GIVE_BACK)(keys=[f"rate:{who}"], args=[_interval(limit)])

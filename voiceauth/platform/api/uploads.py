@@ -76,7 +76,7 @@ CHANNEL_OR_NOTHING = r"^(left|right|mono|[0-7])?\Z"
 
 
 class ChannelField(serializers.RegexField):
-    """Which channel of a recording counts. Nothing: a recording with channels that differ is refused."""
+    """Which channel of a recording to use. Without one, a recording whose channels differ is refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         given = {
@@ -102,7 +102,9 @@ class IntervalList(serializers.Field):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("help_text", "JSON [[start, end], …] in seconds: neither stored nor scored (a card number).")
+        kwargs.setdefault(
+            "help_text", "JSON [[start, end], …] in seconds: what is neither stored nor scored, such as a card number."
+        )
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> list[list[float]]:

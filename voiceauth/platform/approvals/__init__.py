@@ -1,6 +1,6 @@
-"""Dual control: what one person asks for and another one approves. Knows no domain.
+"""Two-person control: what one person requests and another one approves. Knows no domain.
 
-An app registers what it wants under dual control in its ``AppConfig.ready``::
+An app registers its actions in ``AppConfig.ready``::
 
     def ready(self) -> None:
         from voiceauth.platform.approvals.registry import Action, register
@@ -14,8 +14,8 @@ An app registers what it wants under dual control in its ``AppConfig.ready``::
             )
         )
 
-Where somebody asks for it, its view calls ``services.request(action="watchlist.delete", parameters={…}, reason=…,
-actor=…)`` instead of the service and answers 202 with the ``Approval``. ``execute`` runs in the transaction of the
-second person's approval; what it raises is answered to them and leaves the request open. An action without
-``execute`` waits, once approved, for the one who asked: its own service calls ``services.redeem`` first.
+The view calls ``services.request(action="watchlist.delete", parameters={…}, reason=…, actor=…)`` instead of the
+service, and answers 202 with the ``Approval``. ``execute`` runs in the transaction of the second person's approval. An
+error that it raises is answered to the second person, and leaves the request open. An action without ``execute`` is
+carried out by the requester once it is approved: its own service calls ``services.redeem`` first.
 """

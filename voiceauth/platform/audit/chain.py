@@ -1,8 +1,8 @@
 """The hash chain of the audit trail: canonical form, keyed hashes, verification.
 
-Whoever can write to the database but does not hold the master key cannot compute a hash, so a changed,
-removed or inserted row shows. One attack leaves no mark inside the database: putting back an older state
-of the whole trail, head included. Against it, keep ``SEQUENCE:HASH`` (an anchor) elsewhere and verify with it.
+Nobody can compute a hash without the master key. So somebody who can write to the database cannot change, remove or
+insert a row without being noticed. One attack leaves no mark inside the database: to restore an older state of the
+whole trail, including its head. To detect that, keep an anchor (``SEQUENCE:HASH``) elsewhere, and verify with it.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ HASHED_FIELDS = [f.attname for f in AuditEvent._meta.concrete_fields if f.attnam
 
 
 def clean(text: str) -> str:
-    """``text`` without what PostgreSQL cannot store: NUL and lone surrogates."""
+    """Return ``text`` without what PostgreSQL cannot store: NUL and lone surrogates."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def normalise(value: Any) -> Any:
-    """``value`` in the form that it has after a round trip through jsonb.
+    """Return ``value`` in the form that it has after a round trip through jsonb.
 
-    jsonb keeps numbers as decimals: it forgets the sign of -0.0 and reads 1e16 back as an integer. So whole
-    floats become integers. Raises ``ValueError`` for NaN and infinity, ``TypeError`` for unknown types.
+    jsonb stores numbers as decimals: it drops the sign of -0.0 and reads 1e16 back as an integer. So whole floats
+    become integers. Raises ``ValueError`` for NaN and infinity, ``TypeError`` for unknown types.
     """
     match value:
         case None | bool():
@@ -45,7 +45,7 @@ def normalise(value: Any) -> Any:
         case Real():
             number = float(value)
             if not math.isfinite(number):
-                raise ValueError(f"the audit trail holds no {number}")
+                raise ValueError(f"the audit trail cannot hold {number}")
             return int(number) if number.is_integer() else number
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds")
@@ -55,17 +55,17 @@ def normalise(value: Any) -> Any:
             return {clean(str(key)): normalise(item) for key, item in value.items()}
         case Iterable() if not isinstance(value, bytes | bytearray | memoryview):
             return [normalise(item) for item in value]
-    raise TypeError(f"the audit trail holds no {type(value).__name__}")
+    raise TypeError(f"the audit trail cannot hold a {type(value).__name__}")
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, normalised numbers, UTF-8."""
+    """Return ``content`` as canonical JSON: sorted keys, no spaces, normalised numbers, UTF-8."""
     text = json.dumps(normalise(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 
 
 def event_hash(event: AuditEvent) -> str:
-    """HMAC-SHA-256 over everything that the row says and the hash of the row before it."""
+    """Return the HMAC-SHA-256 of everything in the row, and of the hash of the row before it."""
     return _hmac(canonical({name: getattr(event, name) for name in HASHED_FIELDS}))
 
 
@@ -95,7 +95,7 @@ class Anchor:
 
     @classmethod
     def parse(cls, text: str) -> "Anchor":
-        """Raises ``ValueError`` where ``text`` is not ``SEQUENCE:HASH``."""
+        """Parse ``SEQUENCE:HASH``. Raises ``ValueError`` for any other text."""
         sequence, _, digest = text.partition(":")
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise ValueError("an anchor is SEQUENCE:HASH with 64 hexadecimal digits")
@@ -128,8 +128,8 @@ class Report:
 def verify(*, anchors: Iterable[Anchor] = (), max_findings: int = 20) -> Report:
     """Read the whole trail in order, in constant memory, and report the first ``max_findings`` breaks.
 
-    Safe beside writers: the head is read before and after the rows, and the rows must reach from the one
-    to the other.
+    It may run while events are written: it reads the head before and after the rows, and the last row must lie
+    between the two.
     """
     report = Report()
     expected_hashes = {anchor.sequence: anchor for anchor in anchors}

@@ -50,7 +50,7 @@ class AuditEvent(models.Model):
 
 
 class ChainHead(models.Model):
-    """One row (id 1): its lock puts the writers of the trail in line."""
+    """The end of the trail, in one row (id 1). Its lock makes writers wait for each other."""
 
     sequence = models.BigIntegerField(default=0)
     hash = models.CharField(max_length=64)

@@ -101,7 +101,7 @@ def requeue(job: Job, *, reason: str, audited: bool = True, later: bool = False,
 
 
 def lose(job: Job, *, reason: str = "worker_lost") -> None:
-    """The worker died, or what it runs was killed: try again, but not for ever."""
+    """Queue a job again whose worker died; end it as FAILED once it has lost ``MOST_LOST_WORKERS`` and one more."""
     if job.cancel_requested:
         end(job, State.CANCELLED)
     elif job.lost_workers >= MOST_LOST_WORKERS and not job.must_succeed:

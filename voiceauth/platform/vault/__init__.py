@@ -1,12 +1,12 @@
 """Encryption at rest (ISO/IEC 24745): AES-256-GCM under one data key per customer.
 
-Master keys (``providers``) wrap the data keys; deleting a customer's wrapped key makes every copy of their audio and
-voiceprints, backups included, unreadable. ``context`` binds a ciphertext to its place, so that a row cannot be moved
-to another customer or another purpose. ``rotation`` brings everything under a new master key.
+Master keys (``providers``) wrap the data keys. Deleting a customer's wrapped key makes every copy of their audio and
+voiceprints unreadable, backups included. ``context`` binds a ciphertext to its place, so that a row cannot be moved to
+another customer or another purpose. ``rotation`` wraps everything under a new master key.
 
 What belongs to no customer (the trail's hashes, queue messages) is under keys derived from the service's root key: a
-random key, wrapped as the customers' are. A rotation wraps it anew and leaves it as it is, so that the trail still
-verifies.
+random key, wrapped as the customers' are. A rotation wraps the root key anew without changing it, so that the trail
+still verifies.
 """
 
 import os
@@ -35,12 +35,12 @@ class RootKeyMissing(Exception):
 
 
 def new_data_key(context: str) -> bytes:
-    """A fresh data key, wrapped under the current master key, as it is stored."""
+    """Make a data key, wrapped under the current master key, as it is stored."""
     return wrap(os.urandom(KEY_BYTES), context)
 
 
 def derived_key(purpose: str) -> bytes:
-    """A 32-byte key for one purpose, derived from the service's root key."""
+    """Return a 32-byte key for one purpose, derived from the service's root key."""
     return expand(_root_key(), purpose)
 
 

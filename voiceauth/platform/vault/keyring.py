@@ -1,7 +1,7 @@
-"""Data keys under the configured master keys. A wrapped key is ``length of the id || id || ciphertext``.
+"""Wraps data keys under the configured master keys. A wrapped key is ``length of the id || id || ciphertext``.
 
-All providers that are configured can unwrap, and the first of them wraps: key-management service, environment, files.
-So that moving from one to another is a rotation.
+Every configured provider can unwrap. The first one wraps, in the order key-management service, environment, files. So a
+rotation can also move the data keys from one provider to another.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from voiceauth.platform.vault.sealing import Unsealable
 
 
 def providers() -> list[KeyProvider]:
-    """Those that are configured, the first one being current. Raises ``ImproperlyConfigured``."""
+    """Return the configured providers, the current one first. Raises ``ImproperlyConfigured``."""
     found: list[KeyProvider] = []
     if settings.VOICEAUTH_TRANSIT_URL:
         found.append(
@@ -28,18 +28,18 @@ def providers() -> list[KeyProvider]:
 
 
 def current_id() -> str:
-    """The id of the master key that wraps what is new."""
+    """Return the id of the master key that wraps new data keys. Raises ``KeysUnavailable``."""
     return providers()[0].known_ids()[-1]
 
 
 def wrap(key: bytes, context: str) -> bytes:
-    """``key`` under the current master key, as it is stored."""
+    """Wrap ``key`` under the current master key, in the form that is stored. Raises ``KeysUnavailable``."""
     key_id, wrapped = providers()[0].wrap(key, context)
     return prefix_of(key_id) + wrapped
 
 
 def unwrap(wrapped: bytes, context: str) -> bytes:
-    """The key inside ``wrapped``. Raises ``Unsealable``, ``UnknownMasterKey`` and ``KeysUnavailable``."""
+    """Return the key inside ``wrapped``. Raises ``Unsealable``, ``UnknownMasterKey`` and ``KeysUnavailable``."""
     wrapped = bytes(wrapped)
     if not wrapped:
         raise Unsealable(f"there is no key for {context}")
@@ -54,7 +54,7 @@ def unwrap(wrapped: bytes, context: str) -> bytes:
 
 
 def prefix_of(key_id: str) -> bytes:
-    """What everything that is wrapped under one master key begins with."""
+    """Return the bytes that every key wrapped under one master key begins with."""
     return bytes([len(key_id.encode())]) + key_id.encode()
 
 

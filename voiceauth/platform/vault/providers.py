@@ -1,7 +1,7 @@
 """Where master keys come from: secrets in the environment, files, or a key-management service (``transit``).
 
-A master key has an id, which is stored with whatever it wraps. Several are known while a rotation is under way;
-one of them is current and wraps what is new.
+A master key has an id, which is stored with every data key that it wraps. Several are configured during a rotation. One
+of them is current, and wraps new data keys.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from voiceauth.platform.vault.sealing import seal, unseal
 
 MIN_SECRET_LENGTH = 32
 KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-FIRST_FILE = "voiceauth_master_key"  # and what follows on it: voiceauth_master_key.20270101T000000000000Z
+FIRST_FILE = "voiceauth_master_key"  # the first; later ones are called voiceauth_master_key.20270101T000000000000Z
 
 
 class UnknownMasterKey(Exception):
@@ -39,27 +39,27 @@ class KeysUnavailable(DomainError):
 
 
 class KeyProvider(ABC):
-    """Master keys by id. ``context`` binds what is wrapped to the row that holds it."""
+    """Master keys by id. ``context`` binds a wrapped key to the row that holds it."""
 
     @abstractmethod
     def known_ids(self) -> list[str]:
-        """The ids of all master keys that can unwrap, the current one last. Raises ``KeysUnavailable``."""
+        """Return the ids of all master keys that can unwrap, the current one last. Raises ``KeysUnavailable``."""
 
     @abstractmethod
     def wrap(self, key: bytes, context: str) -> tuple[str, bytes]:
-        """The id of the current master key, and ``key`` wrapped under it. Raises ``KeysUnavailable``."""
+        """Return the id of the current master key, and ``key`` wrapped under it. Raises ``KeysUnavailable``."""
 
     @abstractmethod
     def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
-        """Raises ``Unsealable``, ``UnknownMasterKey`` and ``KeysUnavailable``."""
+        """Return the wrapped key. Raises ``Unsealable``, ``UnknownMasterKey`` and ``KeysUnavailable``."""
 
     @abstractmethod
     def renew(self) -> str:
-        """Makes a new master key, which is current from now on; its id. Raises ``NotRenewable``."""
+        """Make a new master key, which is current from now on, and return its id. Raises ``NotRenewable``."""
 
 
 class NotRenewable(Exception):
-    """New keys of this provider are made by whoever configures it."""
+    """Somebody else makes this provider's keys: whoever configures it."""
 
 
 class Secrets(KeyProvider):
@@ -67,7 +67,7 @@ class Secrets(KeyProvider):
 
     @abstractmethod
     def secrets(self) -> Mapping[str, str]:
-        """Secrets by key id, the current one last."""
+        """Return the secrets by key id, the current one last."""
 
     def known_ids(self) -> list[str]:
         """Return the ids of the secrets, the current one last."""
@@ -99,12 +99,12 @@ class EnvironmentKeys(Secrets):
         for key_id, secret in pairs:
             if not KEY_ID.fullmatch(key_id) or len(secret) < MIN_SECRET_LENGTH:
                 raise ImproperlyConfigured(
-                    "VOICEAUTH_MASTER_KEYS is id:secret,id:secret; a master key has at least "
+                    "VOICEAUTH_MASTER_KEYS must be id:secret,id:secret, and each secret must have at least "
                     f"{MIN_SECRET_LENGTH} characters."
                 )
         self._secrets = dict(reversed(pairs))
         if len(self._secrets) < len(pairs):
-            raise ImproperlyConfigured("VOICEAUTH_MASTER_KEYS names a key twice.")
+            raise ImproperlyConfigured("VOICEAUTH_MASTER_KEYS has two keys with the same id.")
 
     def secrets(self) -> Mapping[str, str]:
         """Return the secrets of the environment."""
@@ -113,7 +113,7 @@ class EnvironmentKeys(Secrets):
     def renew(self) -> str:
         """Raise ``NotRenewable``: the environment is not ours to change."""
         raise NotRenewable(
-            "Put the new key first into VOICEAUTH_MASTER_KEYS, id:secret, and keep the old one after it."
+            "Put the new key first into VOICEAUTH_MASTER_KEYS, as id:secret, and keep the old one after it."
         )
 
 
@@ -147,7 +147,7 @@ class FileKeys(Secrets):
         return sorted(path.name for path in self.folder.glob(f"{FIRST_FILE}*"))
 
     def _write(self, name: str) -> str:
-        """A new key's file, whole or not at all; the one that is there, if any."""
+        """Write a key's file, completely or not at all, and return its name. An existing file is kept."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self.folder, encoding="ascii") as file:  # mode 0600
             file.write(secrets.token_hex(32))

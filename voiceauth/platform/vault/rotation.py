@@ -1,7 +1,7 @@
-"""Everything that is wrapped, brought under the current master key while the service runs.
+"""Key rotation: wraps every data key anew under the current master key, while the service runs.
 
-Each row is changed only where its bytes are still those that were read: who was erased or enrolled meanwhile is left
-as they are now, and looked at again. Safe to stop, to repeat, and to run twice at once.
+A row is changed only if its bytes are still those that were read. A customer who is erased or enrolled at the same time
+keeps the newer value, and the next pass looks at it again. A rotation may be stopped, repeated, and run twice at once.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ BATCH = 500
 
 
 def wrapped_under() -> Counter[str]:
-    """How many data keys there are under each master key, by its id."""
+    """Count the data keys under each master key, by its id."""
     found: Counter[str] = Counter()
     for model, field in _fields():
         length = Func(F(field.name), Value(0), function="get_byte", output_field=models.IntegerField())
@@ -33,15 +33,16 @@ def wrapped_under() -> Counter[str]:
 
 
 def remaining() -> int:
-    """How many data keys are under another master key than the current one."""
+    """Count the data keys that are under another master key than the current one."""
     counts = wrapped_under()
     return counts.total() - counts[keyring.current_id()]
 
 
 def rewrap(progress: Callable[[int], None] = lambda done: None) -> list[str]:
-    """Wraps what is under another master key than the current one anew; ``progress`` gets the count so far.
+    """Wrap anew what is under another master key than the current one.
 
-    Returns which data keys cannot be opened (``customer:<id>``), and are left as they are.
+    ``progress`` is called with the count so far. Return the data keys that cannot be opened (``customer:<id>``);
+    they are left as they are.
     """
     current, done, failures = keyring.current_id(), 0, []
     for model, field in _fields():
@@ -69,7 +70,7 @@ def _wrapped(model: type[models.Model], field: WrappedKeyField) -> models.QueryS
 
 
 def _others(model: type[models.Model], field: WrappedKeyField, current: str) -> Iterator[tuple[Any, bytes]]:
-    """Primary key and content of the rows under another master key than ``current``, a batch at a time."""
+    """Yield primary key and content of the rows under another master key than ``current``, a batch at a time."""
     prefix = keyring.prefix_of(current)
     begins = Func(F(field.name), Value(1), Value(len(prefix)), function="substring", output_field=models.BinaryField())
     rows = _wrapped(model, field).annotate(begins=begins).exclude(begins=prefix).order_by("pk")

@@ -14,13 +14,13 @@ class Unsealable(Exception):
 
 
 def seal(key: bytes, plaintext: bytes, context: str) -> bytes:
-    """``nonce || ciphertext || tag`` of ``plaintext`` under ``key``, bound to ``context``."""
+    """Return ``nonce || ciphertext || tag`` of ``plaintext`` under ``key``, bound to ``context``."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, context.encode())
 
 
 def unseal(key: bytes, sealed: bytes, context: str) -> bytes:
-    """The plaintext of ``sealed``. Raises ``Unsealable`` where key, content or context differ."""
+    """Return the plaintext of ``sealed``. Raises ``Unsealable`` where key, content or context differ."""
     sealed = bytes(sealed)
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())

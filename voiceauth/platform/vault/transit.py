@@ -1,7 +1,7 @@
 """Master keys that never leave HashiCorp Vault (or OpenBao): the versions of one key of its transit engine.
 
-https://developer.hashicorp.com/vault/api-docs/secret/transit. The key's type must take associated data:
-aes256-gcm96, the engine's default. Opened data keys are remembered for minutes, or each use would be a call.
+https://developer.hashicorp.com/vault/api-docs/secret/transit. The key's type must take associated data: aes256-gcm96,
+the engine's default. Opened data keys are kept in memory for minutes, because otherwise each use would be a call.
 """
 
 import base64
@@ -86,7 +86,10 @@ class TransitKeys(KeyProvider):
         return f"transit:{self.key}:{version}"
 
     def _ask(self, method: str, path: str, **content: str) -> dict[str, Any]:
-        """The answer's data. 400 is the service's word for what cannot be decrypted."""
+        """Return the data of the answer. Status 400 means that something cannot be decrypted.
+
+        Raises ``Unsealable`` and ``KeysUnavailable``.
+        """
         try:
             response = self._client.request(method, path, json=content or None)
         except httpx.HTTPError as error:

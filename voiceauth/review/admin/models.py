@@ -180,13 +180,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="accepts from")
     def accepts_from(self, obj: ModelVersion) -> str:
-        """The threshold of calls without a tier."""
+        """Show the threshold of calls without a tier."""
         threshold = _evidence(obj).summary()["threshold"]
         return "—" if threshold is None else f"{rounded_probability(threshold)}, for calls without a tier"
 
     @admin.display(description="metrics")
     def headline(self, obj: ModelVersion) -> str:
-        """The figures that are compared first, each with its interval and its trials."""
+        """Show the figures that are compared first, each with its interval and its trials."""
         found = with_intervals(obj.metrics)
         known = [f"{label} {in_words(found[name])}" for name, label in HEADLINES.items() if name in found]
         return " · ".join(known) or "—"

@@ -89,7 +89,7 @@ class PolicyForm(forms.Form):
             yield title, [self[name] for name in names], number == 0 or any(name in self.errors for name in names)
 
     def clean(self) -> dict[str, Any]:
-        """Adds ``content``: the document of what was filled in."""
+        """Add ``content``, the document of what was filled in."""
         given = super().clean() or {}
         content: dict[str, Any] = {}
         for path, value in given.items():
@@ -129,15 +129,15 @@ class PolicyForm(forms.Form):
         name = another.pop("name", None)
         field = f"{part}.{ANOTHER}.name"
         if name is None:
-            self.add_error(field, "What is it called?")
+            self.add_error(field, "Give it a name.")
         elif f"{part}.{name}.{next(iter(another), 'name')}" in self.fields or name in content[part]:
-            self.add_error(field, "There is one of this name.")
+            self.add_error(field, "Another one has this name already.")
         else:
             content[part][name] = another
 
 
 def _limits(part: serializers.Serializer[Any], holds: Any, departs: Mapping[str, Any]) -> dict[str, forms.Field]:
-    """A form field for each that the document may hold: filled where it departs, else showing what ``holds``."""
+    """Make a form field for each limit of the document. It is filled where the document departs from the default."""
     return {
         name: _field(name, field, getattr(holds, name, None), departs.get(name)) for name, field in part.fields.items()
     }

@@ -150,6 +150,6 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
 
 def curves(metrics: list[dict[str, Any]], part: str) -> dict[str, list[float | None]]:
-    """The series of a run's epoch metrics whose name holds ``part``."""
+    """Return the series of a run's epoch metrics whose name contains ``part``."""
     names = dict.fromkeys(name for epoch in metrics for name in epoch if part in name.lower())
     return {name.replace("_", " "): [epoch.get(name) for epoch in metrics] for name in names}

@@ -30,7 +30,7 @@ class Command(BaseCommand):
             failures = [] if check else self._rotate(new)
             remaining = self._count()
         except NotRenewable as error:
-            raise CommandError(f"This master key is not ours to make. {error}") from error
+            raise CommandError(f"The service cannot make this master key. {error}") from error
         except DomainError as error:
             raise CommandError(error.detail) from error
         if failures:

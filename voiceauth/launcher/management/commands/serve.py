@@ -132,7 +132,7 @@ ADDRESSES = [("API", "/api/v1"), ("API docs", "/api/docs"), ("dashboard", "/admi
 
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """One ``serve`` a state folder."""
+    """Hold the lock that lets one ``serve`` run in a state folder. Raises ``CommandError``."""
     with open(state / "run" / "serve.lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +149,10 @@ def _address(bind: str) -> tuple[str, int]:
 
 
 def _wait_for_port(bind: str, *, patience: float) -> None:
-    """Raises ``CommandError`` where the port stays taken. Patience is for a service that was just killed."""
+    """Wait for a service that was just killed to let go of the port.
+
+    Raises ``CommandError`` where the port is taken after ``patience`` seconds.
+    """
     host, port = _address(bind)
     deadline = time.monotonic() + patience
     while True:
@@ -166,5 +169,5 @@ def _wait_for_port(bind: str, *, patience: float) -> None:
 
 
 def _short(path: Path) -> Path:
-    """As a person in this folder would write it."""
+    """Return the path as a person in this folder would write it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
