@@ -16,16 +16,16 @@ class ModelVersion(models.Model):
     class State(models.TextChoices):
         """Where a model stands.
 
-        * `candidate`: registered, and never in service.
-        * `promoting`: voiceprints are being made under it.
-        * `active`: in service.
-        * `retired`: was in service; it can be promoted again.
+        * `CANDIDATE`: registered, and never in service.
+        * `PROMOTING`: voiceprints are being made under it.
+        * `ACTIVE`: in service.
+        * `RETIRED`: was in service; it can be promoted again.
         """
 
-        CANDIDATE = "candidate"
-        PROMOTING = "promoting"
-        ACTIVE = "active"
-        RETIRED = "retired"
+        CANDIDATE = "CANDIDATE"
+        PROMOTING = "PROMOTING"
+        ACTIVE = "ACTIVE"
+        RETIRED = "RETIRED"
 
     version = models.CharField(max_length=64, primary_key=True)  # "20261124-203015-3fa9c1"
     fingerprint = models.CharField(max_length=64, unique=True)  # SHA-256 over weights and configuration
@@ -41,8 +41,8 @@ class ModelVersion(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.UniqueConstraint(fields=["state"], condition=models.Q(state="active"), name="one_active_model"),
-            models.UniqueConstraint(fields=["state"], condition=models.Q(state="promoting"), name="one_promotion"),
+            models.UniqueConstraint(fields=["state"], condition=models.Q(state="ACTIVE"), name="one_active_model"),
+            models.UniqueConstraint(fields=["state"], condition=models.Q(state="PROMOTING"), name="one_promotion"),
         ]
 
     def __str__(self) -> str:

@@ -262,7 +262,7 @@ SPECTACULAR_SETTINGS = {
         "CaseResolution": "voiceauth.screening.models.ReviewCase.Resolution",
         "ConsentPurpose": "enrollment.models.Consent.Purpose",
         "DecisionKind": "voiceauth.verification.models.Decision.Kind",
-        "DecisionOutcome": "voiceauth.verification.models.Decision.Outcome",
+        "DecisionResult": "voiceauth.verification.models.Decision.Result",
         "EnrolledCustomers": "enrollment.batches.models.BatchEnrollment.Existing",
         "EventOutcome": "voiceauth.platform.audit.models.AuditEvent.Outcome",
         "DatabaseStatus": ["ok", "read_only", "unavailable"],

@@ -110,7 +110,7 @@ class BatchResults(APIView):
     def get(self, request: Request, batch_id: UUID) -> StreamingHttpResponse:
         """Download the results so far as JSON lines, one for each customer, in the order of the manifest.
 
-        Each has `line`, `customer_id`, `outcome` (ENROLLED, ENROLLING, SKIPPED, FAILED), the `code` and `message` of a
+        Each has `line`, `customer_id`, `state` (ENROLLED, ENROLLING, SKIPPED, FAILED), the `code` and `message` of a
         problem, `accepted` (the number of recordings), `refused` (for each refused recording its `location`, `code` and
         `message`), `speech_seconds` (the customer's net speech afterwards) and `seconds` (the time that it took).
         """

@@ -9,7 +9,7 @@ from voiceauth.platform.jobs.models import Job, one_at_a_time
 
 
 class BatchEnrollment(Job):
-    """One job: it SUCCEEDED once the outcome of every customer is known, also where customers ``failed``.
+    """One job: it SUCCEEDED once the result of every customer is known, also where customers ``failed``.
 
     A worker carries out a slice of it at a time, so between two slices it is QUEUED again. Who is enrolled when a job
     is cancelled stays enrolled.
@@ -49,7 +49,7 @@ class BatchEnrollment(Job):
 
     @property
     def done(self) -> int:
-        """Count the customers whose outcome is known."""
+        """Count the customers whose result is known."""
         return self.enrolled + self.enrolling + self.skipped + self.failed
 
     @classmethod
@@ -62,7 +62,7 @@ class BatchEnrollment(Job):
         UploadedManifest.objects.filter(batch=self).delete()
 
     def audit_details(self, event: str) -> dict[str, Any]:
-        """Add how many customers had which outcome."""
+        """Add how many customers had which result."""
         if self.is_open:
             return {}
         return {"data": {name: getattr(self, name) for name in ("total", "enrolled", "enrolling", "skipped", "failed")}}
@@ -78,7 +78,7 @@ class UploadedManifest(models.Model):
 class BatchResult(models.Model):
     """The result for one customer, which is one line of the manifest."""
 
-    class Outcome(models.TextChoices):
+    class State(models.TextChoices):
         """What became of one customer of a batch.
 
         * `ENROLLED`: the customer can be verified.
@@ -95,7 +95,7 @@ class BatchResult(models.Model):
     batch = models.ForeignKey(BatchEnrollment, on_delete=models.CASCADE, related_name="results")
     line = models.PositiveBigIntegerField()  # from 1; of a parquet file the row
     customer_id = models.CharField(max_length=64, blank=True)  # blank where the line holds none
-    outcome = models.CharField(max_length=16, choices=Outcome)
+    state = models.CharField(max_length=16, choices=State)
     code = models.CharField(max_length=64, blank=True)
     message = models.CharField(max_length=500, blank=True)
     accepted = models.PositiveIntegerField(default=0)  # recordings

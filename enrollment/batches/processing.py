@@ -46,13 +46,13 @@ MOST_UNSAVED = 200
 RETRY_SECONDS = 2.0
 UNAVAILABLE = 503  # nothing is wrong with the recording, so it is tried again
 
-Outcome = BatchResult.Outcome
+Result = BatchResult.State
 Line = dict[str, Any]  # a valid line of the manifest
-COUNTED = {  # the column of the job that counts an outcome
-    Outcome.ENROLLED: "enrolled",
-    Outcome.ENROLLING: "enrolling",
-    Outcome.SKIPPED: "skipped",
-    Outcome.FAILED: "failed",
+COUNTED = {  # the column of the job that counts a result
+    Result.ENROLLED: "enrolled",
+    Result.ENROLLING: "enrolling",
+    Result.SKIPPED: "skipped",
+    Result.FAILED: "failed",
 }
 
 
@@ -138,12 +138,12 @@ class _Slice:
         try:
             self._customer(manifest.validated(entry), result)
         except DomainError as failure:
-            result.outcome, result.code, result.message = Outcome.FAILED, failure.code, failure.detail
+            result.state, result.code, result.message = Result.FAILED, failure.code, failure.detail
         except (AttemptStopped, OperationalError, InterfaceError):
             raise
         except Exception:
             logger.exception("line %d of batch enrollment %s broke", entry.line, self.batch.id)
-            result.outcome, result.code = Outcome.FAILED, "internal_error"
+            result.state, result.code = Result.FAILED, "internal_error"
         result.message = result.message.replace("\0", "")[:500]
         result.seconds = round(time.monotonic() - began, 3)
         return result
@@ -154,7 +154,7 @@ class _Slice:
             locations.check(self.storage, location)
         self._require_first(line["customer_id"])
         if self._is_skipped(line["customer_id"]):
-            result.outcome = Outcome.SKIPPED
+            result.state = Result.SKIPPED
             return
         customer = self._consenting(line)
         earlier = {sample.pk for sample in customer.samples.all()}
@@ -162,7 +162,7 @@ class _Slice:
         result.refused = enrolled.refused
         if not enrolled.kept:
             first = enrolled.refused[0]
-            result.outcome, result.code, result.message = Outcome.FAILED, first["code"], first["message"]
+            result.state, result.code, result.message = Result.FAILED, first["code"], first["message"]
             return
         earlier -= {sample.pk for sample in enrolled.kept}
         if earlier and self.batch.existing == BatchEnrollment.Existing.OVERWRITE:
@@ -171,7 +171,7 @@ class _Slice:
         customer.refresh_from_db()
         result.speech_seconds = customer.speech_seconds
         done = customer.state == Customer.State.ENROLLED
-        result.outcome = Outcome.ENROLLED if done else Outcome.ENROLLING
+        result.state = Result.ENROLLED if done else Result.ENROLLING
         if reasons := sorted({reason for sample in enrolled.kept for reason in sample.held_for}):
             result.code, result.message = "sample_held", f"Recordings are pending approval: {', '.join(reasons)}."
 
@@ -277,7 +277,7 @@ def save_results(attempt: Attempt[BatchEnrollment], results: Sequence[BatchResul
         return
     BatchResult.objects.bulk_create(new)
     for result in new:
-        counted = COUNTED[Outcome(result.outcome)]
+        counted = COUNTED[Result(result.state)]
         setattr(batch, counted, getattr(batch, counted) + 1)
     batch.line, batch.lost_workers, batch.heartbeat_at = new[-1].line, 0, timezone.now()
     batch.progress_percent = round(100 * batch.done / batch.total, 1) if batch.total else 0.0

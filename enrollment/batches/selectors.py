@@ -13,7 +13,7 @@ from enrollment.batches.models import BatchEnrollment, BatchResult
 RESULT_FIELDS = (
     "line",
     "customer_id",
-    "outcome",
+    "state",
     "code",
     "message",
     "accepted",

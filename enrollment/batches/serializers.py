@@ -46,7 +46,7 @@ class BatchFromUpload(_NewBatch):
 
 
 class BatchAnswer(serializers.ModelSerializer):
-    """One job, with the number of customers by outcome."""
+    """One job, with the number of customers by result."""
 
     manifest = serializers.CharField(help_text="Location of the manifest; empty if it was uploaded.")
     total = serializers.IntegerField(help_text="Customers in the manifest, once it was read.")

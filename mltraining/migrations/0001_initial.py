@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('version', models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ('fingerprint', models.CharField(max_length=64, unique=True)),
-                ('state', models.CharField(choices=[('candidate', 'Candidate'), ('promoting', 'Promoting'), ('active', 'Active'), ('retired', 'Retired')], default='candidate', max_length=16)),
+                ('state', models.CharField(choices=[('CANDIDATE', 'Candidate'), ('PROMOTING', 'Promoting'), ('ACTIVE', 'Active'), ('RETIRED', 'Retired')], default='CANDIDATE', max_length=16)),
                 ('calibration_version', models.CharField(max_length=64)),
                 ('metrics', models.JSONField(default=dict)),
                 ('config', models.JSONField(default=dict)),
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-created_at'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'active')), fields=('state',), name='one_active_model'), models.UniqueConstraint(condition=models.Q(('state', 'promoting')), fields=('state',), name='one_promotion')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'ACTIVE')), fields=('state',), name='one_active_model'), models.UniqueConstraint(condition=models.Q(('state', 'PROMOTING')), fields=('state',), name='one_promotion')],
             },
         ),
         migrations.CreateModel(

@@ -10,7 +10,7 @@ from rich.console import Console
 from voiceauth.demo import recipe, report
 from voiceauth.demo.cast import Cast, Speaker
 from voiceauth.demo.client import Client, Clients
-from voiceauth.demo.story import Outcome, Search, Trial
+from voiceauth.demo.story import Results, Search, Trial
 
 
 def _answer(decision: str, probability: float | None = None) -> dict[str, Any]:
@@ -18,9 +18,9 @@ def _answer(decision: str, probability: float | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def outcome() -> Outcome:
+def results() -> Results:
     speakers = [Speaker("anna", [b"a"] * 4, [b"c"]), Speaker("ben", [b"b"] * 4, [b"d"])]
-    told = Outcome(
+    told = Results(
         Cast(speakers, Speaker("new", [], []), Speaker("other", [], []), "two voices"), {"training.epochs": 1}
     )
     told.customers = {"anna": "demo-1", "ben": "demo-2", "new": "demo-3"}
@@ -46,17 +46,17 @@ def outcome() -> Outcome:
     return told
 
 
-def _shown(outcome: Outcome) -> str:
+def _shown(results: Results) -> str:
     console = Console(file=io.StringIO(), width=160)
     clients = Clients(*(Client("http://localhost:1", "token") for _ in range(5)))
     clients.ivr.milliseconds["/verify"] = [10.0] * 99 + [1000.0]
-    report.show(outcome, clients, console, "http://localhost:1")
+    report.show(results, clients, console, "http://localhost:1")
     text = console.file.getvalue()
     return " ".join(text.replace("│", " ").split())
 
 
-def test_rates_count_only_the_trials_that_were_decided(outcome: Outcome) -> None:
-    shown = _shown(outcome)
+def test_rates_count_only_the_trials_that_were_decided(results: Results) -> None:
+    shown = _shown(results)
     assert "false rejects 50.00% 1 of 2" in shown
     assert "false accepts 0.00% 0 of 1" in shown
     assert "not decided: NOT_ENOUGH_SPEECH 25.00% 1 of 4" in shown
@@ -64,15 +64,15 @@ def test_rates_count_only_the_trials_that_were_decided(outcome: Outcome) -> None
     assert "enrollment recordings held, and approved by the reviewer 12.50% 1 of 8" in shown
 
 
-def test_identification_is_over_the_calls_that_were_ranked(outcome: Outcome) -> None:
-    shown = _shown(outcome)
+def test_identification_is_over_the_calls_that_were_ranked(results: Results) -> None:
+    shown = _shown(results)
     assert "rank-1 identification 50.00% 1 of 2" in shown
     assert "not ranked 33.33% 1 of 3" in shown
     assert "impostor rows over the threshold 100.00% 2 of 2" in shown
 
 
-def test_latencies_and_addresses_and_overrides_are_shown(outcome: Outcome) -> None:
-    shown = _shown(outcome)
+def test_latencies_and_addresses_and_overrides_are_shown(results: Results) -> None:
+    shown = _shown(results)
     assert "/verify 100 10 ms" in shown
     assert "/admin/retraining/trainingrun/run-1/change/" in shown
     assert "training.epochs=1" in shown
@@ -82,10 +82,10 @@ def test_roc_auc_counts_ties_half() -> None:
     assert report.roc_auc(np.array([3.0, 2.0]), np.array([1.0, 2.0])) == (1 + 1 + 1 + 0.5) / 4
 
 
-def test_a_good_story_has_no_problem_and_a_wrong_one_says_which(outcome: Outcome) -> None:
-    assert report.problems(outcome) == []
-    outcome.newcomer = [Trial("new", "new", _answer("REJECT", 0.2)), Trial("other", "new", _answer("ACCEPT", 0.9))]
-    assert len(report.problems(outcome)) == 2
+def test_a_good_story_has_no_problem_and_a_wrong_one_says_which(results: Results) -> None:
+    assert report.problems(results) == []
+    results.newcomer = [Trial("new", "new", _answer("REJECT", 0.2)), Trial("other", "new", _answer("ACCEPT", 0.9))]
+    assert len(report.problems(results)) == 2
 
 
 @pytest.mark.parametrize("overrides", [recipe.SPEECH, recipe.SYNTHETIC])

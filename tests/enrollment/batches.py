@@ -55,5 +55,5 @@ def carried_out(batch: BatchEnrollment) -> BatchEnrollment:
 
 
 def results(batch: BatchEnrollment) -> list[tuple[str, str, str]]:
-    """Customer, outcome and code of each."""
-    return list(batch.results.order_by("line").values_list("customer_id", "outcome", "code"))
+    """Customer, state and code of each."""
+    return list(batch.results.order_by("line").values_list("customer_id", "state", "code"))

@@ -52,8 +52,8 @@ def test_a_job_goes_from_its_manifest_to_its_results(teller: APIClient, worker: 
     answer = teller.get(f"{URL}/{job.id}/results", HTTP_ACCEPT="application/x-ndjson")
     assert answer["Content-Type"] == "application/x-ndjson"
     ann, bob, eve = map(json.loads, answer.getvalue().splitlines())
-    assert (ann["customer_id"], ann["outcome"], ann["speech_seconds"], ann["accepted"]) == ("ann", "ENROLLED", 30, 1)
-    assert (bob["outcome"], eve["outcome"], eve["code"]) == ("ENROLLING", "FAILED", "location_not_found")
+    assert (ann["customer_id"], ann["state"], ann["speech_seconds"], ann["accepted"]) == ("ann", "ENROLLED", 30, 1)
+    assert (bob["state"], eve["state"], eve["code"]) == ("ENROLLING", "FAILED", "location_not_found")
     assert teller.get("/api/v1/customers/ann").json()["display_name"] == "Ann"
 
 

@@ -58,7 +58,7 @@ def test_a_bad_line_is_that_customers_error_and_the_others_go_on(worker: StandIn
     good = line("ann", said(storage, "ann"))
     batch = carried_out(submitted(good, *(bad for bad, _ in BAD), b"\n", line("bob", said(storage, "bob"))))
     assert (batch.state, batch.total, batch.enrolled, batch.failed) == ("SUCCEEDED", 14, 2, 12)
-    found = list(batch.results.filter(outcome="FAILED").order_by("line"))
+    found = list(batch.results.filter(state="FAILED").order_by("line"))
     assert {result.code for result in found} == {"invalid_line"}
     for result, (_, message) in zip(found, BAD, strict=True):
         assert message in result.message

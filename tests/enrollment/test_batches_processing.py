@@ -314,9 +314,9 @@ def test_results_whose_commit_went_unanswered_are_not_saved_twice(storage: Path)
     held = transitions.claim(BatchEnrollment, batch.id)
     assert held is not None
     attempt = Attempt(held)
-    first = [BatchResult(batch=batch, line=1, customer_id="ann", outcome="SKIPPED")]
+    first = [BatchResult(batch=batch, line=1, customer_id="ann", state="SKIPPED")]
     processing.save_results(attempt, first)
-    processing.save_results(attempt, [*first, BatchResult(batch=batch, line=2, customer_id="bob", outcome="FAILED")])
+    processing.save_results(attempt, [*first, BatchResult(batch=batch, line=2, customer_id="bob", state="FAILED")])
     batch.refresh_from_db()
     assert (batch.skipped, batch.failed, batch.results.count()) == (1, 1, 2)
 

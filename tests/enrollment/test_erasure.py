@@ -221,12 +221,12 @@ def test_the_results_of_batches_say_nothing_of_the_recordings_of_an_erased_custo
             batch=batch,
             line=line,
             customer_id=name,
-            outcome="ENROLLING",
+            state="ENROLLING",
             message="Two are too noisy.",
             refused=[{"location": f"{name}-smith.wav"}],
             speech_seconds=9,
         )
     services.erase_customer(customer_id="ann", actor=TELLER)
     ann, bob = BatchResult.objects.order_by("line")
-    assert (ann.outcome, ann.message, ann.refused, ann.speech_seconds) == ("ENROLLING", "", [], 0)
+    assert (ann.state, ann.message, ann.refused, ann.speech_seconds) == ("ENROLLING", "", [], 0)
     assert (bob.message, len(bob.refused)) == ("Two are too noisy.", 1)

@@ -34,14 +34,14 @@ def code(response: Any) -> str:
     return str(response.json()["error"]["code"])
 
 
-def a_model(version: str, state: str = "candidate") -> ModelVersion:
+def a_model(version: str, state: str = "CANDIDATE") -> ModelVersion:
     model = ModelVersion.objects.create(
         version=version,
         fingerprint=version * 8,
         state=state,
         calibration_version="c1",
         data_hash="d",
-        activated_at=timezone.now() if state in ("active", "retired") else None,
+        activated_at=timezone.now() if state in ("ACTIVE", "RETIRED") else None,
     )
     evidence.calibrate(model)
     return model
@@ -127,25 +127,25 @@ def test_an_unknown_run_is_not_found(admin: APIClient) -> None:
 
 
 def test_models_are_listed_with_their_state(admin: APIClient) -> None:
-    a_model("v1", "active"), a_model("v2")
+    a_model("v1", "ACTIVE"), a_model("v2")
     assert admin.get(MODELS).json()["count"] == 2
-    assert [model["version"] for model in admin.get(MODELS, {"state": "active"}).json()["results"]] == ["v1"]
-    assert admin.get(f"{MODELS}/v2").json()["state"] == "candidate"
+    assert [model["version"] for model in admin.get(MODELS, {"state": "ACTIVE"}).json()["results"]] == ["v1"]
+    assert admin.get(f"{MODELS}/v2").json()["state"] == "CANDIDATE"
     assert code(admin.get(f"{MODELS}/v3")) == "model_not_found"
 
 
 def test_a_promotion_is_accepted_and_can_be_followed(admin: APIClient) -> None:
-    a_model("v1", "active"), a_model("v2")
+    a_model("v1", "ACTIVE"), a_model("v2")
     response = admin.post(f"{MODELS}/v2/promote")
-    assert (response.status_code, response.json()["state"]) == (202, "promoting")
+    assert (response.status_code, response.json()["state"]) == (202, "PROMOTING")
     assert admin.get(f"{MODELS}/v2").json()["promotion_percent"] == 0
     assert admin.post(f"{MODELS}/v2/promote").status_code == 202
 
 
 def test_promoting_the_active_model_answers_it_as_it_is(admin: APIClient) -> None:
-    a_model("v1", "active")
+    a_model("v1", "ACTIVE")
     response = admin.post(f"{MODELS}/v1/promote")
-    assert (response.status_code, response.json()["state"]) == (200, "active")
+    assert (response.status_code, response.json()["state"]) == (200, "ACTIVE")
 
 
 def test_a_second_promotion_is_refused_while_one_is_under_way(admin: APIClient) -> None:

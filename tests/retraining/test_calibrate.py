@@ -116,7 +116,7 @@ def test_decisions_keep_what_a_recalibration_needs(ivr: APIClient, worker: Stand
         ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(content)})
     ivr.post("/api/v1/identify", {"audio": upload(recording("ann"))})
     ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(recording("ann", speech_seconds=0.1))})
-    kept = Decision.objects.get(decision=Decision.Outcome.ACCEPT)
+    kept = Decision.objects.get(decision=Decision.Result.ACCEPT)
     assert (kept.speech_seconds, kept.enrollment_speech_seconds, kept.snr_db) == (6.5, 30.0, 31.0)
 
     labels = labels_of(list(Decision.objects.order_by("created_at")), [1, 0, 1, 1])

@@ -55,7 +55,7 @@ def make_sample(customer: Customer, number: int = 1, **fields: Any) -> AudioSamp
 def make_decision(customer_id: str = "C-1001", **fields: Any) -> Decision:
     given = {
         "kind": Decision.Kind.VERIFY,
-        "decision": Decision.Outcome.ACCEPT,
+        "decision": Decision.Result.ACCEPT,
         "probability": 0.9871,
         "threshold": 0.5,
         "log_likelihood_ratio": 8.93,

@@ -27,8 +27,8 @@ def batch() -> BatchEnrollment:
         enrolled=1,
         failed=2,
     )
-    for line, outcome, code in ((1, "ENROLLED", ""), (2, "FAILED", "opted_out"), (3, "FAILED", "opted_out")):
-        BatchResult.objects.create(batch=batch, line=line, customer_id=f"C-{line}", outcome=outcome, code=code)
+    for line, state, code in ((1, "ENROLLED", ""), (2, "FAILED", "opted_out"), (3, "FAILED", "opted_out")):
+        BatchResult.objects.create(batch=batch, line=line, customer_id=f"C-{line}", state=state, code=code)
     return batch
 
 
@@ -43,13 +43,13 @@ def test_a_batch_shows_how_far_it_is_and_why_customers_failed(signed_in: SignIn,
     assert 'http-equiv="refresh"' not in client.get(f"{PAGE}{batch.pk}/change/").content.decode()
 
 
-def test_the_results_of_a_batch_are_listed_by_outcome_and_never_mixed_with_another_batch_s(
+def test_the_results_of_a_batch_are_listed_by_state_and_never_mixed_with_another_batch_s(
     signed_in: SignIn, batch: BatchEnrollment
 ) -> None:
     other = BatchEnrollment.objects.create(content_hash="1" * 64, requested_by="teller-app")
-    BatchResult.objects.create(batch=other, line=1, customer_id="C-9", outcome="FAILED", code="opted_out")
+    BatchResult.objects.create(batch=other, line=1, customer_id="C-9", state="FAILED", code="opted_out")
     client = signed_in("admin")
-    page = client.get(f"{RESULTS}?batch__id__exact={batch.pk}&outcome__exact=FAILED").content.decode()
+    page = client.get(f"{RESULTS}?batch__id__exact={batch.pk}&state__exact=FAILED").content.decode()
     assert "C-2" in page and "C-3" in page
     assert "C-1<" not in page and "C-9" not in page
     assert f"Results of the {batch}" in page

@@ -91,8 +91,8 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     make_sample(customer)
     held, watchlist = make_sample(customer, 2, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
     batch = BatchEnrollment.objects.create(content_hash="0" * 64, requested_by="teller-app", total=2)
-    BatchResult.objects.create(batch=batch, line=1, customer_id="C-1", outcome="FAILED", code="opted_out")
-    decision, run, model = make_decision(), make_run(), make_model(state="active")
+    BatchResult.objects.create(batch=batch, line=1, customer_id="C-1", state="FAILED", code="opted_out")
+    decision, run, model = make_decision(), make_run(), make_model(state="ACTIVE")
     with transaction.atomic():
         event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
         change(content={"verification": {"lock_after": 20}}, reason="the auditors asked", based_on=0, actor=SYSTEM)

@@ -201,7 +201,7 @@ def test_a_run_shows_its_curves_and_reloads_until_it_has_ended(signed_in: SignIn
 # --- models -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("state", "button"), [("candidate", "promote"), ("retired", "roll-back")])
+@pytest.mark.parametrize(("state", "button"), [("CANDIDATE", "promote"), ("RETIRED", "roll-back")])
 def test_promoting_and_rolling_back_start_the_real_promotion(signed_in: SignIn, state: str, button: str) -> None:
     model, client = make_model(state=state), signed_in("admin")
     path = f"/admin/mltraining/modelversion/{model.pk}/do/{button}/"
@@ -213,7 +213,7 @@ def test_promoting_and_rolling_back_start_the_real_promotion(signed_in: SignIn, 
 
 
 def test_a_second_promotion_is_refused_while_one_is_under_way(signed_in: SignIn) -> None:
-    make_model("20261101-000000-aaaaaa", state="promoting")
+    make_model("20261101-000000-aaaaaa", state="PROMOTING")
     model = make_model()
     response = signed_in("admin").post(f"/admin/mltraining/modelversion/{model.pk}/do/promote/")
     assert "errorlist" in response.content.decode()
@@ -222,7 +222,7 @@ def test_a_second_promotion_is_refused_while_one_is_under_way(signed_in: SignIn)
 
 
 def test_the_active_model_offers_no_promotion(signed_in: SignIn) -> None:
-    model = make_model(state="active")
+    model = make_model(state="ACTIVE")
     assert "/do/" not in signed_in("admin").get(f"/admin/mltraining/modelversion/{model.pk}/change/").content.decode()
 
 
@@ -368,7 +368,7 @@ def test_the_overview_tells_a_reviewer_what_happened_and_a_teller_only_of_custom
     make_customer()
     make_decision()
     make_decision(decision="REJECT", probability=0.1)
-    model = make_model(state="active")
+    model = make_model(state="ACTIVE")
     page = signed_in("reviewer").get("/admin/").content.decode()
     calibration = model.calibrations.get()
     trials = f"{calibration.target_trials:,} target and {calibration.impostor_trials:,} impostor trials"

@@ -120,8 +120,11 @@ def test_a_version_tells_what_it_changed(signed_in: SignIn) -> None:
     [
         ({"verification__lock_after": "500"}, "less than or equal to 100"),
         ({"enrollment__default__min_snr_db": "loud"}, "Enter a number"),
-        ({"tiers__another__target_far": "0.01"}, "What is it called?"),
-        ({"tiers__another__name": "balance", "tiers__another__target_far": "0.01"}, "There is one of this name."),
+        ({"tiers__another__target_far": "0.01"}, "Give it a name."),
+        (
+            {"tiers__another__name": "balance", "tiers__another__target_far": "0.01"},
+            "Another one has this name already.",
+        ),
         ({"tiers__transfer__further_factor_required": "False"}, "Every tier needs a target false-accept rate."),
         ({"tiers__another__name": "Card!", "tiers__another__target_far": "0.01"}, "Enter a valid value"),
         ({"channels": "ivr-1 right"}, "“ivr-1 right” does not name a client and a channel"),

@@ -11,7 +11,7 @@ from voiceauth.verification import policy
 from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import CLIPPED, TOO_NOISY, VOICEPRINT_STALE, Verdict
 
-Outcome = Decision.Outcome
+Result = Decision.Result
 
 
 State = Customer.State
@@ -32,20 +32,20 @@ AT_THE_LIMITS = measured(speech_seconds=3.0, snr_db=5.0, clipping_ratio=0.05)
 
 
 @pytest.mark.parametrize(
-    ("state", "outcome"),
+    ("state", "result"),
     [
-        (None, Outcome.SPEAKER_NOT_ENROLLED),
-        (State.PENDING, Outcome.SPEAKER_NOT_ENROLLED),
-        (State.ENROLLING, Outcome.SPEAKER_NOT_ENROLLED),
-        (State.OPTED_OUT, Outcome.SPEAKER_OPTED_OUT),
-        (State.ERASED, Outcome.SPEAKER_NOT_ENROLLED),
-        (State.EXPIRED, Outcome.SPEAKER_EXPIRED),
-        (State.LOCKED, Outcome.SPEAKER_LOCKED),
+        (None, Result.SPEAKER_NOT_ENROLLED),
+        (State.PENDING, Result.SPEAKER_NOT_ENROLLED),
+        (State.ENROLLING, Result.SPEAKER_NOT_ENROLLED),
+        (State.OPTED_OUT, Result.SPEAKER_OPTED_OUT),
+        (State.ERASED, Result.SPEAKER_NOT_ENROLLED),
+        (State.EXPIRED, Result.SPEAKER_EXPIRED),
+        (State.LOCKED, Result.SPEAKER_LOCKED),
     ],
 )
-def test_only_an_enrolled_speaker_is_scored(state: str | None, outcome: Decision.Outcome) -> None:
+def test_only_an_enrolled_speaker_is_scored(state: str | None, result: Decision.Result) -> None:
     found = policy.judge_speaker(state)
-    assert found is not None and (found.outcome, found.reasons) == (outcome, ())
+    assert found is not None and (found.result, found.reasons) == (result, ())
 
 
 def test_who_is_unknown_or_locked_is_hidden_from_the_caller() -> None:
@@ -66,25 +66,25 @@ def test_the_delay_begins_with_the_fifth_refusal_and_grows(refusals: int, second
     assert policy.judge_attempts(POLICY, refusals, last, after) is None
 
 
-def test_every_state_has_its_outcome() -> None:
+def test_every_state_has_its_result() -> None:
     assert [state for state in State if policy.judge_speaker(state) is None] == [State.ENROLLED]
 
 
 @pytest.mark.parametrize(
     ("quality", "probability", "verdict"),
     [
-        (GOOD, 0.9, Verdict(Outcome.ACCEPT)),
-        (GOOD, 0.5, Verdict(Outcome.ACCEPT)),
-        (GOOD, 0.4999, Verdict(Outcome.REJECT)),
-        (AT_THE_LIMITS, 0.9, Verdict(Outcome.ACCEPT)),
-        (SHORT, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
-        (SHORT, None, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
-        (ALL, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
-        (NOISY, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY,))),
-        (OVERDRIVEN, 0.1, Verdict(Outcome.INCONCLUSIVE, (CLIPPED,))),
-        (BOTH, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
-        (BOTH, None, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
-        (GOOD, None, Verdict(Outcome.INCONCLUSIVE, (VOICEPRINT_STALE,))),
+        (GOOD, 0.9, Verdict(Result.ACCEPT)),
+        (GOOD, 0.5, Verdict(Result.ACCEPT)),
+        (GOOD, 0.4999, Verdict(Result.REJECT)),
+        (AT_THE_LIMITS, 0.9, Verdict(Result.ACCEPT)),
+        (SHORT, 0.9, Verdict(Result.NOT_ENOUGH_SPEECH)),
+        (SHORT, None, Verdict(Result.NOT_ENOUGH_SPEECH)),
+        (ALL, 0.9, Verdict(Result.NOT_ENOUGH_SPEECH)),
+        (NOISY, 0.9, Verdict(Result.INCONCLUSIVE, (TOO_NOISY,))),
+        (OVERDRIVEN, 0.1, Verdict(Result.INCONCLUSIVE, (CLIPPED,))),
+        (BOTH, 0.9, Verdict(Result.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+        (BOTH, None, Verdict(Result.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+        (GOOD, None, Verdict(Result.INCONCLUSIVE, (VOICEPRINT_STALE,))),
     ],
 )
 def test_verification_decides_by_the_first_rule_that_applies(
@@ -96,12 +96,12 @@ def test_verification_decides_by_the_first_rule_that_applies(
 @pytest.mark.parametrize(
     ("quality", "best", "verdict"),
     [
-        (GOOD, 0.5, Verdict(Outcome.MATCH)),
-        (GOOD, 0.4999, Verdict(Outcome.NO_MATCH)),
-        (GOOD, None, Verdict(Outcome.NO_MATCH)),
-        (SHORT, 0.9, Verdict(Outcome.NOT_ENOUGH_SPEECH)),
-        (NOISY, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY,))),
-        (BOTH, 0.9, Verdict(Outcome.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
+        (GOOD, 0.5, Verdict(Result.MATCH)),
+        (GOOD, 0.4999, Verdict(Result.NO_MATCH)),
+        (GOOD, None, Verdict(Result.NO_MATCH)),
+        (SHORT, 0.9, Verdict(Result.NOT_ENOUGH_SPEECH)),
+        (NOISY, 0.9, Verdict(Result.INCONCLUSIVE, (TOO_NOISY,))),
+        (BOTH, 0.9, Verdict(Result.INCONCLUSIVE, (TOO_NOISY, CLIPPED))),
     ],
 )
 def test_identification_decides_by_the_first_rule_that_applies(
@@ -110,7 +110,7 @@ def test_identification_decides_by_the_first_rule_that_applies(
     assert policy.decide_identification(POLICY, quality, best, 0.5) == verdict
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_a_score_is_told_only_where_the_decision_rests_on_it(outcome: Decision.Outcome) -> None:
-    rests_on_it = outcome in {Outcome.ACCEPT, Outcome.REJECT, Outcome.MATCH, Outcome.NO_MATCH}
-    assert Verdict(outcome).is_scored == rests_on_it
+@pytest.mark.parametrize("result", list(Result))
+def test_a_score_is_told_only_where_the_decision_rests_on_it(result: Decision.Result) -> None:
+    rests_on_it = result in {Result.ACCEPT, Result.REJECT, Result.MATCH, Result.NO_MATCH}
+    assert Verdict(result).is_scored == rests_on_it

@@ -50,7 +50,7 @@ class Search:
 
 
 @dataclass
-class Outcome:
+class Results:
     """What the report is made from."""
 
     cast: Cast
@@ -72,10 +72,10 @@ class Story:
 
     def __init__(self, clients: Clients, cast: Cast, config: dict[str, Any], console: Console) -> None:
         self.clients, self.cast, self.console = clients, cast, console
-        self.outcome = Outcome(cast, config)
+        self.results = Results(cast, config)
         self.prefix = f"{PREFIX}{time.strftime('%Y%m%d-%H%M%S')}-"
 
-    def tell(self) -> Outcome:
+    def tell(self) -> Results:
         """Run all phases. Raises ``StoryError``, ``RefusedError`` and the errors of httpx."""
         phases: list[tuple[str, Callable[[], None]]] = [
             ("erase the customers of earlier demos", self.erase_former),
@@ -90,8 +90,8 @@ class Story:
             begun = time.monotonic()
             self.console.rule(name, align="left")
             phase()
-            self.outcome.seconds[name] = time.monotonic() - begun
-        return self.outcome
+            self.results.seconds[name] = time.monotonic() - begun
+        return self.results
 
     def erase_former(self) -> None:
         """Erase earlier demos' customers: the same voice under two names would be two speakers to the training."""
@@ -109,27 +109,27 @@ class Story:
             sent = pool.map(lambda upload: self._send_enrollment(*upload), uploads)
             for _ in self._track("enrollment recordings", sent, total=len(uploads)):
                 pass
-        for name, customer_id in self.outcome.customers.items():
+        for name, customer_id in self.results.customers.items():
             if self.clients.teller.get(f"/customers/{customer_id}")["state"] != "ENROLLED":
-                self.outcome.unfinished.append(name)
+                self.results.unfinished.append(name)
 
     def retrain(self) -> None:
         """Train a model on the enrolled customers."""
         operator = self.clients.operator
-        run = operator.post("/training-runs", {"config": self.outcome.config})
+        run = operator.post("/training-runs", {"config": self.results.config})
         with self._progress() as progress:
             bar = progress.add_task("training", total=100)
             while run["state"] in ("QUEUED", "RUNNING"):
                 time.sleep(POLL_SECONDS)
                 run = operator.get(f"/training-runs/{run['id']}")
                 progress.update(bar, completed=run["progress_percent"], description=_training_line(run))
-        self.outcome.run = run
+        self.results.run = run
         if run["state"] != "SUCCEEDED":
             raise StoryError(f"the training run ended {run['state']}: {run['error_code']} {run['error_message']}")
 
     def promote(self) -> None:
         """Promote the model. Without evidence on strangers that takes a reason and a second person's approval."""
-        operator, path = self.clients.operator, f"/models/{self.outcome.run['model']}"
+        operator, path = self.clients.operator, f"/models/{self.results.run['model']}"
         try:
             model = operator.post(f"{path}/promote")
         except RefusedError as refusal:
@@ -142,12 +142,12 @@ class Story:
             model = operator.get(path)
         with self._progress() as progress:
             bar = progress.add_task("voiceprints under the new model", total=100)
-            while model["state"] == "promoting":
+            while model["state"] == "PROMOTING":
                 time.sleep(POLL_SECONDS)
                 model = operator.get(path)
                 progress.update(bar, completed=model["promotion_percent"])
-        self.outcome.model = model
-        if model["state"] != "active":
+        self.results.model = model
+        if model["state"] != "ACTIVE":
             raise StoryError(f"the model was not promoted: {model['promotion_error'] or model['state']}")
 
     def verify(self) -> None:
@@ -157,14 +157,14 @@ class Story:
         for number, (speaker, audio) in enumerate(self._track("calls verified, twice each", calls)):
             others = [name for name in names if name != speaker.name]
             for claimed in (speaker.name, others[number % len(others)]):
-                self.outcome.trials.append(self._verify(speaker.name, claimed, audio))
+                self.results.trials.append(self._verify(speaker.name, claimed, audio))
 
     def identify(self) -> None:
         """Identify every call among all customers."""
-        candidates = list(self.outcome.customers.values())
+        candidates = list(self.results.customers.values())
         for speaker, audio in self._track("calls identified", self._calls()):
             answer = self.clients.ivr.send_audio("/identify", audio, candidates=candidates, max_results=len(candidates))
-            self.outcome.searches.append(Search(speaker.name, answer))
+            self.results.searches.append(Search(speaker.name, answer))
 
     def meet_newcomer(self) -> None:
         """Enroll somebody after the training, and let them and a stranger call in their name."""
@@ -174,30 +174,30 @@ class Story:
             self._send_enrollment(newcomer, audio)
         calls = [(each.name, audio) for each in (newcomer, stranger) for audio in each.calls]
         for name, audio in self._track("calls as the newcomer", calls):
-            self.outcome.newcomer.append(self._verify(name, newcomer.name, audio))
+            self.results.newcomer.append(self._verify(name, newcomer.name, audio))
 
     def _create(self, speaker: Speaker) -> None:
-        customer_id = f"{self.prefix}{len(self.outcome.customers) + 1:02d}"
+        customer_id = f"{self.prefix}{len(self.results.customers) + 1:02d}"
         self.clients.teller.post("/customers", {"customer_id": customer_id, "display_name": speaker.name})
         self.clients.teller.post(f"/customers/{customer_id}/consent", CONSENT)
-        self.outcome.customers[speaker.name] = customer_id
+        self.results.customers[speaker.name] = customer_id
 
     def _send_enrollment(self, speaker: Speaker, audio: bytes) -> None:
         """Send a recording. Where it is held, because another voice sounds like it, the reviewer approves it."""
-        path = f"/customers/{self.outcome.customers[speaker.name]}/enrollments"
+        path = f"/customers/{self.results.customers[speaker.name]}/enrollments"
         try:
             sample = self.clients.teller.send_audio(path, audio)
         except RefusedError as refusal:
             if refusal.status not in (409, 422):
                 raise
-            self.outcome.refused_uploads[refusal.code] += 1
+            self.results.refused_uploads[refusal.code] += 1
         else:
             if sample["held_for"]:
                 self.clients.reviewer.post(f"{path}/{sample['sample_id']}/approve")
-                self.outcome.approved_uploads += 1
+                self.results.approved_uploads += 1
 
     def _verify(self, speaker: str, claimed: str, audio: bytes) -> Trial:
-        answer = self.clients.ivr.send_audio("/verify", audio, customer_id=self.outcome.customers[claimed])
+        answer = self.clients.ivr.send_audio("/verify", audio, customer_id=self.results.customers[claimed])
         return Trial(speaker, claimed, answer)
 
     def _calls(self) -> list[tuple[Speaker, bytes]]:

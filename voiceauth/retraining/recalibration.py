@@ -110,7 +110,7 @@ def fit(pipeline: ScoringPipeline, source: Source, *, target_far: float | None, 
 
 
 @transaction.atomic
-def put_into_force(model: LoadedModel, source: Source, outcome: Recalibration, *, actor: Actor) -> Calibration:
+def put_into_force(model: LoadedModel, source: Source, fitted: Recalibration, *, actor: Actor) -> Calibration:
     """Read the model's scores by the fitted calibration from the next call on.
 
     Raises ``NotEnoughEvidence`` where the model is in service with enough evidence and would have too little of it.
@@ -119,7 +119,7 @@ def put_into_force(model: LoadedModel, source: Source, outcome: Recalibration, *
     before = evidence.of(row)
     calibration = calibrations.put_into_force(
         version=model.version,
-        parameters=outcome.calibration.to_dict(),
+        parameters=fitted.calibration.to_dict(),
         measured_on=source.measured_on(),
         actor=actor,
     )
@@ -144,8 +144,8 @@ def calibrate_candidate(folder: Path, *, progress: Progress = silent) -> None:
     pipeline = ScoringPipeline.load(folder)
     try:
         source = of_frozen_set(pipeline, progress=progress)
-        outcome = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
+        fitted = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
     except (OSError, ValueError) as error:
         logger.error("the trained model is not calibrated on the frozen set: %s", error)
         return
-    recalibrate(folder, outcome.calibration, outcome.threshold, asdict(source.measured_on()))
+    recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on()))

@@ -24,8 +24,8 @@ from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.models import Decision
 
 HOURS = 24
-ACCEPTED = {Decision.Outcome.ACCEPT, Decision.Outcome.MATCH}
-REFUSED = {Decision.Outcome.REJECT, Decision.Outcome.NO_MATCH}
+ACCEPTED = {Decision.Result.ACCEPT, Decision.Result.MATCH}
+REFUSED = {Decision.Result.REJECT, Decision.Result.NO_MATCH}
 
 
 def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
@@ -39,7 +39,9 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     if user.has_perm("mltraining.view_modelversion"):  # type: ignore[union-attr]
         parts["models"] = {
             model.state: model
-            for model in ModelVersion.objects.filter(state__in=["active", "promoting"]).defer("config", "metrics")
+            for model in ModelVersion.objects.filter(
+                state__in=[ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING]
+            ).defer("config", "metrics")
         }
         if active := parts["models"].get(ModelVersion.State.ACTIVE):
             parts["evidence"] = _evidence(active)
@@ -101,7 +103,7 @@ def _decisions() -> dict[str, Any]:
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     hours = [now - timedelta(hours=back) for back in reversed(range(HOURS))]
     counts: Counter[tuple[Any, str]] = Counter()
-    outcomes: Counter[str] = Counter()
+    results: Counter[str] = Counter()
     rows = (
         Decision.objects.filter(created_at__gte=hours[0])
         .order_by()
@@ -109,13 +111,13 @@ def _decisions() -> dict[str, Any]:
         .values_list("hour", "decision")
         .annotate(Count("id"))
     )
-    for hour, outcome, count in rows:
-        kind = "accepted" if outcome in ACCEPTED else "refused" if outcome in REFUSED else "undecided"
+    for hour, result, count in rows:
+        kind = "accepted" if result in ACCEPTED else "refused" if result in REFUSED else "undecided"
         counts[hour, kind] += count
-        outcomes[outcome] += count
+        results[result] += count
     return {
-        "total": outcomes.total(),
-        "outcomes": outcomes.most_common(),
+        "total": results.total(),
+        "results": results.most_common(),
         "chart": stacked_bars(
             "Decisions of the last 24 hours",
             [f"{hour:%H:%M}" for hour in hours],

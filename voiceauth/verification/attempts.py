@@ -20,7 +20,7 @@ from voiceauth.verification import policy
 from voiceauth.verification.models import Caller, Decision
 from voiceauth.verification.policy import Verdict
 
-Outcome = Decision.Outcome
+Result = Decision.Result
 State = Customer.State
 
 
@@ -48,14 +48,14 @@ def count(limits: VerificationLimits, decision: Decision, customer: Customer | N
 
     ``customer`` must be locked. The refusal of an unknown customer counts for the caller, who is not told.
     """
-    outcome, now = decision.decision, decision.created_at
-    if outcome == Outcome.ACCEPT and customer is not None:
+    result, now = decision.decision, decision.created_at
+    if result == Result.ACCEPT and customer is not None:
         Customer.objects.filter(pk=customer.pk).update(refusals=0, refused_at=None, last_accessed_at=now)
         Caller.objects.filter(pk=decision.caller).delete()
-    if outcome in (Outcome.REJECT, Outcome.SPEAKER_NOT_ENROLLED) and decision.caller:
+    if result in (Result.REJECT, Result.SPEAKER_NOT_ENROLLED) and decision.caller:
         Caller.objects.get_or_create(pk=decision.caller)
         Caller.objects.filter(pk=decision.caller).update(refusals=F("refusals") + 1, refused_at=now)
-    if outcome == Outcome.REJECT and customer is not None:
+    if result == Result.REJECT and customer is not None:
         refusals = customer.refusals + 1
         locks = refusals >= limits.lock_after
         lifecycle.move(customer, State.LOCKED if locks else customer.state, refusals=refusals, refused_at=now)

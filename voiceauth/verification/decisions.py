@@ -22,7 +22,7 @@ def prepare(
         id=uuid4(),
         kind=kind,
         customer_id=customer_id,
-        decision=verdict.outcome,
+        decision=verdict.result,
         reasons=list(verdict.reasons),
         actor=actor.name,
         request_id=actor.request_id,
@@ -52,7 +52,7 @@ def told_instead(heard: Verdict, score: CallScore) -> dict[str, Any]:
     """Return what the caller is told in place of a hidden decision: the refusal that the decoy gave."""
     best = score.best if heard.is_scored else None
     return {
-        "decision": heard.outcome,
+        "decision": heard.result,
         "reasons": list(heard.reasons),
         "probability": best.probability if best else None,
         "threshold": score.threshold if best else None,

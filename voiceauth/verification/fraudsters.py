@@ -165,6 +165,6 @@ def _is_own_voice(decision: Decision) -> bool:
     It does where the call was accepted, where the voice was likelier the customer's than a stranger's, and where the
     recording was a replay, which is the customer's voice from another device.
     """
-    if decision.decision == Decision.Outcome.ACCEPT or (decision.log_likelihood_ratio or 0.0) > 0:
+    if decision.decision == Decision.Result.ACCEPT or (decision.log_likelihood_ratio or 0.0) > 0:
         return True
     return any(reason["code"] == REPLAY for reason in decision.fraud_risk.get("reasons", ()))

@@ -16,7 +16,7 @@ class Decision(models.Model):
         VERIFY = "verify"
         IDENTIFY = "identify"
 
-    class Outcome(models.TextChoices):
+    class Result(models.TextChoices):
         """What was decided about a call.
 
         * `ACCEPT`, `REJECT`: verification: the voice is, or is not, the claimed customer's.
@@ -43,7 +43,7 @@ class Decision(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=8, choices=Kind)
     customer_id = models.CharField(max_length=64, blank=True)  # as text: it outlives the customer
-    decision = models.CharField(max_length=24, choices=Outcome)
+    decision = models.CharField(max_length=24, choices=Result)
     reasons = models.JSONField(default=list)
     probability = models.FloatField(null=True)
     threshold = models.FloatField(null=True)

@@ -31,16 +31,16 @@ from voiceauth.policies.document import VerificationLimits
 from voiceauth.screening.risk import REPLAY
 from voiceauth.verification.models import Decision
 
-Outcome = Decision.Outcome
+Result = Decision.Result
 State = Customer.State
 
 TOO_NOISY = "TOO_NOISY"
 CLIPPED = "CLIPPED"
 VOICEPRINT_STALE = "VOICEPRINT_STALE"
 
-SPEAKER_OUTCOMES = {
-    State.OPTED_OUT: Outcome.SPEAKER_OPTED_OUT,
-    State.EXPIRED: Outcome.SPEAKER_EXPIRED,
+RESULT_OF_STATE = {
+    State.OPTED_OUT: Result.SPEAKER_OPTED_OUT,
+    State.EXPIRED: Result.SPEAKER_EXPIRED,
 }
 
 
@@ -64,17 +64,17 @@ class Quality(Protocol):
 class Verdict:
     """What the policy says of a call, and why."""
 
-    outcome: Decision.Outcome
+    result: Decision.Result
     reasons: tuple[str, ...] = ()
     hidden: bool = False  # the caller is told something else
 
     @property
     def is_scored(self) -> bool:
         """Whether the decision rests on a score, so that the caller may see the score."""
-        return self.outcome in {Outcome.ACCEPT, Outcome.REJECT, Outcome.MATCH, Outcome.NO_MATCH}
+        return self.result in {Result.ACCEPT, Result.REJECT, Result.MATCH, Result.NO_MATCH}
 
 
-UNKNOWN_SPEAKER = Verdict(Outcome.SPEAKER_NOT_ENROLLED, hidden=True)
+UNKNOWN_SPEAKER = Verdict(Result.SPEAKER_NOT_ENROLLED, hidden=True)
 
 
 def judge_speaker(state: str | None) -> Verdict | None:
@@ -84,8 +84,8 @@ def judge_speaker(state: str | None) -> Verdict | None:
     if state in (None, State.ERASED):
         return UNKNOWN_SPEAKER
     if state == State.LOCKED:
-        return Verdict(Outcome.SPEAKER_LOCKED, hidden=True)
-    return Verdict(SPEAKER_OUTCOMES.get(State(state), Outcome.SPEAKER_NOT_ENROLLED))
+        return Verdict(Result.SPEAKER_LOCKED, hidden=True)
+    return Verdict(RESULT_OF_STATE.get(State(state), Result.SPEAKER_NOT_ENROLLED))
 
 
 def judge_attempts(
@@ -94,7 +94,7 @@ def judge_attempts(
     """Step 1: judge ``refusals`` in a row, the last at ``refused_at``. No verdict where the wait is over."""
     if refused_at is None or now >= refused_at + delay_after(limits, refusals):
         return None
-    return Verdict(Outcome.TOO_MANY_ATTEMPTS, hidden=True)
+    return Verdict(Result.TOO_MANY_ATTEMPTS, hidden=True)
 
 
 def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
@@ -109,13 +109,13 @@ def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:
 def judge_audio(limits: VerificationLimits, quality: Quality) -> Verdict | None:
     """Steps 2 and 3: judge the audio. No verdict where it may be scored."""
     if quality.speech_seconds < limits.min_speech_seconds:
-        return Verdict(Outcome.NOT_ENOUGH_SPEECH)
+        return Verdict(Result.NOT_ENOUGH_SPEECH)
     reasons = []
     if quality.snr_db < limits.min_snr_db:
         reasons.append(TOO_NOISY)
     if quality.clipping_ratio > limits.max_clipping_ratio:
         reasons.append(CLIPPED)
-    return Verdict(Outcome.INCONCLUSIVE, tuple(reasons)) if reasons else None
+    return Verdict(Result.INCONCLUSIVE, tuple(reasons)) if reasons else None
 
 
 def decide_verification(
@@ -130,10 +130,10 @@ def decide_verification(
     if verdict := judge_audio(limits, quality):
         return verdict
     if replayed:
-        return Verdict(Outcome.REJECT, (REPLAY,))
+        return Verdict(Result.REJECT, (REPLAY,))
     if probability is None:
-        return Verdict(Outcome.INCONCLUSIVE, (VOICEPRINT_STALE,))
-    return Verdict(Outcome.ACCEPT if probability >= threshold else Outcome.REJECT)
+        return Verdict(Result.INCONCLUSIVE, (VOICEPRINT_STALE,))
+    return Verdict(Result.ACCEPT if probability >= threshold else Result.REJECT)
 
 
 def decide_identification(
@@ -142,4 +142,4 @@ def decide_identification(
     """Steps 2 to 4: decide over all candidates; ``best`` is the highest probability, ``None`` without candidates."""
     if verdict := judge_audio(limits, quality):
         return verdict
-    return Verdict(Outcome.MATCH if best is not None and best >= threshold else Outcome.NO_MATCH)
+    return Verdict(Result.MATCH if best is not None and best >= threshold else Result.NO_MATCH)

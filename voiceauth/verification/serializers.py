@@ -15,7 +15,7 @@ from voiceauth.screening.serializers import FraudRisk
 from voiceauth.verification.models import Decision
 
 AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
-Outcome = Decision.Outcome
+Result = Decision.Result
 
 
 class VerifySerializer(StrictSerializer):
@@ -129,7 +129,7 @@ class DecisionBase(AnswerSerializer):
 
     def get_fallback_required(self, decision: Decision) -> bool:
         """Return whether another factor must stand in for the voice."""
-        return decision.decision not in (Outcome.ACCEPT, Outcome.MATCH)
+        return decision.decision not in (Result.ACCEPT, Result.MATCH)
 
 
 class VerifyAnswer(DecisionBase):

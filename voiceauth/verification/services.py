@@ -27,7 +27,7 @@ from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import Verdict
 
 Kind = Decision.Kind
-Outcome = Decision.Outcome
+Result = Decision.Result
 Intervals = Sequence[Sequence[float]]  # [start, end] in seconds of the upload
 
 
@@ -92,7 +92,7 @@ def identify(
         deadline_seconds=settings.VOICEAUTH_SCORING_DEADLINE_SECONDS,
     )
     verdict = policy.decide_identification(rules.verification, score.quality, score.probability, score.threshold)
-    matched = score.best.name if score.best and verdict.outcome == Outcome.MATCH else ""
+    matched = score.best.name if score.best and verdict.result == Result.MATCH else ""
     with transaction.atomic():
         decision = decisions.prepare(Kind.IDENTIFY, verdict, score, customer_id=matched, actor=actor)
         decision.policy, decision.fallback, decision.redacted = rules.number, rules.verification.fallback, list(redact)
@@ -179,7 +179,7 @@ class _Claim:
         if customer is not None:
             audio = self.recording.audio if score.remainder is None else score.remainder
             call_audio.keep(decision, customer, audio)
-            if decision.decision == Outcome.ACCEPT:
+            if decision.decision == Result.ACCEPT:
                 heard_recordings.remember(
                     customer, decision_id=decision.pk, acoustic_fingerprint=score.acoustic_fingerprint
                 )

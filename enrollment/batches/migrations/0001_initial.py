@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('line', models.PositiveBigIntegerField()),
                 ('customer_id', models.CharField(blank=True, max_length=64)),
-                ('outcome', models.CharField(choices=[('ENROLLED', 'Enrolled'), ('ENROLLING', 'Enrolling'), ('SKIPPED', 'Skipped'), ('FAILED', 'Failed')], max_length=16)),
+                ('state', models.CharField(choices=[('ENROLLED', 'Enrolled'), ('ENROLLING', 'Enrolling'), ('SKIPPED', 'Skipped'), ('FAILED', 'Failed')], max_length=16)),
                 ('code', models.CharField(blank=True, max_length=64)),
                 ('message', models.CharField(blank=True, max_length=500)),
                 ('accepted', models.PositiveIntegerField(default=0)),

@@ -117,7 +117,7 @@ def test_the_commands_create_and_revoke(db: None) -> None:
     assert timedelta(days=29) < ends < timedelta(days=31)
     call_command("revoke_api_client", "branch", stdout=StringIO())
     assert client.get("/api/v1/notes").status_code == 401
-    with pytest.raises(CommandError, match="never given twice"):
+    with pytest.raises(CommandError, match="Choose another name"):
         call_command("create_api_client", "branch", "--role", "ivr")
     with pytest.raises(CommandError, match="no client"):
         call_command("revoke_api_client", "nobody")

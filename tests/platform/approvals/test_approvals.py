@@ -45,7 +45,7 @@ def decide(client: APIClient, approval: Any, verb: str = "approve") -> Any:
 @pytest.fixture
 def forced(admin: APIClient) -> dict[str, Any]:
     """A forced promotion of model v2 that ``admin`` has asked for."""
-    make_model("v1", state="active")
+    make_model("v1", state="ACTIVE")
     make_model("v2")
     response = admin.post("/api/v1/models/v2/promote", {"force": True, "reason": "the line changed"}, format="json")
     assert response.status_code == 202
@@ -62,12 +62,12 @@ def test_a_forced_promotion_waits_for_a_second_person(forced: dict[str, Any]) ->
         "model.force_promotion",
         "the line changed",
     )
-    assert state_of("v2") == "candidate"
+    assert state_of("v2") == "CANDIDATE"
     second = api_client("admin")
     answer = decide(second, forced).json()
     assert (answer["state"], answer["decided_by"]) == ("EXECUTED", second.api_client.name)
     model = ModelVersion.objects.get(pk="v2")
-    assert (model.state, model.promotions.get().forced) == ("promoting", True)
+    assert (model.state, model.promotions.get().forced) == ("PROMOTING", True)
     executed = AuditEvent.objects.get(action="approval.executed")
     assert (executed.actor, executed.data["requested_by"]) == (second.api_client.name, forced["requested_by"])
     assert AuditEvent.objects.get(action="model.promotion_requested").data["reason"] == "the line changed"
@@ -83,7 +83,7 @@ def test_a_promotion_is_not_forced_without_a_reason(admin: APIClient) -> None:
 def test_who_asked_may_not_approve(admin: APIClient, forced: dict[str, Any]) -> None:
     response = decide(admin, forced)
     assert (response.status_code, code(response)) == (409, "second_person_required")
-    assert (state_of("v2"), Approval.objects.get().state) == ("candidate", State.REQUESTED)
+    assert (state_of("v2"), Approval.objects.get().state) == ("CANDIDATE", State.REQUESTED)
     assert AuditEvent.objects.filter(action="request.refused", data__code="second_person_required").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_rejected_request_is_not_carried_out_any_more(admin: APIClient, forced
     second = api_client("admin")
     assert decide(second, forced, "reject").json()["state"] == "REJECTED"
     assert code(decide(second, forced)) == "approval_not_open"
-    assert state_of("v2") == "candidate"
+    assert state_of("v2") == "CANDIDATE"
     assert AuditEvent.objects.get(action="approval.rejected").actor == second.api_client.name
 
 
@@ -121,7 +121,7 @@ def test_a_request_ends_and_is_recorded_as_expired(forced: dict[str, Any]) -> No
 
 
 def test_what_the_action_refuses_leaves_the_request_open(forced: dict[str, Any]) -> None:
-    make_model("v3", state="promoting")
+    make_model("v3", state="PROMOTING")
     second = api_client("admin")
     assert code(decide(second, forced)) == "promotion_in_progress"
     assert Approval.objects.get().state == State.REQUESTED
@@ -233,7 +233,7 @@ def test_the_dashboard_takes_an_export_through_both_persons(signed_in: SignIn, p
 def test_the_dashboard_asks_for_a_forced_promotion_and_does_not_start_it(signed_in: SignIn) -> None:
     model = make_model()
     signed_in("admin").post(f"/admin/mltraining/modelversion/{model.pk}/do/force/", {"reason": "why"})
-    assert (Approval.objects.get().requested_by, state_of(model.pk)) == ("user:grace", "candidate")
+    assert (Approval.objects.get().requested_by, state_of(model.pk)) == ("user:grace", "CANDIDATE")
 
 
 def test_an_auditor_sees_approvals_and_decides_none(signed_in: SignIn) -> None:

@@ -16,9 +16,9 @@ from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, progress_bar
 
-Outcome = BatchResult.Outcome
+State = BatchResult.State
 TONES = {"QUEUED": "busy", "RUNNING": "busy", "SUCCEEDED": "good", "FAILED": "bad", "ERRORED": "bad"}
-OUTCOMES = {Outcome.ENROLLED: "good", Outcome.ENROLLING: "busy", Outcome.FAILED: "bad"}
+RESULT_TONES = {State.ENROLLED: "good", State.ENROLLING: "busy", State.FAILED: "bad"}
 OF_BATCH = "batch__id__exact"
 COUNTS = ["total", "enrolled", "enrolling", "skipped", "failed"]
 
@@ -73,7 +73,7 @@ class BatchEnrollmentAdmin(ReadOnlyAdmin):
     @admin.display(description="why customers failed")
     def refusals(self, obj: BatchEnrollment) -> SafeString:
         """Show the column “why customers failed”."""
-        failed = obj.results.filter(outcome=Outcome.FAILED).order_by()
+        failed = obj.results.filter(state=State.FAILED).order_by()
         return facts(dict(failed.values_list("code").annotate(Count("id"))))
 
     @admin.display(description="manifest")
@@ -95,7 +95,7 @@ class BatchResultAdmin(ReadOnlyAdmin):
     """The customers of one batch. The results of two batches are never mixed in one list."""
 
     list_display = ["line", "customer_id", "status", "code", "message", "accepted", "speech"]
-    list_filter = ["outcome", "code"]
+    list_filter = ["state", "code"]
     search_fields = ["customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
     fields = ["batch", "line", "customer_id", "status", "code", "message", "accepted", "refused", "speech"]
@@ -120,10 +120,10 @@ class BatchResultAdmin(ReadOnlyAdmin):
         """Allow the address to name the batch."""
         return lookup == OF_BATCH or super().lookup_allowed(lookup, value, request)
 
-    @admin.display(description="outcome", ordering="outcome")
+    @admin.display(description="state", ordering="state")
     def status(self, obj: BatchResult) -> SafeString:
-        """Show the outcome as a badge."""
-        return badge(obj.outcome, OUTCOMES.get(Outcome(obj.outcome), "neutral"))
+        """Show the state as a badge."""
+        return badge(obj.state, RESULT_TONES.get(State(obj.state), "neutral"))
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: BatchResult) -> str:

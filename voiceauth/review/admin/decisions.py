@@ -23,14 +23,14 @@ TONES = {"ACCEPT": "good", "MATCH": "good", "REJECT": "bad", "NO_MATCH": "bad", 
 class DecisionAdmin(ReadOnlyAdmin):
     """Decisions, and the audio of their calls."""
 
-    list_display = ["created_at", "outcome", "kind", "customer", "bar", "scored_by"]
+    list_display = ["created_at", "result", "kind", "customer", "bar", "scored_by"]
     list_filter = ["decision", "kind", ("model_version", admin.AllValuesFieldListFilter)]
     date_hierarchy = "created_at"
     search_fields = ["customer_id__exact", "request_id__exact"]
     search_help_text = "A customer's identifier or a request's, exactly."
     change_form_template = "review/decision.html"
     fieldsets = [
-        ("Answer", {"fields": ["outcome", "kind", "customer", "bar", "threshold", "reasons_given", "created_at"]}),
+        ("Answer", {"fields": ["result", "kind", "customer", "bar", "threshold", "reasons_given", "created_at"]}),
         (
             "Based on",
             {
@@ -73,7 +73,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         return {"title": f"{obj.get_kind_display()} · {obj.decision}", "kept_audio": kept, "audio_source": source}
 
     @admin.display(description="decision", ordering="decision")
-    def outcome(self, obj: Decision) -> SafeString:
+    def result(self, obj: Decision) -> SafeString:
         """Show the column “decision”."""
         return badge(obj.decision, TONES.get(obj.decision, "neutral"))
 

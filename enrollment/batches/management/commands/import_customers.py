@@ -62,7 +62,7 @@ class Command(BaseCommand):
                 batch.refresh_from_db()
 
     def _report(self, batch: BatchEnrollment) -> None:
-        failures = batch.results.filter(outcome=BatchResult.Outcome.FAILED)
+        failures = batch.results.filter(state=BatchResult.State.FAILED)
         for result in failures.iterator():
             self.stderr.write(f"{result.customer_id or f'line {result.line}'}: {result.code}: {result.message}")
         counts = (

@@ -52,11 +52,11 @@ class Command(BaseCommand):
             players = _cast(speech, Path(scratch), console)
             config = recipe.SPEECH if speech else recipe.SYNTHETIC
             try:
-                outcome = Story(clients, players, config, console).tell()
+                results = Story(clients, players, config, console).tell()
             except (StoryError, RefusedError, httpx.HTTPError) as error:
                 raise CommandError(f"The demo stopped: {error}") from error
-            report.show(outcome, clients, console, url)
-        if failed := report.problems(outcome):
+            report.show(results, clients, console, url)
+        if failed := report.problems(results):
             raise CommandError("The demo did not end well: " + "; ".join(failed))
 
 

@@ -55,15 +55,13 @@ class Command(BaseCommand):
         try:
             model = scorer.load(version)
             source = _source(row, model, options)
-            outcome = recalibration.fit(
-                model.pipeline, source, target_far=options["target_far"], prior=options["prior"]
-            )
-            for line in outcome.lines():
+            fitted = recalibration.fit(model.pipeline, source, target_far=options["target_far"], prior=options["prior"])
+            for line in fitted.lines():
                 self.stdout.write(line)
             if options["dry_run"]:
                 self.stdout.write("dry run: nothing was changed")
                 return
-            calibration = recalibration.put_into_force(model, source, outcome, actor=SYSTEM)
+            calibration = recalibration.put_into_force(model, source, fitted, actor=SYSTEM)
         except (DomainError, ValueError) as error:
             code = getattr(error, "code", None)
             raise CommandError(f"{code}: {error}" if code else str(error)) from error

@@ -56,7 +56,7 @@ class Command(BaseCommand):
         for each in results:
             if isinstance(each, ScoredTrial):
                 verdict = policy.decide_verification(limits, each.quality, each.probability, threshold)
-                rows.append((each.score, each.probability, verdict.outcome.value, " ".join(verdict.reasons)))
+                rows.append((each.score, each.probability, verdict.result.value, " ".join(verdict.reasons)))
             elif each.code == "speaker_not_enrolled":
                 rows.append((None, None, "SPEAKER_NOT_ENROLLED", ""))
             else:
