@@ -1,13 +1,18 @@
 """What the formatter of all processes holds back."""
 
+import gc
 import logging
 import sys
+import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import psycopg
 import pytest
+from celery import signals
 from django.test import Client
 
+from voiceauth.platform import logs
 from voiceauth.platform.logs import PrivateFormatter
 
 SECRET = "zq-marker-4711"
@@ -99,3 +104,60 @@ def test_a_wrong_host_and_a_plain_403_write_one_line(
     assert lines
     assert all("\n" not in line and SECRET not in line for line in lines)
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.fixture
+def hooks() -> Iterator[None]:
+    """Install the hooks for one test."""
+    kept = sys.excepthook, threading.excepthook, sys.unraisablehook
+    logs.log_uncaught()
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = kept
+
+
+@pytest.mark.usefixtures("hooks")
+def test_an_error_that_a_thread_does_not_catch_goes_through_the_formatter(caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        raise ValueError(SECRET)
+
+    thread = threading.Thread(target=work, name="models")
+    thread.start()
+    thread.join()
+    (record,) = caplog.records
+    text = PrivateFormatter("%(message)s").format(record)
+    assert "uncaught error in thread models" in text and "ValueError" in text and SECRET not in text
+
+
+@pytest.mark.usefixtures("hooks")
+def test_an_error_that_ends_the_process_goes_through_the_formatter(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = raised(ValueError(SECRET))
+    sys.excepthook(type(error), error, error.__traceback__)
+    (record,) = caplog.records
+    text = PrivateFormatter("%(message)s").format(record)
+    assert (record.levelname, "in raised" in text) == ("CRITICAL", True)
+    assert SECRET not in text + capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("hooks")
+def test_an_error_of_a_finalizer_goes_through_the_formatter(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError(SECRET)
+
+    Broken()
+    gc.collect()
+    (record,) = caplog.records
+    text = PrivateFormatter("%(message)s").format(record)
+    assert "ValueError" in text and SECRET not in text
+
+
+@pytest.mark.parametrize("start", [signals.worker_init, signals.beat_init])
+def test_workers_and_the_schedule_log_what_nobody_catches(start: signals.Signal) -> None:
+    kept = sys.excepthook, threading.excepthook, sys.unraisablehook
+    try:
+        start.send(sender=None)
+        assert threading.excepthook is not kept[1]
+    finally:
+        sys.excepthook, threading.excepthook, sys.unraisablehook = kept

@@ -88,6 +88,21 @@ def test_a_new_key_file_is_current_at_once_and_a_removed_one_opens_nothing(tmp_p
         vault.open_data_key(before, "customer:1")
 
 
+def test_key_files_are_read_again_only_where_one_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = vault.new_data_key("customer:1")
+    read: list[str] = []
+    as_ever = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: (read.append(path.name), as_ever(path, **how))[1])
+    for _ in range(3):
+        vault.open_data_key(wrapped, "customer:1")
+    assert read == []  # they were read when the key was wrapped
+    (name,) = FileKeys(tmp_path / "keys").known_ids()
+    (tmp_path / "keys" / name).write_text("another secret of more than thirty-two characters")
+    with pytest.raises(vault.Unsealable):
+        vault.open_data_key(wrapped, "customer:1")
+    assert read == [name]
+
+
 def test_a_key_from_the_environment_is_not_ours_to_make() -> None:
     with pytest.raises(NotRenewable):
         EnvironmentKeys(OLD, []).renew()

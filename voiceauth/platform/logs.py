@@ -7,6 +7,8 @@ Imports nothing of ours: logging is set up before anything else.
 
 import copy
 import logging
+import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -38,6 +40,31 @@ def configuration(*, level: str, private: bool = True) -> dict[str, Any]:
         },
         "root": {"handlers": ["stderr"], "level": level},
     }
+
+
+def log_uncaught() -> None:
+    """Send what nobody catches to the log, in a process whose standard error is a log file.
+
+    The interpreter would print the messages of such errors itself: of a thread, of an object's finalizer, and of the
+    process.
+    """
+    logger = logging.getLogger(__name__)
+
+    def of_process(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, frames)
+        else:
+            logger.critical("uncaught error", exc_info=(kind, error, frames))
+
+    def of_thread(hook: threading.ExceptHookArgs) -> None:
+        if hook.exc_value is not None:
+            name = hook.thread.name if hook.thread else "unknown"
+            logger.error("uncaught error in thread %s", name, exc_info=hook.exc_value)
+
+    def of_finalizer(hook: "sys.UnraisableHookArgs") -> None:
+        logger.error("uncaught error in a finalizer", exc_info=hook.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_finalizer
 
 
 class RequestIdFilter(logging.Filter):

@@ -86,7 +86,7 @@ def _beat_the_champion(attempt: Attempt[Promotion], model: "LoadedModel") -> Non
         )
         verdict = comparison.compare(audio, before, after, progress=beat)
     except (EvaluationError, AudioError, OSError) as error:
-        logger.error("the frozen set %s cannot be scored: %s", folder, error)
+        logger.error("the frozen set cannot be scored: %s", getattr(error, "code", type(error).__name__))
         if attempt.job.forced:
             return
         raise FrozenSetUnusable from error

@@ -146,6 +146,7 @@ def calibrate_candidate(folder: Path, *, progress: Progress = silent) -> None:
         source = of_frozen_set(pipeline, progress=progress)
         fitted = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
     except (OSError, ValueError) as error:
-        logger.error("the trained model is not calibrated on the frozen set: %s", error)
+        code = getattr(error, "code", type(error).__name__)  # the message may name a speaker
+        logger.error("the trained model is not calibrated on the frozen set: %s", code)
         return
     recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on()))

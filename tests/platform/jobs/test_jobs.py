@@ -300,13 +300,15 @@ def test_a_routine_hand_over_is_not_in_the_trail() -> None:
 
 @pytest.mark.parametrize("error", [OSError("disk"), JobFailed("files_left", "Two files are left.")])
 def test_a_job_that_must_succeed_is_tried_until_it_does_and_shows_why_it_has_not(
-    sent: list[tuple[str, str]], error: Exception
+    sent: list[tuple[str, str]], error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = services.enqueue(Wiping(), actor=SYSTEM)
     sent.clear()
     for _ in range(3):
         assert run(job, fails_with(error)) == State.QUEUED
     assert job.error_code in ("internal_error", "files_left")
+    again = [each.getMessage() for each in caplog.records if "tried again" in each.getMessage()]
+    assert [each.rpartition(": ")[2] for each in again] == [job.error_code] * 3  # no message, which may name somebody
     assert sent == []  # not at once
     Wiping.objects.update(sent_at=timezone.now() - timedelta(seconds=2 * queueing.RESEND_SECONDS))
     services.recover_kind(Wiping)

@@ -108,7 +108,8 @@ def _fail(job: Job, state: str, code: str, message: str) -> None:
     if not job.must_succeed:
         patiently(transitions.end, job, state, error_code=code, error_message=message)
         return
-    logger.error("%s %s failed and is tried again: %s: %s", job.audit_name, job.pk, code, message)
+    # Not the message, which may name a customer: whoever may see the job reads it there.
+    logger.error("%s %s failed and is tried again: %s", job.audit_name, job.pk, code)
     news = code != job.error_code  # the same failure again and again is one event
     why = {"error_code": code, "error_message": message[:500]}
     patiently(transitions.requeue, job, reason=code, audited=news, later=True, **why)

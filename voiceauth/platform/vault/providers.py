@@ -14,6 +14,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +25,9 @@ from voiceauth.platform.vault.sealing import seal, unseal
 MIN_SECRET_LENGTH = 32
 KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 FIRST_FILE = "voiceauth_master_key"  # the first; later ones are called voiceauth_master_key.20270101T000000000000Z
+
+
+KeyFile = tuple[str, int, int, int]  # name, inode, time of change in nanoseconds, bytes
 
 
 class UnknownMasterKey(Exception):
@@ -120,8 +124,8 @@ class EnvironmentKeys(Secrets):
 class FileKeys(Secrets):
     """The files ``voiceauth_master_key*`` of a folder, each a secret; the last one by name is current.
 
-    Read anew each time: a key that is added or removed is so in all processes at once. The first one is made on first
-    use.
+    The folder is listed each time, so that a key that is added or removed counts in all processes at once; the files
+    are read again only where the list has changed. The first key is made on first use.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -129,22 +133,28 @@ class FileKeys(Secrets):
 
     def secrets(self) -> Mapping[str, str]:
         """Return the secrets of the folder; the first one is made where there is none."""
-        names = self._names()
-        if not names:
+        files = self._files()
+        if not files:
             self._write(FIRST_FILE)
-            names = self._names()
-        return {name: (self.folder / name).read_text(encoding="ascii").strip() for name in names}
+            files = self._files()
+        return _read(self.folder, files)
 
     def exists(self) -> bool:
         """Return whether the folder holds a key."""
-        return bool(self._names())
+        return bool(self._files())
 
     def renew(self) -> str:
         """Write a new key's file, which is current from now on, and return its name."""
         return self._write(f"{FIRST_FILE}.{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
 
-    def _names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob(f"{FIRST_FILE}*"))
+    def _files(self) -> tuple[KeyFile, ...]:
+        """List the folder's key files, by name."""
+        try:
+            with os.scandir(self.folder) as entries:
+                found = [(each.name, each.stat()) for each in entries if each.name.startswith(FIRST_FILE)]
+        except FileNotFoundError:
+            return ()
+        return tuple(sorted((name, at.st_ino, at.st_mtime_ns, at.st_size) for name, at in found))
 
     def _write(self, name: str) -> str:
         """Write a key's file, completely or not at all, and return its name. An existing file is kept."""
@@ -156,6 +166,12 @@ class FileKeys(Secrets):
             with contextlib.suppress(FileExistsError):  # another process was first
                 os.link(file.name, self.folder / name)
         return name
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, files: tuple[KeyFile, ...]) -> Mapping[str, str]:
+    """Return the secrets in ``files`` by name."""
+    return {name: (folder / name).read_text(encoding="ascii").strip() for name, *_ in files}
 
 
 def _wrapping_key(secret: str) -> bytes:
