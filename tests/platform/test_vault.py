@@ -92,7 +92,12 @@ def test_key_files_are_read_again_only_where_one_has_changed(tmp_path: Path, mon
     wrapped = vault.new_data_key("customer:1")
     read: list[str] = []
     as_ever = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, **how: (read.append(path.name), as_ever(path, **how))[1])
+
+    def noted(path: Path, **how: Any) -> str:
+        read.append(path.name)
+        return as_ever(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", noted)
     for _ in range(3):
         vault.open_data_key(wrapped, "customer:1")
     assert read == []  # they were read when the key was wrapped
