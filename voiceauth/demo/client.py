@@ -44,13 +44,13 @@ class Client:
 
     def pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield every row of a paged list."""
-        page = 1
+        following = {"page_size": 200, **query}
         while True:
-            answer = self.get(path, page=page, page_size=200, **query)
+            answer = self.get(path, **following)
             yield from answer["results"]
-            if not answer.get("next"):
+            if not answer["next"]:
                 return
-            page += 1
+            following = dict(httpx.URL(answer["next"]).params)
 
     def post(self, path: str, content: dict[str, Any] | None = None) -> Any:
         """Post ``content`` as JSON."""

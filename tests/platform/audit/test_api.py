@@ -80,8 +80,7 @@ def test_unknown_filters_and_values_are_refused_by_name(reviewer: APIClient, que
 def test_pages_are_limited(reviewer: APIClient, events: Any) -> None:
     first = reviewer.get(PATH, {"page_size": 2}).json()
     assert (first["count"], len(first["results"])) == (3, 2)
-    assert len(reviewer.get(PATH, {"page_size": 2, "page": 2}).json()["results"]) == 1
-    assert reviewer.get(PATH, {"page": 99}).status_code == 404
+    assert len(reviewer.get(first["next"]).json()["results"]) == 1
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "201", "00501", "null", "", "1.5", "٣"])

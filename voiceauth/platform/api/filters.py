@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 
-PAGE_PARAMETERS = {"page", "page_size"}
+PAGE_PARAMETERS = {"cursor", "page_size"}
 
 
 class MomentField(IsoDateTimeField):
