@@ -60,17 +60,22 @@ def in_force(version: str) -> Calibration | None:
     return Calibration.objects.filter(model=version, active=True).first()
 
 
-def shortfalls(calibration: Calibration, target_far: float) -> list[Shortfall]:
-    """Return what ``calibration`` lacks to promise a false-accept rate of ``target_far``.
+def impostor_trials_for(target_far: float) -> int:
+    """Return how many impostor trials support a false-accept rate.
 
-    The list is empty where it supports the rate. The rule of three: no false accept in n independent trials bounds
-    the rate at 3 / n with 95 % confidence. The trials must be of strangers, because on speakers who trained the
-    model every figure flatters it.
+    The rule of three: no false accept in n independent trials bounds the rate at 3 / n with 95 % confidence.
     """
-    needed = math.ceil(3 / target_far - 1e-9)
+    return math.ceil(3 / target_far - 1e-9)
+
+
+def shortfalls(calibration: Calibration, target_far: float) -> list[Shortfall]:
+    """Return what ``calibration`` lacks to promise a false-accept rate of ``target_far``; nothing where it can.
+
+    The trials must be of strangers, because on speakers who trained the model every figure flatters it.
+    """
     counts = [
         Shortfall("trained_on_these_speakers", int(calibration.strangers), 1),
-        Shortfall("too_few_impostor_trials", calibration.impostor_trials, needed),
+        Shortfall("too_few_impostor_trials", calibration.impostor_trials, impostor_trials_for(target_far)),
         Shortfall("too_few_target_trials", calibration.target_trials, MIN_TARGET_TRIALS),
         Shortfall("too_few_speakers", calibration.speakers, MIN_SPEAKERS),
         Shortfall("no_threshold", sum(rate <= target_far * (1 + 1e-9) for rate, _ in _thresholds(calibration)), 1),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mltraining.speech.audio.quality import Quality
     from mltraining.speech.audio.waveform import Waveform
     from mltraining.speech.scoring.cohort import Statistics
-    from mltraining.speech.scoring.pipeline import Comparison
+    from mltraining.speech.scoring.pipeline import Comparison, ScoringPipeline
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,12 @@ def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
 
 def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:
     """Embed a stored recording, whose quality is known: (d,) float32. Raises ``InvalidAudio``."""
-    return model.pipeline.embed(_decode(Recording(audio=audio)))
+    return embed_by(audio, model.pipeline)
+
+
+def embed_by(audio: bytes, pipeline: "ScoringPipeline") -> np.ndarray:
+    """Do what ``embed`` does, by a pipeline that need not be registered."""
+    return pipeline.embed(_decode(Recording(audio=audio)))
 
 
 def _decode(recording: Recording) -> "Waveform":

@@ -3,7 +3,8 @@
 A model may serve once the trials of its calibration support the false-accept rate that the policy names for calls
 without a tier, on speakers who trained nothing (``mltraining.calibrations.shortfalls``). What a training run measures
 on the recordings that it held out is no such evidence, because the same speakers trained the model. Trials of strangers
-come from the frozen set, where there is one, or from ``manage.py calibrate``.
+come from the frozen set, where there is one, or else from the customers whom the run has left out (``holding_out``);
+and from ``manage.py calibrate``.
 
 A model with less than that needs a forced promotion, which a second person approves. A model that was in service before
 needs nothing: the way back is always open.

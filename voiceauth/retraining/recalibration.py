@@ -1,12 +1,15 @@
 """Fitting a model's calibration anew on trials whose truth is known. Runs in a worker or a command, never for the web.
 
-Three sources of trials: tables of recordings, the frozen set, and the bank's own decisions (``labelled``).
+Four sources of trials: tables of recordings, the frozen set, the enrolled customers who did not train the model
+(``customer_trials``), and the bank's own decisions (``labelled``).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pandas as pd
 from django.conf import settings
@@ -21,7 +24,7 @@ from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, T
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
-from voiceauth.retraining import evidence, labelled
+from voiceauth.retraining import customer_trials, evidence, labelled, training_settings
 from voiceauth.retraining.errors import NotEnoughEvidence
 
 logger = logging.getLogger(__name__)
@@ -91,6 +94,15 @@ def of_frozen_set(pipeline: ScoringPipeline, *, progress: Progress = silent) -> 
     return Source(found.trials, "the frozen set", strangers=True)
 
 
+def of_customers(pipeline: ScoringPipeline, *, trained: Collection[UUID], progress: Progress = silent) -> Source:
+    """Score trials of the enrolled customers whose recordings did not train the model.
+
+    Raises ``ValueError`` where there are too few of them.
+    """
+    trials = customer_trials.trials_of(pipeline, trained=trained, progress=progress)
+    return Source(trials, "enrolled customers whose recordings did not train the model", strangers=True)
+
+
 def of_decisions(labels: pd.DataFrame, model: ModelVersion, *, name: str) -> Source:
     """Take decisions as trials. ``labels``: columns decision_id, target (1 or 0); see ``labelled.trials_of``.
 
@@ -133,20 +145,27 @@ def put_into_force(model: LoadedModel, source: Source, fitted: Recalibration, *,
     return calibration
 
 
-def calibrate_candidate(folder: Path, *, progress: Progress = silent) -> None:
-    """Calibrate the pipeline of a training run on the frozen set, where there is one, before it is registered.
+def calibrate_candidate(
+    folder: Path, *, config: Mapping[str, Any], trained: Collection[UUID], progress: Progress = silent
+) -> None:
+    """Calibrate the pipeline of a training run on strangers, before it is registered.
 
-    The calibration that the training leaves is measured on speakers who trained the model, so it is no evidence. It
-    stays where the frozen set cannot be scored, or is too small for the policy's rate.
+    They are the speakers of the frozen set, where there is one, or else the customers who are not among the
+    ``trained``. The calibration that the training leaves is measured on speakers who trained the model, so it is no
+    evidence. It stays where the strangers cannot be scored, or are too few for the policy's rate, and where the run
+    started (``config``) from weights of which nobody knows whom they have heard.
     """
-    if settings.VOICEAUTH_FROZEN_SET_DIR is None:
+    if settings.VOICEAUTH_FROZEN_SET_DIR is None and not training_settings.starts_without_customers(config):
         return
     pipeline = ScoringPipeline.load(folder)
     try:
-        source = of_frozen_set(pipeline, progress=progress)
+        if settings.VOICEAUTH_FROZEN_SET_DIR is None:
+            source = of_customers(pipeline, trained=trained, progress=progress)
+        else:
+            source = of_frozen_set(pipeline, progress=progress)
         fitted = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
     except (OSError, ValueError) as error:
         code = getattr(error, "code", type(error).__name__)  # the message may name a speaker
-        logger.error("the trained model is not calibrated on the frozen set: %s", code)
+        logger.error("the trained model is not calibrated on strangers: %s", code)
         return
     recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on()))

@@ -92,7 +92,12 @@ def _register(attempt: Attempt[TrainingRun], data: TrainingData) -> None:
     # The program's own record: a worker that was killed may have missed an epoch's line.
     history = json.loads((output / "metrics.json").read_text(encoding="utf-8"))["epochs"]
     attempt.check(phase="calibrating")
-    recalibration.calibrate_candidate(output / "pipeline", progress=lambda done, total: attempt.check())
+    recalibration.calibrate_candidate(
+        output / "pipeline",
+        config=attempt.job.resolved_config,
+        trained=data.customers,
+        progress=lambda done, total: attempt.check(),
+    )
     patiently(attempt.save, phase="registering", metrics=finite(history))
     names = [str(customer) for customer in data.customers]
     version = registry.install(pipeline=output / "pipeline", charts=output / "charts", private=names)

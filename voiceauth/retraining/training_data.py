@@ -1,5 +1,7 @@
 """The training set: the consented audio of enrolled customers, sealed under a key of the run's own.
 
+Where there are enough customers, some are left out (``holding_out``), so that the model can be tested on them.
+
 One folder a run, ``VOICEAUTH_RUNS_DIR/<run id>`` (mode 0700)::
 
     data/<customer>/<sample>   the recordings, sealed; ``<customer>`` is our UUID, not the bank's identifier
@@ -15,7 +17,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from mltraining.speech.training import sealed
 from voiceauth.platform import vault
 from voiceauth.platform.erasure.copies import CopiesInUse
 from voiceauth.platform.storage import RecordingGone
+from voiceauth.policies import selectors as policies
+from voiceauth.retraining import holding_out
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.selectors import open_runs
 
@@ -77,6 +81,18 @@ def export_manifest(folder: Path, *, on_clip: Callable[[float], None] = lambda s
     if rows is None or not _described(rows).is_current() or not _complete(folder, rows):
         rows = _export(folder, on_clip)
     return _described(rows)
+
+
+def exportable() -> dict[uuid.UUID, list[uuid.UUID]]:
+    """Return the recordings that count, oldest first, of each customer who is enrolled and consents."""
+    customers = _consenting().filter(state=Customer.State.ENROLLED)
+    samples = AudioSample.objects.filter(customer__in=customers, held_for=[]).order_by(
+        "customer_id", "created_at", "id"
+    )
+    by_customer: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for sample_id, customer in samples.values_list("id", "customer_id"):
+        by_customer.setdefault(customer, []).append(sample_id)
+    return by_customer
 
 
 def remove_copies(customer: uuid.UUID) -> None:
@@ -185,13 +201,9 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
     _remove(folder / "data")
     _remove(folder / "output")
     (folder / "data").mkdir(mode=0o700)
-    customers = _consenting().filter(state=Customer.State.ENROLLED)
-    samples = AudioSample.objects.filter(customer__in=customers, held_for=[]).order_by(
-        "customer_id", "created_at", "id"
-    )
-    by_customer: dict[uuid.UUID, list[uuid.UUID]] = {}
-    for sample_id, customer in samples.values_list("id", "customer_id"):
-        by_customer.setdefault(customer, []).append(sample_id)
+    by_customer = exportable()
+    for customer in _left_out(by_customer):
+        del by_customer[customer]
     data_key = data_key_of(folder)
     total, rows = sum(map(len, by_customer.values())), []
     for customer, ids in by_customer.items():
@@ -202,6 +214,14 @@ def _export(folder: Path, on_clip: Callable[[float], None]) -> list[Row]:
             on_clip(len(rows) / total)
     _write_manifest(folder, rows)
     return rows
+
+
+def _left_out(by_customer: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> Collection[uuid.UUID]:
+    """Return the customers on whom the model is to be tested. A frozen set tests it without them."""
+    if settings.VOICEAUTH_FROZEN_SET_DIR is not None:
+        return ()
+    target_far = policies.in_force().verification.target_far
+    return holding_out.choose({customer: len(samples) for customer, samples in by_customer.items()}, target_far)
 
 
 @transaction.atomic

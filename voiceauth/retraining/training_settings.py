@@ -34,6 +34,15 @@ SERVER_KEYS = frozenset(
 )
 
 
+def starts_without_customers(config: Mapping[str, Any]) -> bool:
+    """Return whether a run with this resolved configuration starts from weights that have heard no customer.
+
+    Those of the model that ships and those of other networks have not. Nobody knows of a file that the server's
+    overrides name, which may come from an earlier retrain.
+    """
+    return config["architecture"]["weights_file"] in (None, str(BASE_WEIGHTS))
+
+
 def resolve(config: Mapping[str, Any]) -> Config:
     """Return the configuration that a run with the overrides ``config`` (``{"training.epochs": 15}``) trains with.
 
