@@ -27,7 +27,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.erasure.serializers import ErasureAnswer
 
 CUSTOMER_ID = OpenApiParameter(
@@ -65,7 +65,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
     @extend_schema(request=NewCustomer, responses={201: CustomerAnswer})
     def post(self, request: Request) -> Response:
         """Create a customer, who is PENDING."""
-        data = _valid(NewCustomer, request.data)
+        data = validated(NewCustomer, request.data)
         customer = services.create_customer(**data, actor=actor_of(request))
         return Response(CustomerAnswer(customer).data, status=201)
 
@@ -100,7 +100,7 @@ class ConsentDetail(IdempotentCreate, APIView):
     @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
         """Record a consent. A new version of the text replaces the one before."""
-        data = _valid(NewConsent, request.data)
+        data = validated(NewConsent, request.data)
         consent = services.give_consent(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(ConsentAnswer(consent).data, status=201)
 
@@ -117,7 +117,7 @@ class ConsentDetail(IdempotentCreate, APIView):
 
         Follow the erasure of the files at `/erasures/{erasure_id}`. The fields may come in the query or as a JSON body.
         """
-        data = _valid(ConsentWithdrawal, request.data or request.query_params.dict())
+        data = validated(ConsentWithdrawal, request.data or request.query_params.dict())
         data.pop("text_version", None)  # a withdrawal ends whichever version is current
         erasure = services.withdraw_consent(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(ErasureAnswer(erasure).data, status=202)
@@ -143,7 +143,7 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
         Where `held_for` is not empty, the recording is pending a second person's approval, and does not count
         until then.
         """
-        data = _valid(NewSample, request.data)
+        data = validated(NewSample, request.data)
         sample = samples.enroll_sample(customer_id=customer_id, **data, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data, status=201)
 
@@ -177,7 +177,7 @@ class EnrollmentApproval(IdempotentCreate, APIView):
     @extend_schema(request=None, responses={200: EnrollmentAnswer})
     def post(self, request: Request, customer_id: str, sample_id: UUID) -> Response:
         """Approve a recording that is pending approval. It counts from now on."""
-        _valid(StrictSerializer, request.data)
+        validated(StrictSerializer, request.data)
         sample = samples.approve_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data)
 
@@ -188,7 +188,7 @@ class _Lock(IdempotentCreate, APIView):
 
     @extend_schema(request=Reason, responses={200: CustomerAnswer})
     def post(self, request: Request, customer_id: str) -> Response:
-        reason = _valid(Reason, request.data)["reason"]
+        reason = validated(Reason, request.data)["reason"]
         customer = type(self).service(customer_id=customer_id, reason=reason, actor=actor_of(request))
         return Response(CustomerAnswer(customer).data)
 
@@ -209,9 +209,3 @@ class CustomerUnlock(_Lock):
     """Unlock a customer. The count of refusals starts over."""
 
     service = staticmethod(services.unlock_customer)
-
-
-def _valid(serializer_class: Any, data: Any) -> dict[str, Any]:
-    serializer = serializer_class(data=data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)

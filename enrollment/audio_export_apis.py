@@ -14,7 +14,7 @@ from enrollment import audio_exports
 from enrollment.apis import CUSTOMER_ID
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.permissions import needs
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
 
 
@@ -33,11 +33,8 @@ class AudioExports(APIView):
 
     def post(self, request: Request, customer_id: str) -> Response:
         """Request a copy of the customer's enrollment recordings. A second person must approve it."""
-        given = ApprovalReason(data=request.data)
-        given.is_valid(raise_exception=True)
-        approval = audio_exports.request_audio_export(
-            customer_id=customer_id, **given.validated_data, actor=actor_of(request)
-        )
+        given = validated(ApprovalReason, request.data)
+        approval = audio_exports.request_audio_export(customer_id=customer_id, **given, actor=actor_of(request))
         return Response(ApprovalAnswer(approval).data, status=202)
 
 
@@ -55,7 +52,7 @@ class AudioExportDownload(APIView):
 
     def post(self, request: Request, customer_id: str, approval_id: UUID) -> HttpResponse:
         """Download the approved copy as a ZIP file: once, by the client that requested it."""
-        StrictSerializer(data=request.data).is_valid(raise_exception=True)
+        validated(StrictSerializer, request.data)
         archive = audio_exports.export_audio(customer_id=customer_id, approval_id=approval_id, actor=actor_of(request))
         headers = {"Content-Disposition": f'attachment; filename="{approval_id}.zip"'}
         return HttpResponse(archive, content_type=Zip.media_type, headers=headers)

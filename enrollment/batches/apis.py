@@ -1,6 +1,5 @@
 """Batch enrollments over HTTP, for tellers."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -19,6 +18,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import validated
 
 Batches = needs("batches:write", reads="batches:read")
 
@@ -65,9 +65,7 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
         recordings whose channels differ). Locations are relative to the storage of batches.
         """
         uploads = (request.content_type or "").startswith("multipart/")
-        given = (BatchFromUpload if uploads else BatchFromLocation)(data=request.data)
-        given.is_valid(raise_exception=True)
-        data: dict[str, Any] = dict(given.validated_data)
+        data = validated(BatchFromUpload if uploads else BatchFromLocation, request.data)
         if uploads:
             data["manifest"] = data["manifest"].read()
         batch = services.submit(**data, actor=actor_of(request))

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.policies import selectors, services
 from voiceauth.policies.models import PolicyVersion
 
@@ -99,9 +99,7 @@ class PolicyVersions(IdempotentCreate, generics.ListAPIView):
         `rate_not_supported`. `unmet_rates` lists rates that were in the policy already and are not supported any more;
         calls of such a tier are refused until the model is calibrated on more trials.
         """
-        new = NewPolicy(data=request.data)
-        new.is_valid(raise_exception=True)
-        version = services.change(**new.validated_data, actor=actor_of(request))
+        version = services.change(**validated(NewPolicy, request.data), actor=actor_of(request))
         return Response(ChangedPolicyAnswer(version).data, status=201)
 
 

@@ -14,6 +14,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer
 from voiceauth.retraining import selectors, services
 from voiceauth.retraining.models import TrainingRun
@@ -67,9 +68,7 @@ class TrainingRunList(IdempotentCreate, generics.ListAPIView):
     )
     def post(self, request: Request) -> Response:
         """Queue a retrain on the consented audio of the enrolled customers."""
-        given = TrainingRunRequest(data=request.data)
-        given.is_valid(raise_exception=True)
-        run = services.request_training(**given.validated_data, actor=actor_of(request))
+        run = services.request_training(**validated(TrainingRunRequest, request.data), actor=actor_of(request))
         return Response(TrainingRunSerializer(run).data, status=201)
 
 
@@ -134,12 +133,9 @@ class PromoteModel(APIView):
         active model on it, or else its `promotion_error` is `challenger_not_better`. `force` promotes it all the same,
         once a second person has approved: 202 then answers the approval.
         """
-        given = PromotionRequest(data=request.data)
-        given.is_valid(raise_exception=True)
-        actor = actor_of(request)
-        if given.validated_data["force"]:
-            reason = given.validated_data["reason"]
-            approval = services.request_forced_promotion(version=version, reason=reason, actor=actor)
+        given, actor = validated(PromotionRequest, request.data), actor_of(request)
+        if given["force"]:
+            approval = services.request_forced_promotion(version=version, reason=given["reason"], actor=actor)
             return Response(ApprovalAnswer(approval).data, status=202)
         model = services.request_promotion(version=version, actor=actor)
         status = 200 if model.state == ModelVersion.State.ACTIVE else 202

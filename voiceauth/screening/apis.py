@@ -13,6 +13,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
 from voiceauth.platform.erasure.serializers import ErasureAnswer
 from voiceauth.screening import cases, selectors, watchlists
@@ -47,7 +48,7 @@ class WatchlistList(IdempotentCreate, generics.ListAPIView):
     @extend_schema(request=NewWatchlist, responses={201: WatchlistAnswer})
     def post(self, request: Request) -> Response:
         """Create a watchlist."""
-        watchlist = watchlists.create_watchlist(**_valid(NewWatchlist, request.data), actor=actor_of(request))
+        watchlist = watchlists.create_watchlist(**validated(NewWatchlist, request.data), actor=actor_of(request))
         return Response(WatchlistAnswer(selectors.watchlist(watchlist.pk)).data, status=201)
 
 
@@ -65,7 +66,7 @@ class WatchlistDetail(APIView):
     @extend_schema(parameters=[ApprovalReason], responses={202: ApprovalAnswer})
     def delete(self, request: Request, watchlist_id: UUID) -> Response:
         """Request the deletion of a watchlist and of the voices on no other one. A second person must approve it."""
-        reason = _valid(ApprovalReason, request.query_params.dict())["reason"]
+        reason = validated(ApprovalReason, request.query_params.dict())["reason"]
         approval = watchlists.request_deletion(watchlist_id=watchlist_id, reason=reason, actor=actor_of(request))
         return Response(ApprovalAnswer(approval).data, status=202)
 
@@ -132,7 +133,7 @@ class CaseAssign(IdempotentCreate, APIView):
     def post(self, request: Request, number: int) -> Response:
         """Assign a case to yourself or to somebody else."""
         actor = actor_of(request)
-        to = _valid(Assignment, request.data).get("to", actor.name)
+        to = validated(Assignment, request.data).get("to", actor.name)
         cases.assign(number=number, to=to, actor=actor)
         return Response(CaseAnswer(selectors.case(number)).data)
 
@@ -146,7 +147,7 @@ class CaseComments(IdempotentCreate, APIView):
     @extend_schema(request=NewComment, responses={201: CommentAnswer})
     def post(self, request: Request, number: int) -> Response:
         """Add a comment to a case."""
-        comment = cases.comment(number=number, **_valid(NewComment, request.data), actor=actor_of(request))
+        comment = cases.comment(number=number, **validated(NewComment, request.data), actor=actor_of(request))
         return Response(CommentAnswer(comment).data, status=201)
 
 
@@ -159,7 +160,7 @@ class CaseClose(IdempotentCreate, APIView):
     @extend_schema(request=Closing, responses={200: CaseAnswer})
     def post(self, request: Request, number: int) -> Response:
         """Close a case with a resolution and a comment. The next calibration learns from the resolution."""
-        cases.close(number=number, **_valid(Closing, request.data), actor=actor_of(request))
+        cases.close(number=number, **validated(Closing, request.data), actor=actor_of(request))
         return Response(CaseAnswer(selectors.case(number)).data)
 
 
@@ -172,11 +173,5 @@ class CaseReopen(IdempotentCreate, APIView):
     @extend_schema(request=Reopening, responses={200: CaseAnswer})
     def post(self, request: Request, number: int) -> Response:
         """Reopen a closed case with a reason. Calibration ignores the case until it is closed again."""
-        cases.reopen(number=number, **_valid(Reopening, request.data), actor=actor_of(request))
+        cases.reopen(number=number, **validated(Reopening, request.data), actor=actor_of(request))
         return Response(CaseAnswer(selectors.case(number)).data)
-
-
-def _valid(serializer_class: Any, data: Any) -> dict[str, Any]:
-    serializer = serializer_class(data=data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)

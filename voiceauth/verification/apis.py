@@ -13,6 +13,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
+from voiceauth.platform.api.serializers import validated
 from voiceauth.verification import selectors, services
 from voiceauth.verification.models import Decision
 from voiceauth.verification.serializers import (
@@ -34,9 +35,7 @@ class Verify(IdempotentCreate, APIView):
     @extend_schema(request={"multipart/form-data": VerifySerializer}, responses={200: VerifyAnswer})
     def post(self, request: Request) -> Response:
         """Decide whether this is the voice of the claimed customer."""
-        call = VerifySerializer(data=request.data)
-        call.is_valid(raise_exception=True)
-        decision = services.verify(**call.validated_data, actor=actor_of(request))
+        decision = services.verify(**validated(VerifySerializer, request.data), actor=actor_of(request))
         return Response(VerifyAnswer(decision).data)
 
     def recall(self, kind: str, identifier: str) -> Response | None:
@@ -54,9 +53,7 @@ class Identify(IdempotentCreate, APIView):
     @extend_schema(request={"multipart/form-data": IdentifySerializer}, responses={200: IdentifyAnswer})
     def post(self, request: Request) -> Response:
         """Find whose voice this is: ranked candidates, or NO_MATCH."""
-        call = IdentifySerializer(data=request.data)
-        call.is_valid(raise_exception=True)
-        decision = services.identify(**call.validated_data, actor=actor_of(request))
+        decision = services.identify(**validated(IdentifySerializer, request.data), actor=actor_of(request))
         return Response(IdentifyAnswer(decision).data)
 
     def recall(self, kind: str, identifier: str) -> Response | None:

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.serializers import validated
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.approvals.serializers import ApprovalAnswer
 from voiceauth.screening import selectors, watchlists
@@ -42,9 +43,8 @@ class FraudsterList(IdempotentCreate, generics.ListAPIView):
         A customer's own voice answers 409 `customers_voice`. With a `reason` it answers 202 and an approval: once
         another person has approved it, repeat the request (with a new Idempotency-Key).
         """
-        new = NewFraudster(data=request.data)
-        new.is_valid(raise_exception=True)
-        given = {"watchlist_id": watchlist_id, "actor": actor_of(request), **new.validated_data}
+        new = validated(NewFraudster, request.data)
+        given = {"watchlist_id": watchlist_id, "actor": actor_of(request), **new}
         if "fraudster_id" in given:
             names = ("watchlist_id", "fraudster_id", "actor")
             return _answer(watchlists.list_fraudster(**{name: given[name] for name in names}))

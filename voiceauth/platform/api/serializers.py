@@ -42,6 +42,13 @@ class GivenNumber(serializers.FloatField):
         return number
 
 
+def validated(serializer: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
+    """Return the fields of a request. Raises ``ValidationError``, which names those that are wrong."""
+    given = serializer(data=data)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
+
+
 class Number(serializers.FloatField):
     """A measured number, rounded to four significant digits for people. What is stored stays exact."""
 

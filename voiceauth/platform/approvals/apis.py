@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.permissions import needs
-from voiceauth.platform.api.serializers import StrictSerializer
+from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.approvals import selectors, services
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.approvals.serializers import ApprovalAnswer
@@ -59,7 +59,7 @@ class _Decision(APIView):
 
     @extend_schema(tags=["approvals"], request=None, responses={200: ApprovalAnswer})
     def post(self, request: Request, approval_id: UUID) -> Response:
-        StrictSerializer(data=request.data).is_valid(raise_exception=True)
+        validated(StrictSerializer, request.data)
         approval = type(self).service(approval_id=approval_id, actor=actor_of(request))
         return Response(ApprovalAnswer(approval).data)
 
