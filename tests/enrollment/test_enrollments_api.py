@@ -222,7 +222,7 @@ def test_a_promotion_while_the_recording_is_analysed_leads_to_the_new_models_emb
     assert worker.calls == ["enrollment.analyse_sample"] * 2
 
 
-def test_a_model_that_keeps_changing_is_answered_with_try_again(teller: APIClient, worker: StandInWorker) -> None:
+def test_a_model_that_keeps_changing_is_answered_with_503(teller: APIClient, worker: StandInWorker) -> None:
     names = iter(["second", "third"])
     activate_model("first")
     consenting_customer("ann")
@@ -242,7 +242,7 @@ def test_the_samples_of_a_customer_are_listed_and_nobody_elses(teller: APIClient
     assert teller.get("/api/v1/customers/nobody/enrollments").status_code == 404
 
 
-def test_a_removed_sample_takes_its_speech_and_its_share_of_the_voiceprint_along(
+def test_removing_a_sample_removes_its_speech_and_its_share_of_the_voiceprint(
     teller: APIClient, worker: StandInWorker
 ) -> None:
     model = activate_model()

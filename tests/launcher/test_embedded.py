@@ -109,7 +109,7 @@ def test_a_killed_server_is_started_again_with_its_data(server: embedded.Postgre
     assert _postmaster(server) != killed
 
 
-def test_a_lock_file_that_names_another_program_is_seen_through(server: embedded.PostgreSQL) -> None:
+def test_a_lock_file_that_names_another_program_is_removed(server: embedded.PostgreSQL) -> None:
     server.join()
     content = (server.data / "postmaster.pid").read_text()
     server.leave()

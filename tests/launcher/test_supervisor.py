@@ -103,7 +103,7 @@ def test_a_part_that_dies_is_started_again(run: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells the children on Linux only")
-def test_its_own_death_ends_the_parts(run: Run) -> None:
+def test_the_parts_end_when_the_supervisor_is_killed(run: Run) -> None:
     parts = [run.last(name, "starts") for name in ("queue", "worker", "web")]
     run.process.kill()
     run.process.wait()

@@ -194,7 +194,7 @@ def test_an_answer_kept_for_a_repeated_request_is_given_again_after_the_rotation
     assert (first.status_code, again.content, again["Idempotent-Replayed"]) == (201, first.content, "true")
 
 
-def test_without_its_root_key_the_service_makes_up_no_other(key_files: Path) -> None:
+def test_a_missing_root_key_is_not_replaced(key_files: Path) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT data_key FROM vault_rootkey")
         kept = cursor.fetchone()[0]

@@ -112,14 +112,14 @@ def test_recordings_collected_are_left_to_the_caller_and_those_of_other_transact
     assert files(own_folder) == set()
 
 
-def test_a_storage_that_keeps_what_is_deleted_is_told_apart(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_keeps_what_is_deleted_is_reported(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = enrolled(1, clips=1).samples.get().audio.content.name
     monkeypatch.setattr(audio_store.AudioFolder, "delete", lambda self, name: None)
     with pytest.raises(OSError, match="still has the recording"):
         audio_store.delete(name)
 
 
-def test_a_recording_that_the_storage_has_lost_is_told_as_such(own_folder: Path) -> None:
+def test_a_recording_that_the_storage_has_lost_is_reported_as_gone(own_folder: Path) -> None:
     sample = enrolled(1, clips=1).samples.get()
     (own_folder / sample.audio.content.name).unlink()
     with pytest.raises(audio_store.RecordingGone):

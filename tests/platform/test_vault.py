@@ -108,7 +108,7 @@ def test_key_files_are_read_again_only_where_one_has_changed(tmp_path: Path, mon
     assert read == [name]
 
 
-def test_a_key_from_the_environment_is_not_ours_to_make() -> None:
+def test_the_service_cannot_renew_a_key_from_the_environment() -> None:
     with pytest.raises(NotRenewable):
         EnvironmentKeys(OLD, []).renew()
 
@@ -138,7 +138,7 @@ def test_a_rotation_in_the_key_management_service_makes_a_version_that_wraps(eng
         vault.open_data_key(before, "customer:1")
 
 
-def test_what_the_environments_key_wrapped_opens_after_the_move_to_a_key_management_service(
+def test_a_key_wrapped_by_the_environments_key_opens_after_the_move_to_a_key_management_service(
     settings: Any, engine: transit.Engine
 ) -> None:
     settings.VOICEAUTH_TRANSIT_URL, settings.VOICEAUTH_MASTER_KEY = "", OLD
@@ -149,7 +149,7 @@ def test_what_the_environments_key_wrapped_opens_after_the_move_to_a_key_managem
 
 
 @pytest.mark.parametrize(("token", "url"), [("another token", None), (transit.TOKEN, "http://127.0.0.1:1/v1/transit")])
-def test_a_key_management_service_that_refuses_or_is_away_is_told_as_unavailable(
+def test_a_key_management_service_that_refuses_or_is_away_is_reported_as_unavailable(
     settings: Any, engine: transit.Engine, token: str, url: str | None
 ) -> None:
     settings.VOICEAUTH_TRANSIT_TOKEN, settings.VOICEAUTH_TRANSIT_URL = token, url or engine.url

@@ -58,7 +58,7 @@ def a_model(version: str, state: str = "CANDIDATE") -> ModelVersion:
         ("post", f"{MODELS}/v1/promote"),
     ],
 )
-def test_training_and_promotion_are_the_admins_alone(role: str, method: str, path: str) -> None:
+def test_only_an_admin_trains_and_promotes(role: str, method: str, path: str) -> None:
     response = getattr(client_of(role), method)(path)
     assert (response.status_code, code(response)) == (403, "permission_denied")
 

@@ -233,7 +233,7 @@ def test_a_worker_that_shuts_down_in_the_comparison_leaves_the_promotion_to_the_
     assert challenger.pk and state(challenger) == State.CANDIDATE
 
 
-def test_force_is_asked_for_in_the_body(admin: Any, tmp_path: Path) -> None:
+def test_a_promotion_is_forced_in_the_body_of_the_request(admin: Any, tmp_path: Path) -> None:
     model = register_untrained(tmp_path)
     path = f"/api/v1/models/{model.version}/promote"
     assert admin.post(path, {"forced": True}, format="json").status_code == 400

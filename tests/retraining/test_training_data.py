@@ -81,7 +81,7 @@ def test_nothing_exported_tells_the_banks_identifier_and_only_we_may_enter(tmp_p
     ("clips", "folds"),
     [(1, [1]), (2, [1, 0]), (4, [1, 2, 3, 0]), (12, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2])],
 )
-def test_folds_go_round_each_customers_recordings(clips: int, folds: list[int]) -> None:
+def test_folds_rotate_over_each_customers_recordings(clips: int, folds: list[int]) -> None:
     assert [training_data.fold_of(position, clips) for position in range(clips)] == folds
 
 

@@ -70,7 +70,7 @@ def test_a_view_that_names_nobody_answers_nobody(db: None, role: str) -> None:
     assert api_client(role).get("/api/v1/closed").status_code == 403
 
 
-def test_a_session_of_the_admin_is_no_way_into_the_api(db: None, django_user_model: Any) -> None:
+def test_a_dashboard_session_does_not_authenticate_api_calls(db: None, django_user_model: Any) -> None:
     user = django_user_model.objects.create_superuser("root", password="correct horse battery")
     client = APIClient()
     client.force_login(user)
@@ -91,7 +91,7 @@ def test_creating_and_revoking_are_recorded(db: None) -> None:
     assert list(AuditEvent.objects.values_list("action", flat=True)) == ["client.revoked", "client.created"]
 
 
-def test_a_name_is_given_once_also_after_revocation(db: None) -> None:
+def test_a_name_is_not_given_again_after_a_revocation(db: None) -> None:
     create_client(name="branch", role="teller", actor=SYSTEM)
     revoke_client(name="branch", actor=SYSTEM)
     with pytest.raises(ClientExists):

@@ -89,7 +89,7 @@ def test_a_role_that_may_not_create_may_not_replay_either(teller: APIClient) -> 
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "k" * 256, "\x7f"])
-def test_a_key_that_is_none_is_refused(teller: APIClient, key: str) -> None:
+def test_an_invalid_key_is_refused(teller: APIClient, key: str) -> None:
     response = create(teller, key, name="x")
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_idempotency_key")
 

@@ -55,7 +55,7 @@ def test_a_token_limited_to_a_scope_does_nothing_else_that_its_role_may(db: None
     assert limited.get("/api/v1/batch-enrollments").status_code == 403
 
 
-def test_no_token_gets_a_scope_that_its_role_has_not(db: None) -> None:
+def test_no_token_gets_a_scope_that_its_role_does_not_have(db: None) -> None:
     with pytest.raises(UnknownScope):
         create_client(name="x", role="ivr", scopes=["customers:write"], actor=SYSTEM)
 

@@ -80,14 +80,14 @@ def test_a_promotion_is_not_forced_without_a_reason(admin: APIClient) -> None:
     assert not Approval.objects.exists()
 
 
-def test_who_asked_may_not_approve(admin: APIClient, forced: dict[str, Any]) -> None:
+def test_the_requester_may_not_approve(admin: APIClient, forced: dict[str, Any]) -> None:
     response = decide(admin, forced)
     assert (response.status_code, code(response)) == (409, "second_person_required")
     assert (state_of("v2"), Approval.objects.get().state) == ("CANDIDATE", State.REQUESTED)
     assert AuditEvent.objects.filter(action="request.refused", data__code="second_person_required").exists()
 
 
-def test_a_second_token_of_the_same_person_is_no_second_person(db: None) -> None:
+def test_a_second_token_of_the_same_person_is_not_a_second_person(db: None) -> None:
     grace = Actor(name="user:grace", role="admin")
     make_model("v2")
     approval = services.request(action="model.force_promotion", parameters={"version": "v2"}, reason="x", actor=grace)

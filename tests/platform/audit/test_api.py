@@ -84,7 +84,7 @@ def test_pages_are_limited(reviewer: APIClient, events: Any) -> None:
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "201", "00501", "null", "", "1.5", "٣"])
-def test_a_page_size_that_is_none_is_refused_by_name(reviewer: APIClient, size: Any) -> None:
+def test_an_invalid_page_size_is_refused_by_name(reviewer: APIClient, size: Any) -> None:
     response = reviewer.get(PATH, {"page_size": size})
     assert response.status_code == 400
     assert set(response.json()["error"]["data"]["fields"]) == {"page_size"}

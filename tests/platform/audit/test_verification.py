@@ -183,7 +183,7 @@ def test_the_command_prints_the_anchor_and_records_that_it_ran(trail: Any) -> No
     assert (event.action, event.outcome, event.data["rows"]) == ("audit.verified", "success", 6)
 
 
-def test_the_command_leaves_no_trace_where_asked(trail: Any) -> None:
+def test_the_command_records_nothing_with_no_record(trail: Any) -> None:
     call_command("verify_audit_trail", "--no-record", stdout=StringIO())
     assert AuditEvent.objects.count() == 6
 
@@ -199,6 +199,6 @@ def test_the_command_fails_with_a_report_where_the_trail_is_broken(trail: Any) -
     assert AuditEvent.objects.first().outcome == "failed"
 
 
-def test_the_command_refuses_what_is_no_anchor(db: None) -> None:
+def test_the_command_refuses_a_malformed_anchor(db: None) -> None:
     with pytest.raises(CommandError, match="SEQUENCE:HASH"):
         call_command("verify_audit_trail", "--anchor", "7")

@@ -20,9 +20,7 @@ LOGIN = "admin"
 class Command(BaseCommand):
     """Install the model that ships, then create the first secrets and show them, all of it or nothing."""
 
-    help = (
-        "Install the model that ships, create the first login and one API client a role, and show their secrets once."
-    )
+    help = "Install the model that ships, create the first login and one API client for each role, and show their secrets once."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do the steps in an order that loses no secret.
@@ -61,7 +59,7 @@ def _create_login() -> str:
 
 
 def _create_clients() -> dict[str, str]:
-    """Create one client a role. Return the tokens by role; none where any client was ever made."""
+    """Create one client for each role. Return the tokens by role; none where any client was ever made."""
     if ApiClient.objects.exists():
         return {}
     return {role: create_client(name=name, role=role, actor=SYSTEM)[1] for name, role in CLIENTS.items()}
