@@ -20,7 +20,9 @@ LOGIN = "admin"
 class Command(BaseCommand):
     """Install the model that ships, then create the first secrets and show them, all of it or nothing."""
 
-    help = "Install the model that ships, create the first login and one API client for each role, and show their secrets once."
+    help = (
+        "Install the model that ships, create the first login and a client for each role, and show their secrets once."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do the steps in an order that loses no secret.
