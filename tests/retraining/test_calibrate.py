@@ -219,7 +219,7 @@ def test_a_retrained_candidate_is_calibrated_on_the_frozen_set(model: ModelVersi
     policies.change(content={"verification": {"target_far": 0.05}}, reason="x", based_on=0, actor=SYSTEM)
     folder = registry.folder_of(model.version)
     before = (folder / "pipeline.json").read_text()
-    recalibration.calibrate_candidate(folder)
+    recalibration.calibrate_candidate(folder, config=model.config, trained=())
     assert (folder / "pipeline.json").read_text() == before  # 24 impostor trials do not support 5 %
     said = calibrate(model, target_far=0.15, frozen_set=True)
     assert "8 target, 24 impostor" in said
@@ -233,7 +233,7 @@ def test_a_trained_pipeline_is_registered_with_evidence_where_the_frozen_set_sup
     folder = registry.folder_of(model.version)
     pipeline.amend(folder, calibrated_on=None)  # as a training leaves it
     monkeypatch.setattr(recalibration, "score_labelled_trials", lambda *_: labels_scored(600))
-    recalibration.calibrate_candidate(folder)
+    recalibration.calibrate_candidate(folder, config=model.config, trained=())
     ModelVersion.objects.all().delete()
     found = evidence.of(registry.register(version=model.version))
     assert found.is_sufficient and found.calibration is not None
