@@ -70,6 +70,13 @@ class AudioBomb(InvalidAudio):
     message = "The file would cost far more time or memory than a recording of its size does."
 
 
+class UndecodableAudio(InvalidAudio):
+    """The decoder crashed on the recording, in a process of its own. The log of the scoring worker has an alarm."""
+
+    code = "undecodable_audio"
+    message = "The decoder failed on the recording. Do not send it again; record it in another format."
+
+
 class ChannelRequired(InvalidAudio):
     """Carries ``channels``: of each its number from 0, its ``speech_seconds`` and its ``level_dbfs``."""
 
@@ -98,6 +105,7 @@ INVALID_AUDIO: dict[str, type[InvalidAudio]] = {
         SilentAudio,
         InvalidSamples,
         AudioBomb,
+        UndecodableAudio,
         ChannelRequired,
         NoSuchChannel,
     )

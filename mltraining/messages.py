@@ -65,10 +65,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker sends back: the encoded answer, or the failure."""
+    """What a worker sends back: the encoded answer, the failure, or that the caller is to wait longer for these."""
 
     answer: bytes = b""
     failure: Failure | None = None
+    more_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

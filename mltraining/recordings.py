@@ -3,14 +3,14 @@
 torch and the decoder are imported on first use, so that a worker starts before it needs them.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from django.conf import settings
 
-from mltraining.errors import INVALID_AUDIO, ChannelRequired, EmptyAudio, InvalidAudio
+from mltraining import deadlines, decoding
+from mltraining.errors import EmptyAudio
 from mltraining.messages import Embedding, Nearest, QualityReport, Recording
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def analyse(recording: Recording) -> Analysis:
     """
     from mltraining.speech.audio import quality, redaction
 
-    waveform = _decode(recording)
+    waveform = decoding.decode(recording)
+    deadlines.allow_for(waveform.duration_seconds)
     if recording.redact:
         waveform = redaction.cut(waveform, recording.redact)
         if not len(waveform.samples):
@@ -120,6 +121,7 @@ def analyse(recording: Recording) -> Analysis:
 
 def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
     """Embed an analysed recording under ``model``."""
+    deadlines.check()
     return Voice(analysis, model, model.pipeline.embed(analysis.waveform))
 
 
@@ -130,23 +132,4 @@ def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:
 
 def embed_by(audio: bytes, pipeline: "ScoringPipeline") -> np.ndarray:
     """Do what ``embed`` does, by a pipeline that need not be registered."""
-    return pipeline.embed(_decode(Recording(audio=audio)))
-
-
-def _decode(recording: Recording) -> "Waveform":
-    from mltraining.speech.audio import channels, quality
-    from mltraining.speech.audio.decoding import decode
-    from mltraining.speech.audio.errors import AudioError
-
-    try:
-        return decode(
-            recording.audio,
-            max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS,
-            channel=recording.channel or None,
-            default_channel=recording.default_channel or None,
-        )
-    except channels.ChannelRequired as error:
-        found = [asdict(each) for each in quality.measure_channels(error.channels)]
-        raise ChannelRequired(channels=found) from error
-    except AudioError as error:
-        raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error
+    return pipeline.embed(decoding.decode(Recording(audio=audio)))

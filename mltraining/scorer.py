@@ -17,7 +17,7 @@ from celery.signals import worker_process_init
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
-from mltraining import calibrations, registry
+from mltraining import calibrations, decoding, registry
 from mltraining.errors import ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
 
@@ -126,6 +126,7 @@ def _follow() -> None:
         torch.set_num_threads(1)
     from mltraining.speech.audio import quality
 
+    decoding.start()
     quality.measure(_noise())  # enrollment measures a recording even without a model
     broken: set[str] = set()
     while True:

@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
 from voiceauth.celery import app
 from voiceauth.platform import vault
-from voiceauth.platform.errors import DomainError, ScoringUnavailable
+from voiceauth.platform.errors import DomainError, ScoringFailed, ScoringUnavailable
 from voiceauth.platform.redis import connection as shared_connection
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,9 @@ ANSWER_LIFE_SECONDS = 60  # of an answer that nobody waits for any more
 def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: float) -> Answer:
     """Ask a scoring worker ``question`` and return its answer.
 
-    Raises ``ScoringUnavailable`` where no worker answers within ``deadline_seconds``, the queue is down, the worker
-    dies, or it speaks another version of the messages. Raises the ``DomainError`` that the worker reports.
+    The worker may prolong the deadline once, for a long recording. Raises ``ScoringUnavailable`` where no worker
+    answers within it, the queue is down, or the worker speaks another version of the messages; ``ScoringFailed`` where
+    the question broke the worker; and the ``DomainError`` that the worker reports.
     """
     call_id = str(uuid.uuid4())
     ends = time.monotonic() + deadline_seconds
@@ -48,6 +49,9 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
             ignore_result=True,
         )
         reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
+        if reply.more_seconds:
+            ends += reply.more_seconds
+            reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
         if reply.failure is not None:
             raise _reported(reply.failure)
         return decode(reply.answer, kind.answer)
@@ -61,12 +65,18 @@ def ping() -> None:
     call(PING, Ping(), deadline_seconds=PING_SECONDS)
 
 
-def question(kind: Call[Question, Answer], call_id: str) -> Question | None:
-    """Take the question of a call, on the worker's side; ``None`` where its caller has stopped waiting."""
-    sealed: Any = connection().getdel(f"question:{call_id}")
+def question(kind: Call[Question, Answer], call_id: str) -> tuple[Question, float] | None:
+    """Take the question of a call, on the worker's side, and the seconds that its caller still waits.
+
+    ``None`` where the caller has stopped waiting. The seconds are those that Redis would have kept the question.
+    """
+    with connection().pipeline(transaction=True) as pipeline:
+        pipeline.pttl(f"question:{call_id}")
+        pipeline.getdel(f"question:{call_id}")
+        milliseconds, sealed = pipeline.execute()
     if sealed is None:
         return None
-    return decode(_unseal(sealed, f"question:{kind.task}:{call_id}"), kind.question)
+    return decode(_unseal(sealed, f"question:{kind.task}:{call_id}"), kind.question), milliseconds / 1000
 
 
 def reply(kind: Call[Question, Answer], call_id: str, content: Reply) -> None:
@@ -74,8 +84,8 @@ def reply(kind: Call[Question, Answer], call_id: str, content: Reply) -> None:
     _push(call_id, _seal(encode(content), f"answer:{kind.task}:{call_id}"))
 
 
-def abandon(call_id: str) -> None:
-    """Tell the caller, on the worker's side, that there will be no answer."""
+def fail(call_id: str) -> None:
+    """Tell the caller, on the worker's side, that its question broke the worker."""
     _push(call_id, b"")
 
 
@@ -106,7 +116,7 @@ def _wait(call_id: str, ends: float) -> bytes:
         if popped := connection().blpop([f"answer:{call_id}"], timeout=max(0.01, min(remaining, SOCKET_SECONDS / 2))):
             sealed: Any = popped[1]
             if not sealed:
-                break
+                raise ScoringFailed
             return bytes(sealed)
     raise ScoringUnavailable(retry_after_seconds=2)
 

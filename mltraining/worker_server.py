@@ -8,7 +8,8 @@ from celery import Task, shared_task
 from celery.signals import task_failure
 from django.db import InterfaceError, OperationalError
 
-from mltraining import worker_client
+from mltraining import deadlines, worker_client
+from mltraining.deadlines import CallAbandoned
 from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
@@ -23,16 +24,29 @@ def answers(
     """Decorate the function that answers ``call``: it becomes a Celery task of the scoring workers.
 
     A ``DomainError`` goes back to the caller as such, and a lost database as ``DatabaseUnavailable``. Any other
-    exception is a bug: Celery logs it here, and the caller is told that scoring is unavailable.
+    exception is a bug: Celery logs it here, and the caller is told that scoring failed. What the caller does not wait
+    for any more is given up.
     """
 
     def decorate(function: Callable[[Question], Answer]) -> Callable[[Question], Answer]:
         def run(task: Task) -> None:
             call_id = task.request.id
-            question = worker_client.question(call, call_id)
-            if question is None:
+            taken = worker_client.question(call, call_id)
+            if taken is None:
                 return
-            worker_client.reply(call, call_id, _reply(function, question, f"{call.task} {call_id}"))
+            question, seconds = taken
+
+            def extend(more: float) -> None:
+                worker_client.reply(call, call_id, Reply(more_seconds=more))
+
+            name = f"{call.task} {call_id}"
+            try:
+                with deadlines.caller_waits(seconds, extend):
+                    answer = _reply(function, question, name)
+            except CallAbandoned:
+                logger.warning("gave up %s: nobody waits for it any more", name)
+                return
+            worker_client.reply(call, call_id, answer)
 
         run.__doc__ = function.__doc__
         handlers[call.task] = function
@@ -60,4 +74,5 @@ def _failed(error: DomainError) -> Reply:
 def _tell_the_caller(sender: Task, task_id: str, **_: Any) -> None:
     """Let the caller go. Celery sends this in the child for a bug, in the parent where the child was killed."""
     if sender.name in handlers:
-        worker_client.abandon(task_id)
+        logger.error("ALARM scoring_failed: %s %s broke its worker", sender.name, task_id)
+        worker_client.fail(task_id)

@@ -2,9 +2,10 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 
-from mltraining import recordings, scorer
+from mltraining import deadlines, recordings, scorer
 from mltraining.errors import ModelNotFound, SilentAudio
 from mltraining.messages import Call, Embedding, Recording
 from mltraining.worker_server import answers
@@ -31,6 +32,8 @@ ECHO = Call("tests.echo", Word, Word)
 ECHO_OF_ANOTHER_VERSION = Call("tests.echo", Word, Number)
 REFUSE = Call("tests.refuse", Empty, Empty)
 BUG = Call("tests.bug", Empty, Empty)
+SLOW = Call("tests.slow", Empty, Empty)
+ENDLESS = Call("tests.endless", Empty, Empty)
 DIE = Call("tests.die", Empty, Empty)
 EMBED = Call("tests.embed", Recording, Embedding)
 NOBODY_ANSWERS = Call("tests.nobody_answers_this", Word, Word)
@@ -55,6 +58,24 @@ def bug(question: Empty) -> Empty:
 def die(question: Empty) -> Empty:
     os.kill(os.getpid(), signal.SIGKILL)
     return question
+
+
+@answers(SLOW)
+def slow(question: Empty) -> Empty:
+    """Answer after the deadline, which it has prolonged."""
+    seconds = deadlines.left()
+    assert seconds is not None
+    deadlines.allow_for(deadlines.INCLUDED_SECONDS + 60 / deadlines.SECONDS_A_SECOND)
+    time.sleep(seconds + 0.1)
+    deadlines.check()
+    return question
+
+
+@answers(ENDLESS)
+def endless(question: Empty) -> Empty:
+    while True:
+        deadlines.check()
+        time.sleep(0.01)
 
 
 @answers(EMBED)

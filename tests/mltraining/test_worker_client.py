@@ -15,15 +15,17 @@ from tests.mltraining.echo_tasks import (
     DIE,
     ECHO,
     ECHO_OF_ANOTHER_VERSION,
+    ENDLESS,
     NOBODY_ANSWERS,
     REFUSE,
+    SLOW,
     Empty,
     Word,
 )
 from tests.mltraining.workers import Worker, running_worker, until
 from voiceauth.celery import app
 from voiceauth.platform import vault
-from voiceauth.platform.errors import ScoringUnavailable
+from voiceauth.platform.errors import ScoringFailed, ScoringUnavailable
 
 pytestmark = pytest.mark.usefixtures("django_db_setup")  # the root key is in the database
 
@@ -113,15 +115,29 @@ def test_a_code_that_only_the_worker_knows_arrives_with_its_status() -> None:
 
 
 @pytest.mark.parametrize("failure", [BUG, DIE], ids=lambda call: call.task)
-def test_a_worker_that_breaks_or_is_killed_lets_its_caller_go_at_once(
+def test_a_question_that_breaks_or_kills_its_worker_is_final_and_an_alarm(
     worker: Worker, failure: Call[Empty, Empty]
 ) -> None:
     started = time.monotonic()
-    with pytest.raises(ScoringUnavailable):
+    with pytest.raises(ScoringFailed) as caught:
         worker_client.call(failure, Empty(), deadline_seconds=PATIENT)
     assert time.monotonic() < started + PATIENT  # told, and not timed out
+    assert caught.value.status == 500 and "retry_after_seconds" not in caught.value.data
+    until(lambda: f"ALARM scoring_failed: {failure.task}" in worker.log_text())
     # Another process has taken the place of the one that died.
     assert worker_client.call(ECHO, Word("alive"), deadline_seconds=PATIENT) == Word("alive")
+
+
+def test_a_long_recording_is_waited_for_beyond_the_deadline(worker: Worker) -> None:
+    assert worker_client.call(SLOW, Empty(), deadline_seconds=3.0) == Empty()
+
+
+def test_a_worker_stops_what_nobody_waits_for_any_more(worker: Worker) -> None:
+    for _ in range(4):  # twice as many as the worker has processes
+        with pytest.raises(ScoringUnavailable):
+            worker_client.call(ENDLESS, Empty(), deadline_seconds=1.0)
+    until(lambda: f"gave up {ENDLESS.task}" in worker.log_text())
+    assert worker_client.call(ECHO, Word("free"), deadline_seconds=PATIENT) == Word("free")
 
 
 def test_a_ping_is_answered_before_any_model_is_loaded(worker: Worker) -> None:

@@ -48,6 +48,14 @@ class ScoringUnavailable(DomainError):
     message = "No scoring worker answered in time. Try again, or use another factor."
 
 
+class ScoringFailed(DomainError):
+    """The question broke the scoring worker, and would break the next one. So nobody is told to try again."""
+
+    code = "scoring_failed"
+    status = 500
+    message = "Scoring failed on this recording. Do not send it again; use another factor."
+
+
 class DatabaseUnavailable(DomainError):
     """The database is down or restarting. Carries ``retry_after_seconds``."""
 

@@ -6,6 +6,7 @@ stops at the limit, whatever the header claims. Where callers send the input, ``
 its own, because a decoder in C can still crash.
 """
 
+import errno
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ HEADERLESS: dict[str, tuple[str, dict[str, str]]] = {
     "gsm": ("gsm", {}),
 }
 # Else taken from the header's byte rate, which sloppy and hostile writers get wrong.
-DEMUXER_OPTIONS: dict[str, dict[str, str]] = {"wav": {"max_size": "4096"}}
+# A wav is written anew, so its first bytes tell everything; FFmpeg would search it for DTS, which takes milliseconds.
+DEMUXER_OPTIONS: dict[str, dict[str, str]] = {"wav": {"max_size": "4096", "probesize": "2048"}}
 # Streams of bare frames: a cut through the first or the last one is how they are recorded, not a loss.
 BARE_FRAMES = {"mp3", "aac", "amr", "mpegts"}
 CODECS = (
@@ -84,9 +86,9 @@ def decode(
         raise AudioError("not_audio", f"{format!r} is not a headerless format. Give one of {', '.join(HEADERLESS)}.")
     try:
         planes, decoded = _decode(*_source(data, format), max_seconds)
-    except MemoryError as error:
-        raise AudioError("audio_bomb", "Decoding the file takes more memory than a recording does.") from error
-    except (av.FFmpegError, OverflowError, UnicodeError) as error:
+    except (av.FFmpegError, MemoryError, OverflowError, UnicodeError) as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM:
+            raise AudioError("audio_bomb", "Decoding the file takes more memory than a recording does.") from error
         # The first bytes were those of an audio file, so what follows is damaged.
         raise AudioError("truncated_audio") from error
     if decoded.duration_seconds < MIN_SECONDS:

@@ -11,6 +11,7 @@ MESSAGES = {
     "silent_audio": "The audio is silent.",
     "invalid_samples": "The audio holds samples that are not numbers.",
     "audio_bomb": "The file would cost far more time or memory than a recording of its size does.",
+    "undecodable_audio": "The decoder failed on the file.",
     "channel_required": (
         "The recording has {count} channels that differ. Say which one to use with `channel`: left, right, a number "
         "from 0, or mono to mix them."
