@@ -12,8 +12,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON := $(shell command -v python3.11 || command -v python3)
-# The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
-PYTEST_RUN := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
 # Tests without a worker process, a browser, a launcher or a training program.
 SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/test_openapi_contract.py \
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
@@ -36,10 +34,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 quick: lint
-	$(PYTEST_RUN) -q -n 2 --dist loadfile $(addprefix --ignore=,$(SLOW)) $(PYTEST)
+	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(SLOW)) $(PYTEST)
 
 test: lint
-	$(PYTEST_RUN) -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 PIPELINE ?= mltraining/base_model
 bench: $(VENV)/installed

@@ -1,32 +1,54 @@
-"""Real servers, API clients of each role, a real Celery worker."""
+"""Real servers, a real Celery worker, and the fixtures of ``tests/support``."""
 
 # isort: off
 import os
 
-from tests import servers
+from tests.support import servers
 
+# The networks of the tests are tiny: a second OpenMP thread would only wait for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 servers.start()  # before pytest-django reads the settings
 os.environ["DJANGO_SETTINGS_MODULE"] = "voiceauth.settings"
 
 import django
 
-django.setup()  # the conftests of the folders import models
+django.setup()  # the fixtures import models
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
 
 import pytest
 from django.db import connection
+from django.db.backends.base.operations import BaseDatabaseOperations
 from pytest_django import DjangoDbBlocker
-from rest_framework.test import APIClient
 
 from mltraining import worker_client
 from mltraining.messages import PING, Ping
-from tests.factories import api_client
-from tests.mltraining.workers import Worker, running_worker, until
+from tests.support.batches import storage
+from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
+from tests.support.model import small_recogniser
+from tests.support.people import people, signed_in
+from tests.support.stand_in import worker
+from tests.support.training_data import clips
+from tests.support.waiting import until
+from tests.support.workers import Worker, running_worker
 from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringUnavailable
 
+__all__ = [
+    "admin",
+    "anonymous",
+    "auditor",
+    "clips",
+    "ivr",
+    "people",
+    "reviewer",
+    "signed_in",
+    "small_recogniser",
+    "storage",
+    "teller",
+    "worker",
+]
 # isort: on
 
 
@@ -42,16 +64,16 @@ def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
     operations = type(connection.ops)
     original = operations.execute_sql_flush
 
-    def flush(self: Any, sql_list: list[str]) -> None:
+    def flush(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
         table = "ALTER TABLE audit_auditevent"
         guards = ("audit_no_change", "audit_no_truncate")
         off = [f"{table} DISABLE TRIGGER {name}" for name in guards]
         on = [f"{table} ENABLE ALWAYS TRIGGER {name}" for name in guards]
         original(self, [*off, *sql_list, *on])
 
-    operations.execute_sql_flush = flush
-    yield
-    operations.execute_sql_flush = original
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations, "execute_sql_flush", flush)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -59,31 +81,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """The test database, and its root key read once, as every process of the service does."""
     with django_db_blocker.unblock():
         vault.derived_key("tests")
-
-
-@pytest.fixture
-def anonymous() -> APIClient:
-    return APIClient()
-
-
-@pytest.fixture
-def teller(db: None) -> APIClient:
-    return api_client("teller")
-
-
-@pytest.fixture
-def ivr(db: None) -> APIClient:
-    return api_client("ivr")
-
-
-@pytest.fixture
-def reviewer(db: None) -> APIClient:
-    return api_client("reviewer")
-
-
-@pytest.fixture
-def admin(db: None) -> APIClient:
-    return api_client("admin")
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +106,22 @@ def _a_worker_answers() -> bool:
     return True
 
 
+FAILED = pytest.StashKey[bool]()
+
+
 @pytest.fixture(autouse=True)
 def _worker_log_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    report = getattr(request.node, "failed_report", None)
-    if report is not None and "celery_worker_process" in request.fixturenames:
+    if request.node.stash.get(FAILED, False) and "celery_worker_process" in request.fixturenames:
         worker = request.getfixturevalue("celery_worker_process")
         print(f"--- the worker's log, the last lines\n{worker.log_text()[-8000:]}")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" and report.failed:
-        item.failed_report = report
+        item.stash[FAILED] = True
     if os.environ.get("CI") and report.skipped and "is missing" in str(report.longrepr):
         report.outcome = "failed"  # CI names a folder of recorded speech
         report.longrepr = f"in CI this may not be skipped: {report.longrepr}"

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_no_code_is_documented_twice() -> None:
     assert [code for code, count in Counter(code for code, _ in ROWS).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("error", sorted(OWN, key=lambda error: error.code), ids=lambda error: error.code)
+@pytest.mark.parametrize("error", sorted(OWN, key=attrgetter("code")), ids=attrgetter("code"))
 def test_an_error_is_documented_with_its_status(error: type[DomainError]) -> None:
     assert (error.code, str(error.status)) in ROWS
 

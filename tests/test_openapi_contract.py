@@ -12,10 +12,10 @@ import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.customers import consenting_customer
-from tests.factories import api_client
-from tests.mltraining.workers import running_worker
-from tests.tiny_model import put_into_service, register_tiny_model
+from tests.support.clients import api_client
+from tests.support.customers import consenting_customer
+from tests.support.model import put_into_service, register_untrained
+from tests.support.workers import running_worker
 
 # Each part of the API as the client that uses it.
 PARTS = {
@@ -35,7 +35,7 @@ def test_no_answer_of_the_live_service_is_outside_its_openapi_document(
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     settings.VOICEAUTH_SCORING_DEADLINE_SECONDS = 30  # the machine that tests may be busy
     settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 30
-    put_into_service(register_tiny_model(tmp_path))
+    put_into_service(register_untrained(tmp_path))
     consenting_customer("ann")
     with running_worker(tmp_path / "scoring.log", "scoring"):
         for role, paths in PARTS.items():

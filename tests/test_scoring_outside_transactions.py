@@ -13,12 +13,13 @@ from django.core.management import call_command
 from django.db import connection
 from rest_framework.response import Response
 
-from tests.customers import StandInWorker, activate_model, enrolled_customer, recording, upload, worker
-from tests.factories import api_client
+from tests.support.clients import api_client, upload
+from tests.support.customers import enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.api import idempotency
 from voiceauth.screening.models import Watchlist
 
-__all__ = ["worker"]
 Call = tuple[str, list[str], list[str]]
 
 

@@ -47,11 +47,12 @@ def results() -> Results:
 
 
 def _shown(results: Results) -> str:
-    console = Console(file=io.StringIO(), width=160)
+    written = io.StringIO()
+    console = Console(file=written, width=160)
     clients = Clients(*(Client("http://localhost:1", "token") for _ in range(5)))
     clients.ivr.milliseconds["/verify"] = [10.0] * 99 + [1000.0]
     report.show(results, clients, console, "http://localhost:1")
-    text = console.file.getvalue()
+    text = written.getvalue()
     return " ".join(text.replace("│", " ").split())
 
 

@@ -13,7 +13,7 @@ from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
 from mltraining.speech.audio import one_speaker
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests import evidence
+from tests.support import evidence
 from voiceauth.policies import document
 
 ROOT = Path(__file__).parents[2]

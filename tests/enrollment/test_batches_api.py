@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from enrollment.batches.models import BatchEnrollment, UploadedManifest
 from enrollment.tasks import expire_unused
-from tests.customers import StandInWorker, activate_model, error_code
-from tests.enrollment.batches import carried_out, json_lines, line, put, said, storage
-from tests.factories import api_client
+from tests.support.batches import carried_out, json_lines, line, put, said
+from tests.support.clients import api_client, error_code
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker
 from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
-__all__ = ["storage"]
 
 URL = "/api/v1/batch-enrollments"
 
@@ -116,7 +117,7 @@ def test_only_tellers_start_batches_and_a_wrong_request_says_what_is_wrong(
 
 
 def test_results_go_some_time_after_the_end_and_the_job_stays(
-    teller: APIClient, worker: StandInWorker, storage: Path, settings: Any
+    teller: APIClient, worker: StandInWorker, storage: Path, settings: Settings
 ) -> None:
     activate_model()
     job = carried_out(the_job(post_file(teller, json_lines([line("ann", said(storage, "ann"))]))))

@@ -8,8 +8,10 @@ from django.core.management import CommandError, call_command
 
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import AudioSample, Consent, Customer
-from tests.customers import StandInWorker, activate_model, enrolled_customer
-from tests.enrollment.batches import said
+from tests.support.batches import said
+from tests.support.customers import enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.jobs import services as jobs
 

@@ -12,20 +12,11 @@ import pytest
 from enrollment.batches import manifest, processing, selectors, services
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import Customer
-from tests.customers import TELLER, StandInWorker
-from tests.enrollment.batches import (
-    carried_out,
-    json_lines,
-    line,
-    put,
-    results,
-    said,
-    storage,
-    submitted,
-)
+from tests.support.batches import carried_out, json_lines, line, put, results, said, submitted
+from tests.support.customers import TELLER
+from tests.support.stand_in import StandInWorker
 
 pytestmark = pytest.mark.django_db
-__all__ = ["storage"]
 
 
 def from_storage(storage: Path, content: bytes, name: str = "manifest") -> BatchEnrollment:

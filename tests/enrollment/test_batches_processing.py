@@ -6,32 +6,19 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from enrollment import samples
 from enrollment import services as customers
 from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import AudioSample, Customer, SealedAudio, Voiceprint
-from tests.customers import (
-    TELLER,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    recording,
-)
-from tests.enrollment.batches import (
-    CONSENT,
-    carried_out,
-    json_lines,
-    line,
-    put,
-    results,
-    said,
-    storage,
-    submitted,
-)
-from tests.mltraining.workers import running_worker, until
+from tests.support.batches import CONSENT, carried_out, json_lines, line, put, results, said, submitted
+from tests.support.customers import TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
+from tests.support.waiting import until
+from tests.support.workers import running_worker
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.approvals.errors import SecondPersonRequired
 from voiceauth.platform.audit import Actor
@@ -44,7 +31,6 @@ from voiceauth.platform.jobs.transitions import MOST_LOST_WORKERS
 from voiceauth.policies.services import change
 
 pytestmark = pytest.mark.django_db
-__all__ = ["storage"]
 
 State = BatchEnrollment.State
 ADMIN = Actor(name="ops", role="admin")
@@ -111,7 +97,7 @@ def test_a_customer_is_enrolled_as_by_a_teller_and_the_trail_names_requester_and
     assert told == [(action, TELLER.name, "teller", str(batch.id)) for action in expected]
 
 
-def test_no_recording_is_kept_in_the_clear(worker: StandInWorker, storage: Path, settings: Any) -> None:
+def test_no_recording_is_kept_in_the_clear(worker: StandInWorker, storage: Path, settings: Settings) -> None:
     before = sorted(storage.rglob("*"))
     audio = recording("ann", speech_seconds=30.0)
     carried_out(submitted(line("ann", said(storage, "ann"))))
@@ -174,7 +160,7 @@ def test_overwrite_with_recordings_that_do_not_suffice_leaves_the_old_voiceprint
     activate_model()
     enrolled_customer("ann")
     before = takes("ann")
-    batch = carried_out(submitted(line("ann", said(storage, "ann", **measured)), existing="OVERWRITE"))
+    batch = carried_out(submitted(line("ann", said(storage, "ann", 1, **measured)), existing="OVERWRITE"))
     assert (batch.state, batch.failed) == ("SUCCEEDED", 1)
     assert batch.results.get().code == ("too_noisy" if "snr_db" in measured else "new_audio_insufficient")
     ann = Customer.objects.get()
@@ -379,8 +365,12 @@ def test_a_real_worker_that_is_killed_leaves_its_job_to_the_next(
         line("ann", "ann/missing.wav"), line("bob", said(storage, "bob")), line("eve", said(storage, "eve"))
     )
     # Nobody scores: it is at bob for as long as it takes.
-    environment = {"VOICEAUTH_BATCH_DIR": str(storage), "VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS": "0.1"}
-    with running_worker(tmp_path / "training.log", "training", **environment) as process:
+    with running_worker(
+        tmp_path / "training.log",
+        "training",
+        VOICEAUTH_BATCH_DIR=str(storage),
+        VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS="0.1",
+    ) as process:
         until(lambda: batch.results.count() == 1)
         process.kill()
     batch.refresh_from_db()

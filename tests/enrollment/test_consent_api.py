@@ -9,17 +9,10 @@ from rest_framework.test import APIClient
 
 from enrollment import services
 from enrollment.models import AudioSample, Consent, Customer, SampleEmbedding, SealedAudio, Voiceprint
-from tests.customers import (
-    IVR,
-    TELLER,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support.clients import error_code, upload
+from tests.support.customers import IVR, TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio

@@ -7,16 +7,10 @@ from rest_framework.test import APIClient
 
 from enrollment.gallery import Gallery
 from enrollment.models import Customer, SealedAudio, Voiceprint
-from tests.customers import (
-    DIMENSIONS,
-    IVR,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    error_code,
-    recording,
-)
+from tests.support.clients import error_code
+from tests.support.customers import IVR, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import DIMENSIONS, StandInWorker, recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio, Decision

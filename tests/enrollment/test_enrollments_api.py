@@ -11,17 +11,10 @@ from enrollment import keys, samples, selectors, services, voiceprints
 from enrollment.models import AudioSample, Customer, SampleEmbedding, SealedAudio, Voiceprint
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.voiceprints import mean_voiceprint
-from tests.customers import (
-    TELLER,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    embedding_of,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support.clients import error_code, upload
+from tests.support.customers import TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, embedding_of, recording
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import ScoringUnavailable

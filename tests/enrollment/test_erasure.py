@@ -11,16 +11,10 @@ from rest_framework.test import APIClient
 from enrollment import samples, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import Customer, HeardRecording, SealedAudio
-from tests.customers import (
-    IVR,
-    TELLER,
-    StandInWorker,
-    activate_model,
-    enrolled_customer,
-    error_code,
-    recording,
-    run_erasures,
-)
+from tests.support.clients import error_code
+from tests.support.customers import IVR, TELLER, enrolled_customer, run_erasures
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform import storage
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
@@ -126,7 +120,7 @@ def test_there_is_no_receipt_until_the_last_recording_is_deleted(
 ) -> None:
     activate_model()
     enrolled_customer("ann")
-    name = SealedAudio.objects.get().content.name
+    name = str(SealedAudio.objects.get().content)
     erasure_id = teller.delete("/api/v1/customers/ann").json()["erasure_id"]
     # The customer is gone at once, and what lies in the storage cannot be read.
     assert error_code(teller.get("/api/v1/customers/ann")) == "customer_not_found"
@@ -188,7 +182,7 @@ def test_a_rolled_back_erasure_deletes_nothing(worker: StandInWorker, monkeypatc
         services.erase_customer(customer_id="ann", actor=TELLER)
     assert not Erasure.objects.exists()
     run_erasures()
-    assert storage.storage().exists(SealedAudio.objects.get().content.name)
+    assert storage.storage().exists(str(SealedAudio.objects.get().content))
     assert Customer.objects.get().state == "ENROLLED"
 
 

@@ -16,7 +16,8 @@ from mltraining.gallery import Compare
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
-from tests.customers import TELLER, StandInPipeline
+from tests.support.customers import TELLER
+from tests.support.stand_in import StandInPipeline
 
 pytestmark = pytest.mark.django_db
 MODEL, OTHER_MODEL = "a" * 64, "b" * 64

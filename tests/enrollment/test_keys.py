@@ -31,7 +31,7 @@ def test_a_voiceprint_moved_to_another_customer_cannot_be_opened() -> None:
     sealed = keys.seal_voiceprint(ann, "f", np.ones(4))
     with pytest.raises(Unsealable):
         keys.unseal_voiceprint(bob, "f", sealed)
-    bob.data_key = keyring.wrap(keyring.unwrap(ann.data_key, f"customer:{ann.pk}"), f"customer:{bob.pk}")
+    bob.data_key = keyring.wrap(keyring.unwrap(bytes(ann.data_key), f"customer:{ann.pk}"), f"customer:{bob.pk}")
     with pytest.raises(Unsealable):  # not even under the same key
         keys.unseal_voiceprint(bob, "f", sealed)
 

@@ -11,16 +11,10 @@ from enrollment import keys, lifecycle, samples, selectors, services
 from enrollment.errors import StateChanged, TransitionRefused
 from enrollment.models import AudioSample, Customer, Voiceprint
 from mltraining.models import ModelVersion
-from tests.customers import (
-    TELLER,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support.clients import error_code, upload
+from tests.support.customers import TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform import vault
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies

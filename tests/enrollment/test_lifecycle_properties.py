@@ -13,7 +13,10 @@ from rest_framework.test import APIClient
 
 from enrollment import lifecycle, services
 from enrollment.models import Customer
-from tests.customers import TELLER, StandInWorker, activate_model, client_of, recording, upload
+from tests.support.clients import api_client, upload
+from tests.support.customers import TELLER
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.audit import chain
 from voiceauth.policies import services as policies
 
@@ -94,7 +97,7 @@ class Lifecycle(TestCase):
         activate_model()
         content = {"verification": {"lock_after": 2}}
         policies.change(content=content, reason="short", based_on=0, actor=TELLER)
-        return {role: client_of(role) for role in ("teller", "ivr", "reviewer", "admin")}
+        return {role: api_client(role) for role in ("teller", "ivr", "reviewer", "admin")}
 
     def _step(self, clients: dict[str, APIClient], number: int, action: str, detail: Detail) -> None:
         name, voice, seconds, role = detail

@@ -12,33 +12,14 @@ from enrollment.errors import ConsentRequired, CustomerExists, CustomerNotFound,
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
 from mltraining import worker_client
 from mltraining.locks import lock_gallery
-from tests.customers import TELLER, StandInWorker, activate_model, consenting_customer, recording
-from tests.mltraining.workers import until
+from tests.support.customers import TELLER, consenting_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
+from tests.support.waiting import at_once, until
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*works: Callable[[], Any]) -> list[Any]:
-    """Runs all works, each on a thread and a connection of its own; what each answered or raised."""
-    outcomes: list[Any] = [None] * len(works)
-
-    def run(number: int) -> None:
-        try:
-            outcomes[number] = works[number]()
-        except Exception as error:
-            outcomes[number] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert not any(thread.is_alive() for thread in threads)
-    return outcomes
 
 
 @pytest.fixture

@@ -10,18 +10,10 @@ import pytest
 from enrollment import audio_exports, heard, samples
 from enrollment.gallery import Gallery
 from enrollment.models import HeardRecording
-from tests.customers import (
-    DIMENSIONS,
-    IVR,
-    TELLER,
-    StandInWorker,
-    activate_model,
-    enrolled_customer,
-    recording,
-)
-from tests.enrollment.batches import carried_out, line, said, storage, submitted
-from tests.enrollment.voices import enrolled, small_recogniser
-from tests.mltraining.tiny import register_untrained
+from tests.support.batches import carried_out, line, said, submitted
+from tests.support.customers import IVR, TELLER, enrolled, enrolled_customer
+from tests.support.model import activate_model, register_untrained
+from tests.support.stand_in import DIMENSIONS, StandInWorker, recording
 from voiceauth.platform import vault
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.audit import Actor
@@ -30,7 +22,6 @@ from voiceauth.retraining import services as retraining
 from voiceauth.retraining.models import Promotion
 from voiceauth.verification import services as verification
 
-__all__ = ["small_recogniser", "storage"]
 pytestmark = pytest.mark.django_db
 HEARD = 40
 ADMIN = Actor(name="root", role="admin")

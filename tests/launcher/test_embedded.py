@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.launcher.waiting import until
+from tests.support.waiting import until
 from voiceauth.launcher import embedded
 
 ROOT = Path(__file__).resolve().parents[2]

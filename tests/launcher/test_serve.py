@@ -20,9 +20,9 @@ import psycopg
 import pytest
 import yaml
 
-from tests import every_endpoint
-from tests.launcher.waiting import until
-from tests.mltraining.speech.synthetic import voice, wav
+from tests.support import every_endpoint
+from tests.support.audio import voice, wav
+from tests.support.waiting import until
 from voiceauth.launcher import embedded
 
 ROOT = Path(__file__).resolve().parents[2]

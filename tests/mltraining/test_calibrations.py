@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pytest_django import Settings
 
 from mltraining import calibrations, recordings, registry, scorer
 from mltraining.errors import ModelNotFound, ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
 from mltraining.speech.scoring import calibration as scoring
-from tests import evidence
-from tests.evidence import ENOUGH
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.tiny import export_untrained, register_untrained
+from tests.support import evidence
+from tests.support.audio import voice, wav
+from tests.support.evidence import ENOUGH
+from tests.support.model import export_untrained, register_untrained
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -23,7 +24,7 @@ FIRST, SECOND = scoring.Calibration.of(20, -9, 0.1, (0.1, 0.2, 0.3)), scoring.Ca
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, settings: Any) -> Iterator[None]:
+def empty_cache(tmp_path: Path, settings: Settings) -> Iterator[None]:
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     scorer._models.clear()
     yield
@@ -120,9 +121,10 @@ def test_a_damaged_calibration_makes_the_model_unavailable(tmp_path: Path) -> No
 
 
 def test_a_cohort_is_installed_with_its_model_but_never_one_of_customers(tmp_path: Path) -> None:
-    cohort = np.random.default_rng(0).normal(size=(5, 512)).astype(np.float32)
+    cohort = np.random.default_rng(0).normal(size=(5, 96)).astype(np.float32)
     exported = export_untrained(tmp_path / "pipeline", seed=0, cohort=cohort)
     with pytest.raises(ValueError, match="cohort of customers"):
         registry.install(pipeline=exported, charts=tmp_path, private=["4fbd"])
     model = registry.register(version=registry.install(pipeline=exported, charts=tmp_path))
-    assert len(scorer.load(model.version).pipeline.cohort.means) == 5
+    cohort_in_use = scorer.load(model.version).pipeline.cohort
+    assert cohort_in_use is not None and len(cohort_in_use.means) == 5

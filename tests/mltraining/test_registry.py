@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from mltraining import registry
 from mltraining.errors import ModelUnchanged
 from mltraining.models import ModelVersion
-from tests import evidence
+from tests.support import evidence
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -17,7 +18,7 @@ ADMIN = Actor(name="ops", role="admin")
 
 
 @pytest.fixture(autouse=True)
-def models_folder(tmp_path: Path, settings: Any) -> Path:
+def models_folder(tmp_path: Path, settings: Settings) -> Path:
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     return tmp_path / "models"
 

@@ -1,23 +1,24 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from pytest_django import Settings
 
 from mltraining import recordings, registry, scorer, worker_client
 from mltraining.errors import AudioTooLong, EmptyAudio, ModelUnavailable, NotAudio, SilentAudio
 from mltraining.messages import PING, Ping, Recording
 from mltraining.models import ModelVersion
-from tests.mltraining.echo_tasks import EMBED
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.tiny import register_untrained
-from tests.mltraining.workers import running_worker, until
+from tests.support.audio import voice, wav
+from tests.support.echo_tasks import EMBED
+from tests.support.model import register_untrained
+from tests.support.waiting import until
+from tests.support.workers import running_worker
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, settings: Any) -> Iterator[None]:
+def empty_cache(tmp_path: Path, settings: Settings) -> Iterator[None]:
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     scorer._models.clear()
     yield
@@ -130,7 +131,7 @@ def test_a_scoring_worker_has_the_active_and_the_next_model_in_memory_before_a_c
     def in_memory() -> tuple[str, ...]:
         return worker_client.call(PING, Ping(), deadline_seconds=60).models
 
-    with running_worker(tmp_path / "scoring.log", "scoring", include=["tests.mltraining.echo_tasks"]):
+    with running_worker(tmp_path / "scoring.log", "scoring", include=["tests.support.echo_tasks"]):
         assert in_memory() == ()
         activate(first)
         until(lambda: in_memory() == (first.version,))

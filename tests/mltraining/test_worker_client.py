@@ -3,26 +3,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from mltraining import worker_client
 from mltraining.errors import SilentAudio
 from mltraining.messages import PING, Call, Failure, Ping, Pong, encode
-from tests.mltraining.echo_tasks import (
-    BUG,
-    DIE,
-    ECHO,
-    ECHO_OF_ANOTHER_VERSION,
-    ENDLESS,
-    NOBODY_ANSWERS,
-    REFUSE,
-    SLOW,
-    Empty,
-    Word,
-)
-from tests.mltraining.workers import Worker, running_worker, until
+from tests.support.echo_tasks import BUG, DIE, ECHO, ECHO_OF_ANOTHER_VERSION, ENDLESS, SLOW, NOBODY_ANSWERS, REFUSE, Empty, Word
+from tests.support.waiting import until
+from tests.support.workers import Worker, running_worker
 from voiceauth.celery import app
 from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringFailed, ScoringUnavailable
@@ -35,7 +25,7 @@ PATIENT = 60.0  # seconds: far more than an answer takes
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Worker]:
     log = tmp_path_factory.mktemp("log") / "scoring.log"
-    with running_worker(log, "scoring", concurrency=2, include=["tests.mltraining.echo_tasks"]) as worker:
+    with running_worker(log, "scoring", concurrency=2, include=["tests.support.echo_tasks"]) as worker:
         yield worker
 
 
@@ -45,7 +35,7 @@ def test_a_call_without_a_worker_ends_in_scoring_unavailable() -> None:
     assert caught.value.data == {"retry_after_seconds": 2}
 
 
-def test_a_call_while_redis_is_down_ends_in_scoring_unavailable(settings: Any) -> None:
+def test_a_call_while_redis_is_down_ends_in_scoring_unavailable(settings: Settings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     with pytest.raises(ScoringUnavailable):
         worker_client.call(ECHO, Word("anyone?"), deadline_seconds=PATIENT)

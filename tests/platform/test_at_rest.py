@@ -4,12 +4,12 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from django.conf import settings as service
 from django.db import connection
+from pytest_django import Settings
 
 from enrollment import heard as heard_recordings
 from enrollment import keys, selectors, services, voiceprints
@@ -17,10 +17,10 @@ from enrollment.models import Customer, HeardRecording, SealedAudio, Voiceprint
 from mltraining import worker_client
 from mltraining.messages import Recording
 from mltraining.speech.audio.replay import acoustic_fingerprint
-from tests.customers import TELLER, activate_model, run_erasures
-from tests.enrollment.voices import enrolled, small_recogniser
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.workers import until
+from tests.support.audio import voice, wav
+from tests.support.customers import TELLER, enrolled, run_erasures
+from tests.support.model import activate_model
+from tests.support.waiting import until
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform import vault
 from voiceauth.platform.audit import chain
@@ -32,7 +32,6 @@ from voiceauth.verification.messages import VERIFY, VerifyCall
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_recogniser")]
-__all__ = ["small_recogniser"]
 
 CLIPS = 3
 MODEL = "f" * 64
@@ -45,7 +44,7 @@ def append_only_file() -> Iterator[Path]:
     redis.flushdb()
     redis.config_set("appendonly", "yes")
     until(lambda: redis.info("persistence")["aof_rewrite_in_progress"] == 0)
-    yield Path(redis.config_get("dir")["dir"])
+    yield Path(str(redis.config_get("dir")["dir"]))
     redis.config_set("appendonly", "no")
 
 
@@ -149,7 +148,7 @@ def places(needles: set[bytes], redis_folder: Path | None = None) -> set[str]:
 
 
 def test_a_stolen_dump_without_the_master_key_yields_no_audio_and_no_voiceprint(
-    append_only_file: Path, settings: Any, tmp_path: Path
+    append_only_file: Path, settings: Settings, tmp_path: Path
 ) -> None:
     ann = customer_with_a_voice(1)
     training_data.export_manifest(training_data.folder_of(TrainingRun.objects.create(requested_by="ops").id))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from voiceauth.platform import checks
 from voiceauth.settings import BASE_DIR
@@ -17,7 +18,7 @@ def ids(messages: Any) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def sound(settings: Any) -> Any:
+def sound(settings: Settings) -> Any:
     settings.DEBUG = False
     settings.ALLOWED_HOSTS = ["localhost"]
     settings.SECRET_KEY, settings.VOICEAUTH_MASTER_KEY = "a" * 32, "b" * 32
@@ -39,13 +40,13 @@ def test_a_sound_configuration_passes() -> None:
         ({"VOICEAUTH_TLS": True}, "voiceauth.W002"),
     ],
 )
-def test_each_mistake_is_named(settings: Any, changes: Any, expected: Any) -> None:
+def test_each_mistake_is_named(settings: Settings, changes: Any, expected: Any) -> None:
     for name, value in changes.items():
         setattr(settings, name, value)
     assert ids(checks.configuration(None)) == {expected}
 
 
-def test_secrets_that_others_may_read_are_an_error(settings: Any, tmp_path: Path) -> None:
+def test_secrets_that_others_may_read_are_an_error(settings: Settings, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     settings.SECRETS_DIR = tmp_path
     secret = tmp_path / "voiceauth_master_key"
@@ -56,12 +57,12 @@ def test_secrets_that_others_may_read_are_an_error(settings: Any, tmp_path: Path
     assert ids(checks.secrets_are_private(None)) == {"voiceauth.E004"}
 
 
-def test_a_folder_of_secrets_that_is_not_there_is_no_mistake(settings: Any, tmp_path: Path) -> None:
+def test_a_folder_of_secrets_that_is_not_there_is_no_mistake(settings: Settings, tmp_path: Path) -> None:
     settings.SECRETS_DIR = tmp_path / "none"
     assert checks.secrets_are_private(None) == []
 
 
-def test_a_sample_may_not_need_more_speech_than_an_enrollment(settings: Any) -> None:
+def test_a_sample_may_not_need_more_speech_than_an_enrollment(settings: Settings) -> None:
     settings.VOICEAUTH_MIN_SAMPLE_SPEECH_SECONDS, settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 10, 5
     assert ids(checks.policy(None)) == {"voiceauth.E005"}
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pytest
 from django.core.signals import request_started
 from django.db import OperationalError, connection, transaction
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.models import Customer
 from mltraining import worker_client
 from mltraining.worker_server import _reply
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.jobs.patience import patiently
 
@@ -29,7 +30,7 @@ def client() -> Iterator[APIClient]:
     connection.close()
 
 
-def new_customer(client: APIClient, name: str) -> object:
+def new_customer(client: APIClient, name: str) -> Response:
     return client.post("/api/v1/customers", {"customer_id": name}, format="json")
 
 

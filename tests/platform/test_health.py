@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from mltraining import worker_client
@@ -42,7 +43,7 @@ def test_without_a_scoring_worker_it_is_not_ready(
 
 
 def test_without_a_queue_nobody_is_asked_to_score(
-    anonymous: APIClient, db: None, settings: Any, scoring_answers: Any
+    anonymous: APIClient, db: None, settings: Settings, scoring_answers: Any
 ) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     response = anonymous.get("/readyz")

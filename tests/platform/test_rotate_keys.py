@@ -10,11 +10,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from enrollment import samples, selectors, services, voiceprints
 from enrollment.models import Customer, Voiceprint
-from tests.customers import IVR, TELLER, activate_model, consenting_customer, enrolled_customer, recording, worker
+from tests.support.customers import IVR, TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import recording
 from voiceauth.platform import vault
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.models import AuditEvent
@@ -27,11 +30,10 @@ from voiceauth.verification import services as verification
 from voiceauth.verification.models import CallAudio
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
-__all__ = ["worker"]
 
 
 @pytest.fixture
-def key_files(settings: Any) -> Iterator[Path]:
+def key_files(settings: Settings) -> Iterator[Path]:
     """The folder of the session's own master keys, whatever the test takes away put back."""
     settings.VOICEAUTH_MASTER_KEY, settings.VOICEAUTH_MASTER_KEYS = "", []
     folder: Path = settings.VOICEAUTH_MASTER_KEYS_DIR

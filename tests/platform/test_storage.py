@@ -9,11 +9,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 from django.db import transaction
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+from storages.backends.s3 import S3Storage
 
 from enrollment import selectors
 from enrollment.models import AudioSample, SealedAudio
-from tests.enrollment.voices import enrolled
+from tests.support.customers import enrolled
 from voiceauth.platform import checks, env, tasks
 from voiceauth.platform import storage as audio_store
 
@@ -113,7 +114,7 @@ def test_recordings_collected_are_left_to_the_caller_and_those_of_other_transact
 
 
 def test_a_storage_that_keeps_what_is_deleted_is_reported(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = enrolled(1, clips=1).samples.get().audio.content.name
+    name = str(enrolled(1, clips=1).samples.get().audio.content)
     monkeypatch.setattr(audio_store.AudioFolder, "delete", lambda self, name: None)
     with pytest.raises(OSError, match="still has the recording"):
         audio_store.delete(name)
@@ -121,12 +122,14 @@ def test_a_storage_that_keeps_what_is_deleted_is_reported(own_folder: Path, monk
 
 def test_a_recording_that_the_storage_has_lost_is_reported_as_gone(own_folder: Path) -> None:
     sample = enrolled(1, clips=1).samples.get()
-    (own_folder / sample.audio.content.name).unlink()
+    (own_folder / str(sample.audio.content)).unlink()
     with pytest.raises(audio_store.RecordingGone):
         selectors.sample_audio(sample)
 
 
-def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
     monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE", "s3://voices/production")
     monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE_ENDPOINT", "https://s3.bank.example")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
@@ -134,7 +137,7 @@ def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(monkeypatch: pyt
     configured = env.audio_storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
     settings.STORAGES = {**settings.STORAGES, "audio": configured}
     built = storages["audio"]
-    assert type(built).__module__ == "storages.backends.s3"
+    assert isinstance(built, S3Storage)
     assert (built.bucket_name, built.location) == ("voices", "production")
     address = built.bucket.meta.client.generate_presigned_url(
         "get_object", Params={"Bucket": "voices", "Key": built._normalize_name("ab/abcd")}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
-from tests.platform import transit
+from tests.support import transit
 from voiceauth.platform import checks, vault
 from voiceauth.platform.vault import keyring
 from voiceauth.platform.vault.providers import EnvironmentKeys, FileKeys, NotRenewable
@@ -16,7 +17,7 @@ OLD, NEW = "o" * 32, "n" * 32
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(settings: Any, tmp_path: Path) -> Any:
+def nothing_configured(settings: Settings, tmp_path: Path) -> Any:
     settings.VOICEAUTH_MASTER_KEY, settings.VOICEAUTH_MASTER_KEYS = "", []
     settings.VOICEAUTH_MASTER_KEYS_DIR = tmp_path / "keys"
     settings.VOICEAUTH_TRANSIT_URL, settings.VOICEAUTH_TRANSIT_TOKEN = "", transit.TOKEN
@@ -25,7 +26,7 @@ def nothing_configured(settings: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def engine(settings: Any) -> Iterator[transit.Engine]:
+def engine(settings: Settings) -> Iterator[transit.Engine]:
     with transit.running() as engine:
         settings.VOICEAUTH_TRANSIT_URL = engine.url
         yield engine
@@ -38,7 +39,7 @@ def test_the_first_start_makes_a_master_key_that_only_we_may_read(tmp_path: Path
     assert made.stat().st_mode & 0o077 == 0 and (tmp_path / "keys").stat().st_mode & 0o077 == 0
 
 
-def test_a_wrapped_key_says_which_master_key_opens_it_and_is_bound_to_its_row(settings: Any) -> None:
+def test_a_wrapped_key_says_which_master_key_opens_it_and_is_bound_to_its_row(settings: Settings) -> None:
     settings.VOICEAUTH_MASTER_KEYS = [f"2026:{OLD}"]
     wrapped = vault.new_data_key("customer:1")
     assert wrapped.startswith(keyring.prefix_of("2026"))
@@ -46,7 +47,7 @@ def test_a_wrapped_key_says_which_master_key_opens_it_and_is_bound_to_its_row(se
         vault.open_data_key(wrapped, "customer:2")
 
 
-def test_several_master_keys_from_the_environment_all_open_and_the_first_wraps(settings: Any) -> None:
+def test_several_master_keys_from_the_environment_all_open_and_the_first_wraps(settings: Settings) -> None:
     settings.VOICEAUTH_MASTER_KEY = OLD
     before = vault.new_data_key("customer:1")
     settings.VOICEAUTH_MASTER_KEYS = [f"2027:{NEW}"]
@@ -59,7 +60,7 @@ def test_several_master_keys_from_the_environment_all_open_and_the_first_wraps(s
         vault.open_data_key(before, "customer:1")
 
 
-def test_another_secret_under_a_known_id_opens_nothing(settings: Any) -> None:
+def test_another_secret_under_a_known_id_opens_nothing(settings: Settings) -> None:
     settings.VOICEAUTH_MASTER_KEYS = [f"2026:{OLD}"]
     wrapped = vault.new_data_key("customer:1")
     settings.VOICEAUTH_MASTER_KEYS = [f"2026:{NEW}"]
@@ -68,7 +69,7 @@ def test_another_secret_under_a_known_id_opens_nothing(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("listed", [["2026:short"], ["no id, " + OLD], [f"a:{OLD}", f"a:{NEW}"]])
-def test_junk_among_the_master_keys_is_refused_at_the_start(settings: Any, listed: list[str]) -> None:
+def test_junk_among_the_master_keys_is_refused_at_the_start(settings: Settings, listed: list[str]) -> None:
     with pytest.raises(ImproperlyConfigured):
         EnvironmentKeys("", listed)
     settings.VOICEAUTH_MASTER_KEYS = listed
@@ -139,7 +140,7 @@ def test_a_rotation_in_the_key_management_service_makes_a_version_that_wraps(eng
 
 
 def test_a_key_wrapped_by_the_environments_key_opens_after_the_move_to_a_key_management_service(
-    settings: Any, engine: transit.Engine
+    settings: Settings, engine: transit.Engine
 ) -> None:
     settings.VOICEAUTH_TRANSIT_URL, settings.VOICEAUTH_MASTER_KEY = "", OLD
     before = vault.new_data_key("customer:1")
@@ -150,7 +151,7 @@ def test_a_key_wrapped_by_the_environments_key_opens_after_the_move_to_a_key_man
 
 @pytest.mark.parametrize(("token", "url"), [("another token", None), (transit.TOKEN, "http://127.0.0.1:1/v1/transit")])
 def test_a_key_management_service_that_refuses_or_is_away_is_reported_as_unavailable(
-    settings: Any, engine: transit.Engine, token: str, url: str | None
+    settings: Settings, engine: transit.Engine, token: str, url: str | None
 ) -> None:
     settings.VOICEAUTH_TRANSIT_TOKEN, settings.VOICEAUTH_TRANSIT_URL = token, url or engine.url
     with pytest.raises(vault.KeysUnavailable) as caught:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.policies import selectors
 
 pytestmark = pytest.mark.django_db

@@ -3,15 +3,17 @@
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
-from tests.factories import api_client
+from tests.support.clients import api_client
+from tests.support.trail import after, before
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import selectors
 
 pytestmark = pytest.mark.django_db
 
 
-def test_without_any_version_the_settings_are_in_force(settings: Any) -> None:
+def test_without_any_version_the_settings_are_in_force(settings: Settings) -> None:
     settings.VOICEAUTH_MIN_SNR_DB = 7
     policy = selectors.in_force()
     assert policy.number == 0
@@ -36,8 +38,8 @@ def test_a_change_is_a_new_version_audited_and_in_force_at_once() -> None:
     assert policy.enrollment("phone").min_snr_db == policy.enrollment("branch").min_snr_db == 9
     assert not policy.enrollment("branch").needs_approval
     event = AuditEvent.objects.get(action="policy.changed")
-    assert event.before["verification"]["lock_after"] == 50
-    assert event.after["verification"]["lock_after"] == 20
+    assert before(event)["verification"]["lock_after"] == 50
+    assert after(event)["verification"]["lock_after"] == 20
     assert event.data["reason"] == "quarterly review"
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from rest_framework.test import APIClient
 
-from tests import evidence
-from tests.customers import activate_model, client_of
+from tests.support import evidence
+from tests.support.clients import api_client
+from tests.support.model import activate_model
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors, services
 from voiceauth.policies.errors import InvalidPolicy, RateNotSupported
@@ -18,7 +19,7 @@ OPS = Actor(name="ops", role="admin")
 
 @pytest.fixture
 def admin() -> APIClient:
-    return client_of("admin")
+    return api_client("admin")
 
 
 def test_a_new_rate_that_the_calibration_in_force_cannot_promise_is_refused() -> None:

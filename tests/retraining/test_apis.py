@@ -6,7 +6,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mltraining.models import ModelVersion
-from tests import evidence
+from tests.support import evidence
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
@@ -18,7 +18,7 @@ RUNS = "/api/v1/training-runs"
 MODELS = "/api/v1/models"
 
 
-def client_of(role: str) -> APIClient:
+def api_client(role: str) -> APIClient:
     _, token = create_client(name=role, role=role, actor=SYSTEM)
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
@@ -27,7 +27,7 @@ def client_of(role: str) -> APIClient:
 
 @pytest.fixture
 def admin() -> APIClient:
-    return client_of("admin")
+    return api_client("admin")
 
 
 def code(response: Any) -> str:
@@ -59,14 +59,14 @@ def a_model(version: str, state: str = "CANDIDATE") -> ModelVersion:
     ],
 )
 def test_only_an_admin_trains_and_promotes(role: str, method: str, path: str) -> None:
-    response = getattr(client_of(role), method)(path)
+    response = getattr(api_client(role), method)(path)
     assert (response.status_code, code(response)) == (403, "permission_denied")
 
 
 @pytest.mark.parametrize("role", ["teller", "ivr"])
 @pytest.mark.parametrize("path", [MODELS, f"{MODELS}/v1"])
 def test_models_are_read_by_those_who_review_them(role: str, path: str) -> None:
-    response = client_of(role).get(path)
+    response = api_client(role).get(path)
     assert (response.status_code, code(response)) == (403, "permission_denied")
 
 

@@ -8,13 +8,12 @@ import pytest
 from mltraining import registry, scorer
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests.enrollment.voices import enrolled, small_recogniser
-from tests.mltraining.tiny import export_untrained, register_untrained
+from tests.support.customers import enrolled
+from tests.support.model import export_untrained, register_untrained
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.retraining import base_model
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
-__all__ = ["small_recogniser"]
 
 State = ModelVersion.State
 

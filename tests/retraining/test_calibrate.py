@@ -19,8 +19,11 @@ from mltraining.speech.evaluation.trials import ScoredTrials
 from mltraining.speech.scoring import calibration as scoring
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.quality_measures import QualityMeasures
-from tests.customers import StandInWorker, activate_model, enrolled_customer, recording, upload
-from tests.tiny_model import register_tiny_model
+from tests.support.clients import upload
+from tests.support.customers import enrolled_customer
+from tests.support.model import activate_model, register_untrained
+from tests.support.stand_in import StandInWorker, recording
+from tests.support.trail import after
 from voiceauth.demo import voices
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
@@ -37,7 +40,7 @@ SPEAKERS = 4
 def model(tmp_path: Path, settings: Settings) -> Iterator[ModelVersion]:
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     scorer._models.clear()
-    yield register_tiny_model(tmp_path)
+    yield register_untrained(tmp_path)
     scorer._models.clear()
 
 
@@ -87,7 +90,7 @@ def test_a_model_is_calibrated_on_trials_and_the_workers_use_it(model: ModelVers
     loaded = scorer.load(model.version).pipeline
     assert loaded.calibration.version == row.version
     assert loaded.calibration.prior == 0.2
-    assert AuditEvent.objects.get(action="model.recalibrated").after["calibration_version"] == row.version
+    assert after(AuditEvent.objects.get(action="model.recalibrated"))["calibration_version"] == row.version
 
 
 def test_what_is_not_understood_is_refused_by_name(

@@ -9,11 +9,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mltraining.models import ModelVersion
-from tests import evidence as fixtures
-from tests.customers import client_of
-from tests.enrollment.voices import small_recogniser
-from tests.evidence import ENOUGH, RETRAINED
-from tests.mltraining.tiny import register_untrained
+from tests.support import evidence as fixtures
+from tests.support.clients import api_client
+from tests.support.evidence import ENOUGH, RETRAINED
+from tests.support.model import register_untrained
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
@@ -23,7 +22,6 @@ from voiceauth.retraining import evidence, promotion, services
 from voiceauth.retraining.models import Promotion
 
 pytestmark = pytest.mark.django_db
-__all__ = ["small_recogniser"]
 OPS, OTHER = Actor(name="ops", role="admin"), Actor(name="grace", role="admin")
 State = ModelVersion.State
 
@@ -48,7 +46,7 @@ def promote(client: APIClient, version: str = "v1", **body: Any) -> Any:
 
 @pytest.fixture
 def admin() -> APIClient:
-    return client_of("admin")
+    return api_client("admin")
 
 
 def test_a_model_retrained_on_three_customers_is_refused_with_what_is_missing(admin: APIClient) -> None:

@@ -13,14 +13,13 @@ from enrollment.services import erase_customer
 from mltraining import scorer
 from mltraining.models import ModelVersion
 from mltraining.speech.evaluation.trials import ScoredTrials
-from tests.enrollment.voices import enrolled, small_recogniser
-from tests.mltraining.tiny import register_untrained
+from tests.support.customers import enrolled
+from tests.support.model import register_untrained
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.retraining import customer_trials, evidence, holding_out, services, training, training_data
 from voiceauth.retraining.models import TrainingRun, TrainingSpeaker
 from voiceauth.retraining.training_settings import BASE_WEIGHTS, resolve, starts_without_customers
 
-__all__ = ["small_recogniser"]
 ADMIN = Actor(name="ops", role="admin")
 
 

@@ -4,15 +4,17 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django import Settings
 
 from enrollment import keys, selectors, voiceprints
 from enrollment.models import Customer, SampleEmbedding, Voiceprint
 from mltraining import recordings, registry, scorer
 from mltraining.models import ModelVersion
 from mltraining.speech.evaluation import comparison, conditions
-from tests.enrollment.voices import add_recording, enrolled, small_recogniser
-from tests.mltraining.speech.trial_data import write_trials
-from tests.mltraining.tiny import register_untrained
+from tests.support.customers import add_recording, enrolled
+from tests.support.model import register_untrained
+from tests.support.trail import after
+from tests.support.training_data import write_trials
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.jobs import shutdown
@@ -20,7 +22,6 @@ from voiceauth.retraining import promotion, services
 from voiceauth.retraining.models import Promotion
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
-__all__ = ["small_recogniser"]
 
 State = ModelVersion.State
 ADMIN = Actor(name="ops", role="admin")
@@ -165,7 +166,7 @@ def test_a_recording_that_cannot_be_read_any_more_does_not_keep_everyone_from_a_
 
 
 @pytest.fixture
-def frozen_set(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def frozen_set(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(conditions, "CONDITIONS", (conditions.G711,))
     settings.VOICEAUTH_FROZEN_SET_DIR = write_trials(tmp_path / "frozen", speakers=3, takes=1, seconds=1.2)
     return settings.VOICEAUTH_FROZEN_SET_DIR
@@ -183,7 +184,7 @@ def test_a_candidate_that_is_not_better_on_the_frozen_set_is_refused(tmp_path: P
     assert compared.data["better"] is False
     assert compared.data["reasons"] == challenger.metrics["comparison"]["reasons"]
     failed = AuditEvent.objects.get(action="model.promotion_failed")
-    assert failed.after["error_code"] == "challenger_not_better"
+    assert after(failed)["error_code"] == "challenger_not_better"
     assert not SampleEmbedding.objects.filter(model_fingerprint=challenger.fingerprint).exists()
 
 

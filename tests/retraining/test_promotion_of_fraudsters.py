@@ -7,11 +7,10 @@ import pytest
 from mltraining import recordings, scorer, worker_client
 from mltraining.messages import Recording
 from mltraining.models import ModelVersion
-from tests.customers import StandInWorker
-from tests.enrollment.voices import small_recogniser
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.tiny import register_untrained
-from tests.screening.voices import RITA, default
+from tests.support.audio import voice, wav
+from tests.support.fraudsters import RITA, default
+from tests.support.model import register_untrained
+from tests.support.stand_in import StandInWorker
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining import promotion, services
 from voiceauth.retraining.models import Promotion
@@ -19,7 +18,6 @@ from voiceauth.screening import watch
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint
 from voiceauth.verification import fraudsters
 
-__all__ = ["small_recogniser"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
 
 

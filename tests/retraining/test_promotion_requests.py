@@ -8,7 +8,8 @@ from django.utils import timezone
 from mltraining import registry
 from mltraining.errors import ModelNotFound
 from mltraining.models import ModelVersion
-from tests import evidence
+from tests.support import evidence
+from tests.support.trail import after
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import Conflict
@@ -103,7 +104,7 @@ def test_a_promotion_that_fails_leaves_the_model_in_service_and_says_why(served_
     assert carried_out(requested("next"), refuse).error_code == "conflict"
     assert states() == {"active": State.ACTIVE, "next": state}
     failed = AuditEvent.objects.get(action="model.promotion_failed")
-    assert (failed.outcome, failed.after["error_code"]) == ("failed", "conflict")
+    assert (failed.outcome, after(failed)["error_code"]) == ("failed", "conflict")
     requested("next")  # it can be asked for again
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import psutil
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from enrollment import voiceprints
 from enrollment.models import Customer
@@ -13,9 +14,10 @@ from enrollment.services import erase_customer
 from mltraining import registry
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests.customers import run_erasures
-from tests.enrollment.voices import enrolled, run_folder, small_recogniser
-from tests.mltraining.workers import running_worker, until
+from tests.support.customers import enrolled, run_erasures
+from tests.support.model import run_folder
+from tests.support.waiting import until
+from tests.support.workers import running_worker
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
@@ -27,7 +29,6 @@ from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.serializers import ModelVersionSerializer
 
 pytestmark = pytest.mark.usefixtures("small_recogniser")
-__all__ = ["small_recogniser"]
 
 State = TrainingRun.State
 ADMIN = Actor(name="ops", role="admin")
@@ -90,7 +91,7 @@ def test_a_retrain_registers_a_candidate_that_holds_no_customer(tmp_path: Path) 
 
 
 @pytest.mark.django_db
-def test_a_run_trains_with_the_configuration_that_its_request_resolved(settings: Any) -> None:
+def test_a_run_trains_with_the_configuration_that_its_request_resolved(settings: Settings) -> None:
     enrolled(1), enrolled(2)
     run = request(training__loss_function="CosineBCE")
     resolved = run.resolved_config

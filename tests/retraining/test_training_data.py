@@ -10,21 +10,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pytest_django import Settings
 
 from enrollment import samples, services
 from enrollment.errors import CustomerNotFound
 from enrollment.models import Customer
 from mltraining.speech.training import sealed
-from tests.customers import run_erasures
-from tests.enrollment.voices import add_recording, enrolled, small_recogniser, withdraw
-from tests.mltraining.speech.synthetic import voice, wav
+from tests.support.audio import voice, wav
+from tests.support.customers import add_recording, enrolled, run_erasures, withdraw
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.retraining import training_data
 from voiceauth.retraining.models import TrainingRun
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
-__all__ = ["small_recogniser"]
 
 
 def manifest(folder: Path) -> pd.DataFrame:
@@ -154,7 +153,7 @@ def test_an_erasure_waits_for_a_run_whose_worker_has_used_the_recordings() -> No
     assert not (folder / "output").exists()
 
 
-def test_a_run_restarts_once_for_a_removed_recording_and_goes_on_with_the_customers_others(settings: Any) -> None:
+def test_a_run_restarts_once_for_a_removed_recording_and_goes_on_with_the_customers_others(settings: Settings) -> None:
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 0.1
     one, _ = enrolled(1), enrolled(2)
     folder = exported("RUNNING")

@@ -3,12 +3,13 @@ import sys
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from voiceauth.retraining import training_settings
 from voiceauth.retraining.errors import InvalidSetting, SettingNotAllowed
 
 
-def test_a_runs_settings_come_after_the_servers(settings: Any) -> None:
+def test_a_runs_settings_come_after_the_servers(settings: Settings) -> None:
     settings.VOICEAUTH_TRAINING_OVERRIDES = ["training.epochs=7", "architecture.pretrained=false"]
     config = training_settings.resolve({"training.epochs": 3, "training.loss_function": "CosineBCE"})
     assert config.training.epochs == 3
@@ -16,7 +17,7 @@ def test_a_runs_settings_come_after_the_servers(settings: Any) -> None:
     assert config.architecture.pretrained is False
 
 
-def test_pretrained_starts_from_the_model_that_ships(settings: Any) -> None:
+def test_pretrained_starts_from_the_model_that_ships(settings: Settings) -> None:
     settings.VOICEAUTH_TRAINING_OVERRIDES = []
 
     assert training_settings.resolve({}).architecture.weights_file == str(training_settings.BASE_WEIGHTS)

@@ -1,16 +1,14 @@
 """The pages of batch enrollments."""
 
-from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from django.test import Client
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
+from tests.support.people import SignIn
 from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
-SignIn = Callable[[str], Client]
 PAGE, RESULTS = "/admin/batches/batchenrollment/", "/admin/batches/batchresult/"
 
 

@@ -8,19 +8,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
-from tests.review.conftest import PASSWORD
-from tests.review.factories import (
-    keep_audio,
-    make_customer,
-    make_decision,
-    make_model,
-    make_run,
-    make_sample,
-    mu_law,
-    tone,
-)
+from tests.support.audio import mu_law, tone
+from tests.support.customers import make_customer, make_sample
+from tests.support.model import make_model
+from tests.support.people import PASSWORD
+from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
@@ -64,7 +59,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(page: Any, live_server: Any, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
+def visit(page: Any, live_server: LiveServer, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
     """Opens a path of the site and keeps a picture of it."""
     pictures = Path(os.environ.get("VOICEAUTH_TEST_SCREENSHOTS", tmp_path))
 
@@ -76,7 +71,7 @@ def visit(page: Any, live_server: Any, tmp_path: Path, people: dict[str, User]) 
     return open_path
 
 
-def sign_in(page: Any, live_server: Any, username: str) -> None:
+def sign_in(page: Any, live_server: LiveServer, username: str) -> None:
     page.goto(f"{live_server.url}/admin/login/?next=/admin/")
     page.fill("#id_username", username)
     page.fill("#id_password", PASSWORD)
@@ -85,7 +80,7 @@ def sign_in(page: Any, live_server: Any, username: str) -> None:
 
 
 def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
-    page: Any, live_server: Any, visit: Callable[[str, str], None]
+    page: Any, live_server: LiveServer, visit: Callable[[str, str], None]
 ) -> None:
     customer = make_customer()
     make_sample(customer)
@@ -129,7 +124,7 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
 
 
 def test_a_reviewer_closes_a_case_and_reopens_it(
-    page: Any, live_server: Any, visit: Callable[[str, str], None], people: dict[str, User]
+    page: Any, live_server: LiveServer, visit: Callable[[str, str], None], people: dict[str, User]
 ) -> None:
     customer, decision = make_customer(), make_decision()
     keep_audio(decision, customer)
@@ -155,7 +150,7 @@ def test_a_reviewer_closes_a_case_and_reopens_it(
     assert page.complaints == []
 
 
-def test_the_trail_is_verified_from_the_browser(page: Any, live_server: Any, people: dict[str, User]) -> None:
+def test_the_trail_is_verified_from_the_browser(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}/admin/audit/auditevent/")
     page.click("text=Verify trail")
@@ -163,7 +158,7 @@ def test_the_trail_is_verified_from_the_browser(page: Any, live_server: Any, peo
     page.get_by_text("rows are unchanged").wait_for()  # polls until its deadline
 
 
-def test_a_new_client_s_token_is_shown_once(page: Any, live_server: Any, people: dict[str, User]) -> None:
+def test_a_new_client_s_token_is_shown_once(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "grace")
     page.goto(f"{live_server.url}/admin/api/apiclient/do/create/")
     page.fill("#id_name", "IVR Vienna")
@@ -177,7 +172,7 @@ def test_a_new_client_s_token_is_shown_once(page: Any, live_server: Any, people:
     assert token not in page.content()
 
 
-def test_the_policy_is_changed_in_the_browser(page: Any, live_server: Any, people: dict[str, User]) -> None:
+def test_the_policy_is_changed_in_the_browser(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "grace")
     page.goto(f"{live_server.url}/admin/policies/policyversion/do/change/")
     page.fill("[name=reason]", "the auditors asked")
@@ -190,7 +185,9 @@ def test_the_policy_is_changed_in_the_browser(page: Any, live_server: Any, peopl
     assert page.complaints == []
 
 
-def test_a_run_that_is_not_finished_reloads_its_page(page: Any, live_server: Any, people: dict[str, User]) -> None:
+def test_a_run_that_is_not_finished_reloads_its_page(
+    page: Any, live_server: LiveServer, people: dict[str, User]
+) -> None:
     run = make_run(progress_percent=46)
     sign_in(page, live_server, "grace")
     page.goto(f"{live_server.url}/admin/retraining/trainingrun/{run.pk}/change/")
@@ -201,7 +198,7 @@ def test_a_run_that_is_not_finished_reloads_its_page(page: Any, live_server: Any
 
 @pytest.mark.parametrize("recording", [tone(440), mu_law()], ids=["pcm", "mu-law"])
 def test_a_reviewer_hears_the_call_and_is_recorded(
-    page: Any, live_server: Any, people: dict[str, User], recording: bytes
+    page: Any, live_server: LiveServer, people: dict[str, User], recording: bytes
 ) -> None:
     customer, decision = make_customer(), make_decision()
     keep_audio(decision, customer, recording)
@@ -219,7 +216,7 @@ def test_a_reviewer_hears_the_call_and_is_recorded(
     assert page.complaints == []
 
 
-def test_who_may_not_see_a_page_is_told_so(page: Any, live_server: Any, people: dict[str, User]) -> None:
+def test_who_may_not_see_a_page_is_told_so(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "tom")
     page.goto(f"{live_server.url}/admin/verification/decision/")
     assert "Your role does not allow this" in page.inner_text("#content")

@@ -1,25 +1,25 @@
 """Recordings that wait for a second person, locking, and a watched voice from a file, through the services."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from pytest_django import Settings
 
 from enrollment import samples
 from enrollment.models import AudioSample, Customer
-from tests.customers import TELLER, activate_model, consenting_customer, enrolled_customer, recording, worker
-from tests.review.factories import make_customer
+from tests.support.customers import TELLER, consenting_customer, enrolled_customer, make_customer
+from tests.support.model import activate_model
+from tests.support.people import SignIn
+from tests.support.stand_in import recording
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import Fraudster, Watchlist
 
-__all__ = ["worker"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
-SignIn = Callable[[str], Client]
 HELD, CUSTOMERS = "/admin/enrollment/audiosample/", "/admin/enrollment/customer/"
 
 
@@ -116,7 +116,7 @@ def test_a_customer_is_locked_and_unlocked_with_a_reason(signed_in: SignIn) -> N
     assert "<code>customer_not_locked</code>" in again
 
 
-def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Any) -> None:
+def test_a_voice_is_watched_from_a_file(signed_in: SignIn, settings: Settings) -> None:
     enrolled_customer("ann")
     path = f"/admin/screening/watchlist/{Watchlist.objects.get(is_default=True).pk}/do/add/"
     client = signed_in("reviewer")

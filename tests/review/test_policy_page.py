@@ -1,18 +1,17 @@
 """The policy's page: a form of every limit, a new version, and what a version changed."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from tests.support.people import SignIn
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import selectors
 from voiceauth.policies.models import PolicyVersion
 
 pytestmark = pytest.mark.django_db
-SignIn = Callable[[str], Client]
 PAGE, FORM = "/admin/policies/policyversion/", "/admin/policies/policyversion/do/change/"
 
 

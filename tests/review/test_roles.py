@@ -1,6 +1,5 @@
 """Who may open which page, and that nobody writes past the services."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +10,10 @@ from django.test import Client
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion
-from tests.review.conftest import PASSWORD
-from tests.review.factories import keep_audio, make_customer, make_decision, make_model, make_run, make_sample
+from tests.support.customers import make_customer, make_sample
+from tests.support.model import make_model
+from tests.support.people import PASSWORD, SignIn
+from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM
@@ -25,7 +26,6 @@ from voiceauth.screening.models import Watchlist
 from voiceauth.verification.models import Decision
 
 pytestmark = pytest.mark.django_db
-SignIn = Callable[[str], Client]
 
 LISTS = {
     "enrollment/customer/": {"teller", "reviewer", "admin", "auditor", "superuser"},

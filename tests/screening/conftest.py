@@ -1,10 +1,7 @@
 import pytest
 from rest_framework.test import APIClient
 
-from tests.customers import admin, ivr, reviewer, teller, worker
-from tests.factories import api_client
-
-__all__ = ["admin", "ivr", "reviewer", "teller", "worker"]
+from tests.support.clients import api_client
 
 
 @pytest.fixture

@@ -1,20 +1,24 @@
 """Review cases: opened once, worked on by people, closed, reopened, and what the next calibration learns from them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, error_code, recording
-from tests.factories import api_client
-from tests.screening.voices import RITA
+from tests.support.clients import api_client, error_code
+from tests.support.customers import IVR, TELLER, enrolled_customer
+from tests.support.fraudsters import RITA
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
+from tests.support.trail import after, before
+from tests.support.waiting import at_once
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.errors import DomainError
 from voiceauth.retraining import labelled
 from voiceauth.screening import cases, selectors
 from voiceauth.screening.models import ReviewCase
@@ -99,7 +103,7 @@ def test_a_closed_case_is_reopened_with_a_reason_and_closed_with_another_resolut
     assert [each["text"] for each in body["comments"]] == ["he said so", "the customer's brother called"]
     event = AuditEvent.objects.get(action="case.reopened")
     assert (event.actor, event.data["reason"]) == ("a-reviewer", "the customer's brother called")
-    assert (event.before["resolution"], event.after["resolution"]) == ("CONFIRMED_FRAUD", "")
+    assert (before(event)["resolution"], after(event)["resolution"]) == ("CONFIRMED_FRAUD", "")
     closing = {"resolution": "FALSE_ALARM", "comment": "it was his brother"}
     assert reviewer.post(f"{path}/close", closing, format="json").json()["resolution"] == "FALSE_ALARM"
 
@@ -141,31 +145,12 @@ def test_a_case_is_not_reopened_beside_an_open_one_about_the_same_suspicion(revi
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_reviewers_who_close_at_once_one_is_refused_and_of_two_hits_at_once_one_opens_the_case() -> None:
-    both = Barrier(2)
-
-    def at_once(act: Any) -> Any:
-        try:
-            both.wait()
-            return act()
-        except Exception as error:
-            return error
-        finally:
-            connection.close()
-
-    def race(*acts: Any) -> list[Any]:
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(at_once, acts))
-
-    opened = race(case, case)
+    opened = at_once(case, case)
     assert {each.number for each in opened} == {ReviewCase.objects.get().number} and max(e.hits for e in opened) == 2
     number = opened[0].number
-    answers = race(
-        *(
-            lambda resolution=resolution: cases.close(number=number, resolution=resolution, comment="sure", actor=RITA)
-            for resolution in ("CONFIRMED_FRAUD", "FALSE_ALARM")
-        )
-    )
-    (refused,) = [each for each in answers if isinstance(each, Exception)]
+    close = partial(cases.close, number=number, comment="sure", actor=RITA)
+    answers = at_once(partial(close, resolution="CONFIRMED_FRAUD"), partial(close, resolution="FALSE_ALARM"))
+    (refused,) = [each for each in answers if isinstance(each, DomainError)]
     (closed,) = [each for each in answers if isinstance(each, ReviewCase)]
     assert refused.code == "case_closed" and selectors.case(number).resolution == closed.resolution
     assert AuditEvent.objects.filter(action="case.closed").count() == 1

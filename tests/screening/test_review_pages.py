@@ -1,24 +1,23 @@
 """The dashboard's pages of cases and watchlists, through the real services."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from tests.customers import activate_model, enrolled_customer, recording, worker
-from tests.review.conftest import people, signed_in
-from tests.screening.voices import RITA, default, screened, watched
+from tests.support.customers import enrolled_customer
+from tests.support.fraudsters import RITA, default, screened, watched
+from tests.support.model import activate_model
+from tests.support.people import SignIn
+from tests.support.stand_in import recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening import cases, watchlists
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import Decision
 
-__all__ = ["people", "signed_in", "worker"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
-SignIn = Callable[[str], Client]
 CASES, LISTS, VOICES = "/admin/screening/reviewcase/", "/admin/screening/watchlist/", "/admin/screening/fraudster/"
 
 

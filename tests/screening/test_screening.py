@@ -1,5 +1,6 @@
 """Every voice is compared with the watchlists and with the calls of the last hours."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from io import BytesIO
 from uuid import uuid4
@@ -12,18 +13,11 @@ from rest_framework.test import APIClient
 
 from enrollment import samples
 from enrollment import services as customers
-from tests.customers import (
-    TELLER,
-    activate_model,
-    consenting_customer,
-    embedding_of,
-    error_code,
-    recording,
-    run_erasures,
-    upload,
-)
-from tests.factories import api_client
-from tests.screening.voices import RITA, called, screened, watched
+from tests.support.clients import api_client, error_code, upload
+from tests.support.customers import TELLER, consenting_customer, run_erasures
+from tests.support.fraudsters import RITA, called, screened, watched
+from tests.support.model import activate_model
+from tests.support.stand_in import embedding_of, recording
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.vault import Unsealable
@@ -46,7 +40,7 @@ def _model() -> None:
     activate_model()
 
 
-def reasons(hits: list) -> list[str]:
+def reasons(hits: Iterable[Hit]) -> list[str]:
     return [hit.reason for hit in hits]
 
 
@@ -57,7 +51,8 @@ def test_a_fraudster_s_voice_is_recognised_and_another_one_is_not() -> None:
     fraudster = watched("mallory")
     (hit,) = screened("mallory", customer_id="C-1", take=5).hits
     assert (hit.reason, hit.fraudster_id) == ("KNOWN_FRAUDSTER", str(fraudster.pk))
-    assert hit.log_likelihood_ratio > 3 and 0.9 < hit.score <= 1
+    assert hit.log_likelihood_ratio is not None and hit.log_likelihood_ratio > 3
+    assert hit.score is not None and 0.9 < hit.score <= 1
     assert screened("ann", customer_id="C-1").hits == ()
 
 
@@ -74,6 +69,7 @@ def test_without_enough_speech_nobody_is_called_a_fraudster_and_no_voice_is_kept
 def test_the_longer_the_watchlist_the_surer_a_hit_must_be(settings: Settings) -> None:
     watched("mallory")
     (hit,) = screened("mallory", customer_id="C-1").hits
+    assert hit.log_likelihood_ratio is not None
     settings.VOICEAUTH_WATCHLIST_THRESHOLD = hit.log_likelihood_ratio - 0.5
     assert screened("mallory", customer_id="C-1").hits
     watched("trudy")  # ln 2 > 0.5
@@ -90,7 +86,7 @@ def test_an_erased_fraudster_is_out_of_the_worker_s_memory_with_the_next_call() 
 
 def test_erasing_a_fraudster_leaves_a_receipt_and_neither_key_nor_audio_nor_voiceprint() -> None:
     fraudster = watched("mallory")
-    name = fraudster.audio.content.name
+    name = str(fraudster.audio.content)
     erasure = watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
     assert erasure.counts == {"recordings": 1, "voiceprints": 1}
     assert audio_store.storage().exists(name)

@@ -6,9 +6,11 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
-from tests.customers import TELLER, activate_model, enrolled_customer, error_code, recording, upload
-from tests.factories import api_client
-from tests.screening.voices import default, screened, watched
+from tests.support.clients import api_client, error_code, upload
+from tests.support.customers import TELLER, enrolled_customer
+from tests.support.fraudsters import default, screened, watched
+from tests.support.model import activate_model
+from tests.support.stand_in import recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening.models import Fraudster, Watchlist
 from voiceauth.verification import services as verification

@@ -19,18 +19,11 @@ from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
-from tests import evidence
-from tests.customers import (
-    DIMENSIONS,
-    TELLER,
-    StandInPipeline,
-    StandInWorker,
-    activate_model,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support import evidence
+from tests.support.clients import error_code, upload
+from tests.support.customers import TELLER, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import DIMENSIONS, StandInPipeline, StandInWorker, recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
 from voiceauth.screening.models import ReviewCase

@@ -13,11 +13,12 @@ from enrollment.models import AudioSample, HeardRecording
 from mltraining import worker_client
 from mltraining.models import ModelVersion
 from mltraining.speech.audio.decoding import decode
-from tests.customers import TELLER, StandInWorker, client_of, consenting_customer, error_code, upload
-from tests.enrollment.batches import carried_out, line, put, results, storage, submitted
-from tests.factories import api_client
-from tests.mltraining.speech.synthetic import wav
-from tests.tiny_model import put_into_service, register_tiny_model
+from tests.support.audio import wav
+from tests.support.batches import carried_out, line, put, results, submitted
+from tests.support.clients import api_client, error_code, upload
+from tests.support.customers import TELLER, consenting_customer
+from tests.support.model import put_into_service, register_untrained
+from tests.support.stand_in import StandInWorker
 from voiceauth.demo import voices
 from voiceauth.platform import storage as audio_store
 from voiceauth.policies import services as policies
@@ -27,7 +28,6 @@ from voiceauth.screening.models import Fraudster
 from voiceauth.verification import selectors as calls
 from voiceauth.verification.models import CallAudio, Decision
 
-__all__ = ["storage"]
 pytestmark = pytest.mark.django_db
 CUSTOMER, AGENT = (decode(voices.recording(number, 0)).samples for number in (0, 1))
 LENGTH = min(len(CUSTOMER), len(AGENT))
@@ -40,15 +40,9 @@ def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
-    model = register_tiny_model(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
+    model = register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
     put_into_service(model)
     return model
-
-
-@pytest.fixture
-def ivr(db: None) -> APIClient:
-    """The API client "a-ivr", which the policy of a test may name."""
-    return client_of("ivr")
 
 
 @pytest.fixture
@@ -129,7 +123,7 @@ def test_dual_mono_needs_no_channel_and_is_kept_as_it_came(teller: APIClient) ->
 
 def test_a_fraudster_is_the_named_channels_voice(admin: APIClient) -> None:
     path = f"/api/v1/watchlists/{watchlists.default_watchlist().pk}/fraudsters"
-    reviewer = client_of("reviewer")
+    reviewer = api_client("reviewer")
     assert error_code(reviewer.post(path, {"audio": upload(STEREO)})) == "channel_required"
     added = reviewer.post(path, {"audio": upload(STEREO), "channel": "right"})
     assert added.status_code == 201, added.json()

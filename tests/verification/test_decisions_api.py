@@ -9,7 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tests.customers import IVR, StandInWorker, activate_model, enrolled_customer, error_code, recording, upload
+from tests.support.clients import error_code, upload
+from tests.support.customers import IVR, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.api.models import IdempotentRequest
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification import services, tasks

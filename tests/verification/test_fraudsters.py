@@ -8,10 +8,12 @@ from rest_framework.test import APIClient
 
 from enrollment.models import Customer
 from enrollment.services import lock_customer
-from tests.customers import TELLER, activate_model, client_of, enrolled_customer, error_code, recording, upload
-from tests.factories import api_client
-from tests.review.conftest import people, signed_in
-from tests.screening.voices import RITA, default, screened
+from tests.support.clients import api_client, error_code, upload
+from tests.support.customers import TELLER, enrolled_customer
+from tests.support.fraudsters import RITA, default, screened
+from tests.support.model import activate_model
+from tests.support.people import SignIn
+from tests.support.stand_in import recording
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening import cases
@@ -19,7 +21,6 @@ from voiceauth.screening.models import Fraudster
 from voiceauth.verification import services as verification
 from voiceauth.verification.models import Decision
 
-__all__ = ["people", "signed_in"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 REASON = "she recorded the calls of the gang herself"
 
@@ -33,7 +34,7 @@ def ann(worker: Any) -> Customer:
 
 @pytest.fixture
 def reviewer() -> APIClient:
-    return client_of("reviewer")
+    return api_client("reviewer")
 
 
 def called(voice: str, take: int = 1) -> Decision:
@@ -128,7 +129,7 @@ def test_what_a_repeat_with_the_same_key_gets_is_the_approval(reviewer: APIClien
     assert answers[0].json() == answers[1].json()
 
 
-def test_the_dashboard_asks_for_a_second_person_too(signed_in: Any) -> None:
+def test_the_dashboard_asks_for_a_second_person_too(signed_in: SignIn) -> None:
     evidence = {"reason": "KNOWN_FRAUDSTER", "score": 0.97, "decision_id": str(called("ann").pk)}
     case = cases.open_case(kind="KNOWN_FRAUDSTER", customer_id="ann", evidence=evidence, actor=RITA)
     cases.close(number=case.number, resolution="CONFIRMED_FRAUD", comment="sure", actor=RITA)

@@ -7,15 +7,10 @@ import pytest
 from rest_framework.test import APIClient
 
 from enrollment.models import Customer
-from tests.customers import (
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support.clients import error_code, upload
+from tests.support.customers import consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.verification.models import CallAudio, Decision
 

@@ -7,8 +7,10 @@ import pytest
 from enrollment import services
 from enrollment.models import Customer
 from mltraining.models import ModelVersion
-from tests.customers import IVR, TELLER, StandInWorker, activate_model, enrolled_customer, recording
-from tests.enrollment.test_races import at_once
+from tests.support.customers import IVR, TELLER, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
+from tests.support.waiting import at_once
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies

@@ -11,16 +11,10 @@ from rest_framework.test import APIClient
 from enrollment import samples
 from enrollment import services as enrollment
 from enrollment.models import Consent, Customer, Voiceprint
-from tests.customers import (
-    TELLER,
-    StandInWorker,
-    activate_model,
-    consenting_customer,
-    enrolled_customer,
-    error_code,
-    recording,
-    upload,
-)
+from tests.support.clients import error_code, upload
+from tests.support.customers import TELLER, consenting_customer, enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import ScoringUnavailable

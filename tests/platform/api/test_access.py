@@ -7,18 +7,19 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform.api.clients import ClientExists, UnknownRole, create_client, revoke_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import NotFound
 
-pytestmark = pytest.mark.urls("tests.platform.api.edge")
+pytestmark = pytest.mark.urls("tests.support.edge")
 
 
 def code(response: Any) -> str:
@@ -70,7 +71,7 @@ def test_a_view_that_names_nobody_answers_nobody(db: None, role: str) -> None:
     assert api_client(role).get("/api/v1/closed").status_code == 403
 
 
-def test_a_dashboard_session_does_not_authenticate_api_calls(db: None, django_user_model: Any) -> None:
+def test_a_dashboard_session_does_not_authenticate_api_calls(db: None, django_user_model: type[User]) -> None:
     user = django_user_model.objects.create_superuser("root", password="correct horse battery")
     client = APIClient()
     client.force_login(user)
@@ -113,8 +114,9 @@ def test_the_commands_create_and_revoke(db: None) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     assert client.get("/api/v1/notes").status_code == 200
-    ends = ApiClient.objects.get(name="branch").expires_at - timezone.now()
-    assert timedelta(days=29) < ends < timedelta(days=31)
+    ends = ApiClient.objects.get(name="branch").expires_at
+    assert ends is not None
+    assert timedelta(days=29) < ends - timezone.now() < timedelta(days=31)
     call_command("revoke_api_client", "branch", stdout=StringIO())
     assert client.get("/api/v1/notes").status_code == 401
     with pytest.raises(CommandError, match="Choose another name"):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 HARDENED = {
@@ -28,7 +29,7 @@ def test_no_cache_keeps_what_may_hold_personal_data(teller: APIClient, path: str
     assert "no-store" in teller.get(path)["Cache-Control"]
 
 
-def test_no_cache_keeps_a_page_of_the_dashboard(client: Any, django_user_model: Any) -> None:
+def test_no_cache_keeps_a_page_of_the_dashboard(client: Any, django_user_model: type[User]) -> None:
     client.force_login(django_user_model.objects.create_superuser("root", password="correct horse battery"))
     for path in ("", "enrollment/customer/", "audit/auditevent/"):
         assert "no-store" in client.get(f"/admin/{path}")["Cache-Control"]

@@ -11,14 +11,15 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tests.factories import api_client
-from tests.platform.api.edge import Clients
+from tests.support.clients import SignedIn, api_client
+from tests.support.edge import Clients
+from tests.support.trail import newest_event
 from voiceauth.platform.api import idempotency
 from voiceauth.platform.api.idempotency import purge_answers
 from voiceauth.platform.api.models import ApiClient, IdempotentRequest
 from voiceauth.platform.audit.models import AuditEvent
 
-pytestmark = pytest.mark.urls("tests.platform.api.edge")
+pytestmark = pytest.mark.urls("tests.support.edge")
 
 
 def create(client: APIClient, key: str | None, **content: object) -> Any:
@@ -79,7 +80,7 @@ def test_a_refusal_keeps_nothing_and_frees_the_key(teller: APIClient, content: A
 
 def test_a_refusal_inside_is_recorded_although_all_is_rolled_back(teller: APIClient) -> None:
     create(teller, "k1", name="x", fail=True)
-    assert AuditEvent.objects.first().data["code"] == "conflict"
+    assert newest_event().data["code"] == "conflict"
 
 
 def test_a_role_that_may_not_create_may_not_replay_either(teller: APIClient) -> None:
@@ -236,7 +237,7 @@ def test_after_a_crash_behind_the_commit_a_repeat_finds_what_was_created(
 
 
 def test_an_answer_that_cannot_be_stored_is_given_all_the_same(
-    teller: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    teller: SignedIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*args: object) -> bytes:
         raise OperationalError("hunter2")

@@ -1,7 +1,7 @@
 """A list that is read page by page shows each row once, whatever happens to it meanwhile."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +13,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.test import APIClient
 
 from enrollment.models import Customer
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform.api.pagination import _order
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.services import record
@@ -141,12 +141,12 @@ def test_a_page_number_is_refused_so_that_no_client_reads_the_first_page_for_eve
 
 
 def lists() -> dict[str, type[ListAPIView]]:
-    def walk(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def walk(patterns: Iterable[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, type[ListAPIView]]]:
         for each in patterns:
             if isinstance(each, URLResolver):
                 yield from walk(each.url_patterns, prefix + str(each.pattern))
-            elif isinstance(each, URLPattern) and issubclass(getattr(each.callback, "view_class", type), ListAPIView):
-                yield prefix + str(each.pattern), each.callback.view_class
+            elif issubclass(view := getattr(each.callback, "view_class", type), ListAPIView):
+                yield prefix + str(each.pattern), view
 
     return dict(walk(get_resolver("voiceauth.urls").url_patterns))
 

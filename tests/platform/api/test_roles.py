@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from rest_framework.test import APIClient
 
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform.api.clients import InvalidClientName, UnknownScope, create_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.api.permissions import needs
@@ -60,7 +60,7 @@ def test_no_token_gets_a_scope_that_its_role_does_not_have(db: None) -> None:
         create_client(name="x", role="ivr", scopes=["customers:write"], actor=SYSTEM)
 
 
-@pytest.mark.urls("tests.platform.api.edge")
+@pytest.mark.urls("tests.support.edge")
 def test_a_limited_token_is_denied_by_a_view_that_names_roles_only(db: None) -> None:
     assert api_client("teller").get("/api/v1/notes").status_code == 200
     assert api_client("teller", scopes=["customers:read"]).get("/api/v1/notes").status_code == 403

@@ -2,23 +2,23 @@
 
 import threading
 import uuid
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform import redis
 from voiceauth.platform.api import throttling
 from voiceauth.platform.api.clients import set_rate_limits
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 
-pytestmark = pytest.mark.urls("tests.platform.api.edge")
+pytestmark = pytest.mark.urls("tests.support.edge")
 
 
 @pytest.fixture
-def three_a_minute(db: None, settings: Any) -> None:
+def three_a_minute(db: None, settings: Settings) -> None:
     settings.VOICEAUTH_RATE_LIMITS = dict.fromkeys(settings.VOICEAUTH_RATE_LIMITS, 3)
 
 
@@ -77,7 +77,9 @@ def test_a_repeated_request_is_not_counted_again(three_a_minute: None) -> None:
     ] == [201, 201, 429]
 
 
-def test_many_processes_at_once_admit_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+def test_many_processes_at_once_admit_no_more_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
     """Each thread has a connection of its own, as a process has; an hour a window: none comes back meanwhile."""
     monkeypatch.setattr(throttling, "WINDOW_SECONDS", 3600)
     monkeypatch.setattr(throttling, "connection", lambda: redis.pool.__wrapped__(settings.REDIS_URL, 1.0))
@@ -100,7 +102,7 @@ def test_many_processes_at_once_admit_no_more_than_the_limit(monkeypatch: pytest
     assert len(admitted) == 40
 
 
-def test_calls_are_answered_while_redis_is_down(three_a_minute: None, settings: Any) -> None:
+def test_calls_are_answered_while_redis_is_down(three_a_minute: None, settings: Settings) -> None:
     teller = api_client("teller")
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     assert statuses(teller, 5) == [200] * 5

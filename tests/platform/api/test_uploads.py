@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from voiceauth.platform.api.uploads import CappedMemoryUploadHandler
 
-pytestmark = pytest.mark.urls("tests.platform.api.edge")
+pytestmark = pytest.mark.urls("tests.support.edge")
 
 LIMIT = 10 * 1024 * 1024
 
@@ -92,6 +93,6 @@ def test_no_file_is_opened_on_disk_for_an_upload(teller: APIClient, monkeypatch:
     assert send(teller, bytes(5 * 1024 * 1024)).json() == {"bytes": 5 * 1024 * 1024}
 
 
-def test_the_handler_is_the_one_that_the_settings_name(settings: Any) -> None:
+def test_the_handler_is_the_one_that_the_settings_name(settings: Settings) -> None:
     path = f"{CappedMemoryUploadHandler.__module__}.{CappedMemoryUploadHandler.__name__}"
     assert [path] == settings.FILE_UPLOAD_HANDLERS

@@ -3,24 +3,23 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from enrollment.services import erase_customer
 from mltraining.models import ModelVersion
-from tests.enrollment.test_races import at_once
-from tests.factories import api_client
-from tests.mltraining.workers import until
-from tests.review.conftest import people, signed_in
-from tests.review.factories import make_customer, make_model, make_sample, tone
+from tests.support.audio import tone
+from tests.support.clients import api_client
+from tests.support.customers import make_customer, make_sample
+from tests.support.model import make_model
+from tests.support.people import SignIn
+from tests.support.waiting import at_once, until
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.errors import ApprovalNotOpen
@@ -28,10 +27,8 @@ from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
 
-__all__ = ["people", "signed_in"]
 pytestmark = pytest.mark.django_db
 State = Approval.State
-SignIn = Callable[[str], Client]
 
 
 def code(response: Any) -> str:

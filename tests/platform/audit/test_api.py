@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from tests.factories import api_client
+from tests.support.clients import api_client
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
 
@@ -91,7 +92,7 @@ def test_an_invalid_page_size_is_refused_by_name(reviewer: APIClient, size: Any)
 
 
 def test_a_page_costs_a_fixed_number_of_queries(
-    reviewer: APIClient, events: Any, django_assert_num_queries: Any
+    reviewer: APIClient, events: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     reviewer.get(PATH)  # notes that the token is in use, for a minute
     with django_assert_num_queries(3):  # the token, the count, the page

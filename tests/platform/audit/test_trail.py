@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
+from tests.support.trail import before
 from voiceauth.platform.audit import Actor, chain
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
@@ -98,8 +99,8 @@ def test_what_is_recorded_survives_the_round_trip_through_the_database(db: None)
     record(action="a", actor=TELLER, threshold=0.1 + 0.2, before=content, after={}, data={"\x00": "\x00"})
     assert chain.verify().findings == []
     stored = AuditEvent.objects.get()
-    assert stored.before["floats"] == [0, 1, 0.1, 10**22, 1e-7, 5e-324, int(1.7976931348623157e308)]
-    assert stored.before["nested"]["when"] == "2026-01-02T00:00:00.000000+00:00"
+    assert before(stored)["floats"] == [0, 1, 0.1, 10**22, 1e-7, 5e-324, int(1.7976931348623157e308)]
+    assert before(stored)["nested"]["when"] == "2026-01-02T00:00:00.000000+00:00"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

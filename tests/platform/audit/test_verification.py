@@ -1,14 +1,14 @@
 """Tampering as the table's owner, with the triggers switched off, is found."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import transaction
+from pytest_django import DjangoAssertNumQueries
 
+from tests.support.trail import newest_event, the_owner_at_work
 from voiceauth.platform.audit import SYSTEM, chain
 from voiceauth.platform.audit.models import AuditEvent, ChainHead
 from voiceauth.platform.audit.services import TrailBroken, record
@@ -23,22 +23,11 @@ def trail(transactional_db: None) -> list[AuditEvent]:
     return events
 
 
-@contextmanager
-def the_owner_at_work() -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER USER")
-        try:
-            yield
-        finally:
-            cursor.execute("ALTER TABLE audit_auditevent ENABLE ALWAYS TRIGGER audit_no_change")
-            cursor.execute("ALTER TABLE audit_auditevent ENABLE ALWAYS TRIGGER audit_no_truncate")
-
-
 def kinds(report: chain.Report) -> list[tuple[str, int]]:
     return [(finding.kind, finding.sequence) for finding in report.findings]
 
 
-def test_an_untouched_trail_is_intact_and_ends_in_its_anchor(trail: Any) -> None:
+def test_an_untouched_trail_is_intact_and_ends_in_its_anchor(trail: list[AuditEvent]) -> None:
     report = chain.verify()
     assert report.intact
     assert report.count == 6
@@ -64,19 +53,19 @@ def test_an_empty_trail_is_intact(db: None) -> None:
     ],
     ids=str,
 )
-def test_a_changed_row_is_found(trail: Any, change: Any) -> None:
+def test_a_changed_row_is_found(trail: list[AuditEvent], change: Any) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=3).update(**change)
     assert ("changed", 3) in kinds(chain.verify())
 
 
-def test_a_removed_row_is_found(trail: Any) -> None:
+def test_a_removed_row_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=3).delete()
     assert kinds(chain.verify()) == [("removed", 3)]
 
 
-def test_removed_rows_are_found_when_the_gap_is_closed_by_renumbering(trail: Any) -> None:
+def test_removed_rows_are_found_when_the_gap_is_closed_by_renumbering(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=3).delete()
         for number in (4, 5, 6):
@@ -84,19 +73,19 @@ def test_removed_rows_are_found_when_the_gap_is_closed_by_renumbering(trail: Any
     assert ("changed", 3) in kinds(chain.verify())
 
 
-def test_the_first_row_cannot_be_removed_unseen(trail: Any) -> None:
+def test_the_first_row_cannot_be_removed_unseen(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=1).delete()
     assert kinds(chain.verify()) == [("removed", 1)]
 
 
-def test_a_cut_off_tail_is_found(trail: Any) -> None:
+def test_a_cut_off_tail_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence__gte=5).delete()
     assert kinds(chain.verify()) == [("removed", 5)]
 
 
-def test_a_cut_off_tail_with_a_head_set_back_is_found_and_never_written_over(trail: Any) -> None:
+def test_a_cut_off_tail_with_a_head_set_back_is_found_and_never_written_over(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence__gte=5).delete()
     ChainHead.objects.update(sequence=4, hash=trail[3].hash)
@@ -105,7 +94,7 @@ def test_a_cut_off_tail_with_a_head_set_back_is_found_and_never_written_over(tra
         record(action="next", actor=SYSTEM)
 
 
-def test_a_removed_head_is_found_and_no_new_trail_begins(trail: Any) -> None:
+def test_a_removed_head_is_found_and_no_new_trail_begins(trail: list[AuditEvent]) -> None:
     ChainHead.objects.all().delete()
     assert kinds(chain.verify()) == [("head_missing", 6)]
     with pytest.raises(TrailBroken), transaction.atomic():
@@ -113,21 +102,21 @@ def test_a_removed_head_is_found_and_no_new_trail_begins(trail: Any) -> None:
     assert not ChainHead.objects.exists()
 
 
-def test_an_emptied_trail_is_found(trail: Any) -> None:
+def test_an_emptied_trail_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.all().delete()
     assert kinds(chain.verify()) == [("removed", 1)]
 
 
 @pytest.mark.parametrize("number", [7, 0, -4])
-def test_a_row_slipped_in_at_either_end_is_found(trail: Any, number: int) -> None:
+def test_a_row_slipped_in_at_either_end_is_found(trail: list[AuditEvent], number: int) -> None:
     forged = AuditEvent.objects.get(sequence=3)
     forged.sequence, forged.previous_hash, forged.hash = number, trail[-1].hash, "f" * 64
     forged.save(force_insert=True)
     assert ("inserted", number) in kinds(chain.verify())
 
 
-def test_a_row_slipped_into_the_middle_is_found(trail: Any) -> None:
+def test_a_row_slipped_into_the_middle_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         for number in (6, 5, 4):
             AuditEvent.objects.filter(sequence=number).update(sequence=number + 1)
@@ -137,7 +126,7 @@ def test_a_row_slipped_into_the_middle_is_found(trail: Any) -> None:
     assert ("changed", 4) in kinds(chain.verify())
 
 
-def test_a_genuine_row_of_another_trail_does_not_fit_in(trail: Any) -> None:
+def test_a_genuine_row_of_another_trail_does_not_fit_in(trail: list[AuditEvent]) -> None:
     forged = AuditEvent.objects.get(sequence=3)
     forged.previous_hash, forged.action = "a" * 64, "of another trail"
     forged.hash = chain.event_hash(forged)
@@ -147,7 +136,7 @@ def test_a_genuine_row_of_another_trail_does_not_fit_in(trail: Any) -> None:
     assert kinds(chain.verify()) == [("unlinked", 3), ("unlinked", 4)]
 
 
-def test_an_older_state_of_the_whole_trail_is_found_by_an_anchor(trail: Any) -> None:
+def test_an_older_state_of_the_whole_trail_is_found_by_an_anchor(trail: list[AuditEvent]) -> None:
     with transaction.atomic():
         saved = ChainHead.objects.get()
         later = record(action="later", actor=SYSTEM)
@@ -159,36 +148,38 @@ def test_an_older_state_of_the_whole_trail_is_found_by_an_anchor(trail: Any) -> 
     assert kinds(report) == [("anchor", 7)]
 
 
-def test_an_anchor_notices_a_row_that_is_not_the_one_it_names(trail: Any) -> None:
+def test_an_anchor_notices_a_row_that_is_not_the_one_it_names(trail: list[AuditEvent]) -> None:
     assert kinds(chain.verify(anchors=[chain.Anchor(2, trail[2].hash)])) == [("anchor", 2)]
     assert chain.verify(anchors=[chain.Anchor(2, trail[1].hash)]).intact
 
 
-def test_the_report_is_bounded_however_much_is_broken(trail: Any) -> None:
+def test_the_report_is_bounded_however_much_is_broken(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.update(role="x")
     assert len(chain.verify(max_findings=2).findings) == 2
 
 
-def test_the_trail_is_read_with_a_fixed_number_of_queries(trail: Any, django_assert_num_queries: Any) -> None:
+def test_the_trail_is_read_with_a_fixed_number_of_queries(
+    trail: list[AuditEvent], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(3):
         chain.verify()
 
 
-def test_the_command_prints_the_anchor_and_records_that_it_ran(trail: Any) -> None:
+def test_the_command_prints_the_anchor_and_records_that_it_ran(trail: list[AuditEvent]) -> None:
     out = StringIO()
     call_command("verify_audit_trail", stdout=out)
     assert f"anchor 6:{trail[-1].hash}" in out.getvalue()
-    event = AuditEvent.objects.first()
+    event = newest_event()
     assert (event.action, event.outcome, event.data["rows"]) == ("audit.verified", "success", 6)
 
 
-def test_the_command_records_nothing_with_no_record(trail: Any) -> None:
+def test_the_command_records_nothing_with_no_record(trail: list[AuditEvent]) -> None:
     call_command("verify_audit_trail", "--no-record", stdout=StringIO())
     assert AuditEvent.objects.count() == 6
 
 
-def test_the_command_fails_with_a_report_where_the_trail_is_broken(trail: Any) -> None:
+def test_the_command_fails_with_a_report_where_the_trail_is_broken(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=2).update(actor="x")
     err = StringIO()
@@ -196,7 +187,7 @@ def test_the_command_fails_with_a_report_where_the_trail_is_broken(trail: Any) -
         call_command("verify_audit_trail", stderr=err)
     assert failure.value.returncode == 1
     assert "row 2" in err.getvalue()
-    assert AuditEvent.objects.first().outcome == "failed"
+    assert newest_event().outcome == "failed"
 
 
 def test_the_command_refuses_a_malformed_anchor(db: None) -> None:

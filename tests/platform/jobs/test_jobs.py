@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError, connection, models, transaction
 from django.test.utils import isolate_apps
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
@@ -61,7 +62,9 @@ def _tables(db: None) -> None:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any) -> list[tuple[str, str]]:
+def sent(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> list[tuple[str, str]]:
     """The messages to the queue: task and job."""
     messages: list[tuple[str, str]] = []
 
@@ -310,7 +313,7 @@ def test_a_job_that_must_succeed_is_tried_until_it_does_and_shows_why_it_has_not
     again = [each.getMessage() for each in caplog.records if "tried again" in each.getMessage()]
     assert [each.rpartition(": ")[2] for each in again] == [job.error_code] * 3  # no message, which may name somebody
     assert sent == []  # not at once
-    Wiping.objects.update(sent_at=timezone.now() - timedelta(seconds=2 * queueing.RESEND_SECONDS))
+    Wiping._default_manager.update(sent_at=timezone.now() - timedelta(seconds=2 * queueing.RESEND_SECONDS))
     services.recover_kind(Wiping)
     assert sent == [("tests.wipe", str(job.pk))]
     assert (run(job), job.error_code, job.error_message) == (State.SUCCEEDED, "", "")
@@ -322,10 +325,10 @@ def test_a_lost_message_is_sent_again_for_the_first_in_line_only(sent: list[tupl
     sent.clear()
     services.recover_kind(Counting)
     assert sent == []  # it was told just now
-    Counting.objects.update(sent_at=timezone.now() - timedelta(seconds=2 * queueing.RESEND_SECONDS))
+    Counting._default_manager.update(sent_at=timezone.now() - timedelta(seconds=2 * queueing.RESEND_SECONDS))
     services.recover_kind(Counting)
     assert sent == [("tests.count", str(first.pk))]
-    Counting.objects.update(sent_at=None)
+    Counting._default_manager.update(sent_at=None)
     claimed(first)
     services.recover_kind(Counting)
     assert len(sent) == 1
@@ -333,7 +336,7 @@ def test_a_lost_message_is_sent_again_for_the_first_in_line_only(sent: list[tupl
 
 
 def test_a_queue_that_is_down_does_not_undo_a_request(
-    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     def unreachable(*_: Any, **__: Any) -> None:
         raise ConnectionError
@@ -359,7 +362,7 @@ def test_a_heartbeat_during_a_restart_of_the_database_is_skipped(monkeypatch: py
     monkeypatch.setattr(connection, "close", lambda: None)
     attempt.check(counted=4)
     attempt.check()
-    assert Counting.objects.get().counted == 4
+    assert Counting._default_manager.get().counted == 4
 
 
 def test_patience_outlasts_a_restart_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:

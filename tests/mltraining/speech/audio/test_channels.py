@@ -14,8 +14,8 @@ from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import resample
 from mltraining.speech.scoring import score
-from tests.mltraining.speech.synthetic import encode, voice, wav
-from tests.mltraining.tiny import export_untrained
+from tests.support.audio import encode, voice, wav
+from tests.support.model import export_untrained
 from voiceauth.platform.api import uploads
 
 RATE = 16_000

@@ -11,7 +11,7 @@ import pytest
 from mltraining.speech.audio.decoding import MAX_STEPS, decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
-from tests.mltraining.speech.synthetic import encode, voice, wav
+from tests.support.audio import encode, voice, wav
 
 VOICE = voice(3)
 SECONDS = 3.0
@@ -38,11 +38,11 @@ def likeness(waveform: Waveform, original: np.ndarray = VOICE, rate: int = RATE)
 def packets(name: str, keep: Callable[[float], bool], form: str, later: float = 0.0) -> bytes:
     """The voice in a container, without the packets whose time (seconds) is not kept, and starting ``later``."""
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(encode(VOICE, name))) as given, av.open(buffer, "w", format=form) as out:
+    with av.open(io.BytesIO(encode(VOICE, name)), "r") as given, av.open(buffer, "w", format=form) as out:
         stream = given.streams.audio[0]
         copy = out.add_stream_from_template(stream)
         for packet in given.demux(stream):
-            if packet.dts is None or not keep(float(packet.pts * packet.time_base)):
+            if packet.pts is None or packet.dts is None or not keep(float(packet.pts * packet.time_base)):
                 continue
             shift = round(later / packet.time_base)
             packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
@@ -129,7 +129,7 @@ def test_audio_that_is_known_to_be_missing_is_refused_in_every_container_that_te
     front = io.BytesIO()
     fragments = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}
     with (
-        av.open(io.BytesIO(encode(VOICE, "m4a"))) as given,
+        av.open(io.BytesIO(encode(VOICE, "m4a")), "r") as given,
         av.open(front, "w", format="mp4", options=fragments) as out,
     ):
         copy = out.add_stream_from_template(given.streams.audio[0])
@@ -155,7 +155,7 @@ def test_a_recording_that_was_stopped_while_it_was_sent_is_not_truncated() -> No
             return len(data)
 
     pipe = Pipe()
-    with av.open(io.BytesIO(encode(VOICE, "webm_opus"))) as given, av.open(pipe, "w", format="webm") as out:
+    with av.open(io.BytesIO(encode(VOICE, "webm_opus")), "r") as given, av.open(pipe, "w", format="webm") as out:
         copy = out.add_stream_from_template(given.streams.audio[0])
         for packet in given.demux(given.streams.audio[0]):
             if packet.dts is not None:
@@ -196,7 +196,7 @@ def test_an_mp4_whose_packets_were_lost_is_heard(form: str) -> None:
 
 def test_a_picture_may_go_on_after_the_sound() -> None:
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(encode(VOICE, "webm_opus"))) as given, av.open(buffer, "w", format="webm") as out:
+    with av.open(io.BytesIO(encode(VOICE, "webm_opus")), "r") as given, av.open(buffer, "w", format="webm") as out:
         picture = out.add_stream("libvpx", rate=5)
         picture.width = picture.height = 32
         sound = out.add_stream_from_template(given.streams.audio[0])
@@ -293,6 +293,7 @@ def surround(codec: str, container: str, layout: str = "7.1", seconds: float = 1
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options={"strict": "-2"}) as out:
         stream = out.add_stream(codec, rate=48_000, layout=layout, options={"strict": "-2"})
+        assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
         frame.sample_rate = 48_000
         out.mux(stream.encode(frame) + stream.encode(None))

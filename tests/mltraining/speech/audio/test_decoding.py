@@ -15,7 +15,7 @@ from mltraining.speech.audio import containers, decoding
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import MESSAGES, AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
-from tests.mltraining.speech.synthetic import FORMATS, HEADERLESS, encode, voice, wav
+from tests.support.audio import FORMATS, HEADERLESS, encode, voice, wav
 
 RATE = 16_000
 VOICE = voice(1)

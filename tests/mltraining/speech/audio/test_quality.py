@@ -12,7 +12,7 @@ import pytest
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.waveform import Waveform
-from tests.mltraining.speech.synthetic import encode, voice
+from tests.support.audio import encode, voice
 
 # Recorded speech in the format of docs/speech-format.md, packed.
 SPEECH = Path(os.environ.get("VOICEAUTH_TEST_SPEECH", "speech")) / "audio.tar"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mltraining.speech.audio import noise, replay, telephone
-from tests.mltraining.speech.synthetic import voice
+from tests.support.audio import voice
 
 RATE = replay.RATE
 

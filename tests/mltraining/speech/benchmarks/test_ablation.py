@@ -12,9 +12,8 @@ from mltraining.speech.benchmarks import ablation
 from mltraining.speech.config import Config
 from mltraining.speech.evaluation.conditions import RECORDED, load_audio
 from mltraining.speech.evaluation.trials import TrialList
-from tests.mltraining.speech.training_data import small_config, write_clips
-from tests.mltraining.speech.trial_data import write_trials
-from tests.mltraining.tiny import export_untrained
+from tests.support.model import export_untrained, small_config
+from tests.support.training_data import write_clips, write_trials
 
 RECIPES = Path(__file__).parents[4] / "mltraining" / "recipes"
 

@@ -8,7 +8,7 @@ import pytest
 
 from mltraining.speech import cli
 from tests.mltraining.speech.scoring.test_pipeline import build
-from tests.mltraining.speech.trial_data import write_trials
+from tests.support.training_data import write_trials
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,8 @@ from PIL import Image
 from mltraining.speech.evaluation import charts
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork, build_network
-from tests.mltraining.speech.synthetic import voice
-from tests.mltraining.speech.training_data import small_config
+from tests.support.audio import voice
+from tests.support.model import small_config
 
 Small = tuple[SpeakerNetwork, LogMel]
 
@@ -95,7 +96,7 @@ def test_the_evidence_is_found_where_it_is() -> None:
             return logmel[:, 0, 20:25].sum(dim=(1, 2))[:, None], logmel
 
     logmel = torch.rand(1, 1, 40, 60)
-    evidence = charts.integrated_gradients(OneBand(), logmel, 0)
+    evidence = charts.integrated_gradients(cast(SpeakerNetwork, OneBand()), logmel, 0)
     reach = charts.SMOOTHING[0] // 2
     assert evidence.shape == (40, 60)
     assert np.abs(evidence[: 20 - reach]).max() == 0

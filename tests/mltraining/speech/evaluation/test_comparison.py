@@ -6,7 +6,7 @@ import pytest
 from mltraining.speech.evaluation.comparison import compare
 from mltraining.speech.evaluation.conditions import CONDITIONS, G711, Condition, ConditionScores, TrialAudio
 from mltraining.speech.evaluation.trials import EvaluationError
-from tests.mltraining.speech.evaluation.made_up import Groups, every_trial, scored
+from tests.support.scores import Groups, every_trial, scored
 
 SPEAKERS, TAKES = 40, 4
 

@@ -18,9 +18,9 @@ from mltraining.speech.evaluation.conditions import (
 )
 from mltraining.speech.evaluation.trials import EvaluationError, TrialList
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests.mltraining.speech.evaluation.made_up import Listener
-from tests.mltraining.speech.synthetic import wav
-from tests.mltraining.speech.trial_data import SPEAKERS, write_trials
+from tests.support.audio import wav
+from tests.support.scores import Listener
+from tests.support.training_data import SPEAKERS, write_trials
 
 BY_NAME = {condition.name: condition for condition in CONDITIONS}
 

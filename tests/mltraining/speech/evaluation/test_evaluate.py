@@ -8,9 +8,9 @@ import pytest
 
 from mltraining.speech import cli
 from mltraining.speech.evaluation import evaluate
-from tests.mltraining.speech.synthetic import wav
-from tests.mltraining.speech.trial_data import write_trials
-from tests.mltraining.tiny import export_untrained
+from tests.support.audio import wav
+from tests.support.model import export_untrained
+from tests.support.training_data import write_trials
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from mltraining.speech.scoring.calibration import Calibration, UnsupportedRate
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.quality_measures import QualityMeasures
 from tests.mltraining.speech.scoring.test_pipeline import build
-from tests.mltraining.speech.synthetic import voice, wav
+from tests.support.audio import voice, wav
 
 SPEAKERS, CALLS = 6, 6
 KINDS, RATE = ("accept", "reject"), r"([\d.]+) % \(95 %: ([\d.]+) to ([\d.]+) %\)"

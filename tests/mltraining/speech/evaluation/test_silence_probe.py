@@ -8,8 +8,8 @@ from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.evaluation.conditions import TrialAudio
 from mltraining.speech.evaluation.silence_probe import pauses_of, probe_silence
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests.mltraining.speech.evaluation.made_up import Listener
-from tests.mltraining.speech.synthetic import voice
+from tests.support.audio import voice
+from tests.support.scores import Listener
 
 
 def test_a_pause_holds_no_speech() -> None:

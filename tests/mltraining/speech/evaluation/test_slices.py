@@ -9,7 +9,7 @@ from mltraining.speech.evaluation import metrics, report, slices
 from mltraining.speech.evaluation.conditions import CONDITIONS
 from mltraining.speech.evaluation.figures import Figure
 from mltraining.speech.evaluation.slices import cross_fit_conditions
-from tests.mltraining.speech.evaluation.made_up import scored, separable
+from tests.support.scores import scored, separable
 
 
 def value(figure: Figure | None) -> float:

@@ -19,8 +19,8 @@ from mltraining.speech.evaluation.trials import (
 )
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from tests.mltraining.speech.scoring.test_pipeline import build
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.speech.trial_data import write_trials
+from tests.support.audio import voice, wav
+from tests.support.training_data import write_trials
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
 import logging
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -73,9 +75,7 @@ def test_rows_that_would_be_empty_are_refused() -> None:
 def test_normalisations_do_what_they_say() -> None:
     samples = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, (2, 4000)).astype(np.float32))
 
-    def normalized(kind: str) -> torch.Tensor:
-        from dataclasses import replace
-
+    def normalized(kind: Literal["No", "Mean", "Channel", "Spectrogram"]) -> torch.Tensor:
         return LogMel(replace(AUDIO, spectrogram_normalization=kind))(samples)[:, 0]
 
     plain = normalized("No")

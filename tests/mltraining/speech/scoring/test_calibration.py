@@ -31,9 +31,8 @@ def test_a_calibration_must_be_finite() -> None:
 def test_quality_measures_count_within_their_range() -> None:
     test, enrollment, snr = np.array([[0.1, 1.0, 500.0], [1.0, 5.0, 60.0], [-5.0, 20.0, 99.0]])
     found = QualityMeasures(test, enrollment, snr).features()
-    np.testing.assert_allclose(
-        found, [[math.log(0.3), 0, math.log(30)], [math.log(4), math.log(5), math.log(20)], [0, 2, 4]]
-    )
+    expected = np.array([np.log([0.3, 1, 30]), np.log([4, 5, 20]), [0, 2, 4]])
+    np.testing.assert_allclose(found, expected)
     assert QualityMeasures(1.0, 1.0, 10.0).features().shape == (3,)
 
 

@@ -20,8 +20,9 @@ from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 from mltraining.speech.scoring.timing import one_thread
 from mltraining.speech.training import export_onnx, trainer
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.speech.training_data import VOICES, small_config, write_clips
+from tests.support.audio import voice, wav
+from tests.support.model import small_config
+from tests.support.training_data import VOICES, write_clips
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,7 @@ def test_an_export_embeds_as_torch_does(exported: Path, runtime: Literal["fp32",
 def test_batch_and_frames_are_free(exported: Path) -> None:
     encoder = onnx_runtime.Encoder((exported / "encoder.onnx").read_bytes())
     network = ScoringPipeline.load(exported, runtime="torch").own.network
+    assert network is not None
     for batch, frames in ((1, 17), (3, 100), (2, 901)):
         features = torch.from_numpy(np.random.default_rng(0).normal(size=(batch, 1, 32, frames)).astype(np.float32))
         with torch.inference_mode():
@@ -100,6 +102,7 @@ def test_clips_of_mixed_lengths_average_as_one_by_one(exported: Path) -> None:
 
 def test_the_network_keeps_its_mode_through_an_export(bare: Path, tmp_path: Path) -> None:
     network = ScoringPipeline.load(bare).own.network
+    assert network is not None
     onnx_runtime.export(network, ScoringPipeline.load(bare).own.config, tmp_path)
     assert not any(module.training for module in network.modules())
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]

@@ -24,8 +24,8 @@ from mltraining.speech.scoring.folder import PipelineError
 from mltraining.speech.scoring.pipeline import ScoringPipeline, export
 from mltraining.speech.scoring.quality_measures import QualityMeasures
 from mltraining.speech.scoring.voiceprints import cosine
-from tests.mltraining.speech.synthetic import encode, voice, wav
-from tests.mltraining.speech.training_data import small_config
+from tests.support.audio import encode, voice, wav
+from tests.support.model import small_config
 
 CLASSES = ["ada", "ben", "eve"]
 COHORT = np.random.default_rng(7).normal(size=(40, 96)).astype(np.float32)
@@ -133,6 +133,7 @@ def test_samples_beyond_full_scale_are_clamped(pipeline: ScoringPipeline) -> Non
 
 def test_class_probabilities_are_calibrated_cosines_to_the_class_rows(pipeline: ScoringPipeline) -> None:
     found = pipeline.classify(spoken())
+    assert pipeline.class_rows is not None
     ratios = pipeline.calibration.log_likelihood_ratio(cosine(pipeline.embed(spoken()), pipeline.class_rows))
     assert list(found) == CLASSES
     np.testing.assert_allclose(list(found.values()), pipeline.calibration.probability(ratios), atol=1e-6)
@@ -305,6 +306,7 @@ def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path: Path, half: bool) -
     build(tmp_path / "one", cohort=COHORT, half=half, calibration=calibration)
     pipeline = ScoringPipeline.load(tmp_path / "one")
     cohort = Cohort(COHORT)
+    assert pipeline.cohort is not None
     np.testing.assert_allclose(pipeline.cohort.means, cohort.means, atol=1e-3 if half else 1e-6)
     embedding, voiceprints = pipeline.embed(spoken()), np.stack([pipeline.embed(spoken(take=take)) for take in (1, 2)])
     statistics = pipeline.cohort.statistics(voiceprints)
@@ -329,6 +331,7 @@ def test_half_precision_weighs_half_and_embeds_nearly_the_same(
         exported / "encoder.safetensors"
     ).stat().st_size
     half = ScoringPipeline.load(tmp_path / "half")
+    assert half.own.network is not None
     assert {value.dtype for value in half.own.network.state_dict().values()} <= {torch.float32, torch.int64}
     assert cosine(half.embed(spoken()), pipeline.embed(spoken())[None])[0] > 0.9999
     assert half.fingerprint != pipeline.fingerprint  # other weights, to the bit

@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,10 @@ class Fixed:
         return np.full(len(high), self.start)
 
 
+def fixed(shares: list[float], *, chance: float = 0.0, start: int = 0) -> np.random.Generator:
+    return cast(np.random.Generator, Fixed(shares, chance=chance, start=start))
+
+
 SAMPLES = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
 TARGETS = torch.eye(2)
 
@@ -35,35 +41,35 @@ def test_disabled_changes_nothing() -> None:
 
 
 def test_mixup_adds_waveforms_and_targets_by_their_share() -> None:
-    samples, targets = mix_audio(SAMPLES, TARGETS, Augmentation(mix_audio="Mixup"), Fixed([0.75, 0.5]))
+    samples, targets = mix_audio(SAMPLES, TARGETS, Augmentation(mix_audio="Mixup"), fixed([0.75, 0.5]))
     assert samples.tolist() == [[0.75] * 4, [0.5] * 4]
     assert targets.tolist() == [[0.75, 0.25], [0.5, 0.5]]
 
 
 def test_cutmix_replaces_a_stretch() -> None:
     settings = Augmentation(mix_audio="Cutmix")
-    samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.5, 0.75], start=1))
+    samples, targets = mix_audio(SAMPLES, TARGETS, settings, fixed([0.5, 0.75], start=1))
     assert samples.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
     assert targets.tolist() == [[0.5, 0.5], [0.25, 0.75]]
 
 
 def test_the_union_target_gives_both_speakers_one() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_target="Union")
-    _, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.75, 1.0]))
+    _, targets = mix_audio(SAMPLES, TARGETS, settings, fixed([0.75, 1.0]))
     assert targets.tolist() == [[1, 1], [0, 1]]  # the second clip keeps all of itself
 
 
 def test_a_clip_is_mixed_with_its_probability() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_probability=0.4)
-    samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.5, 0.5], chance=0.5))
+    samples, targets = mix_audio(SAMPLES, TARGETS, settings, fixed([0.5, 0.5], chance=0.5))
     assert torch.equal(samples, SAMPLES) and torch.equal(targets, TARGETS)
-    samples, _ = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.5, 0.5], chance=0.3))
+    samples, _ = mix_audio(SAMPLES, TARGETS, settings, fixed([0.5, 0.5], chance=0.3))
     assert samples.tolist() == [[0.5] * 4, [0.5] * 4]
 
 
 def test_iterations_mix_again() -> None:
     settings = Augmentation(mix_audio="Mixup", mix_iterations=2)
-    samples, targets = mix_audio(SAMPLES, TARGETS, settings, Fixed([0.75, 0.75]))
+    samples, targets = mix_audio(SAMPLES, TARGETS, settings, fixed([0.75, 0.75]))
     assert samples[:, 0].tolist() == [0.75 * 0.75 + 0.25 * 0.25, 0.75 * 0.25 + 0.25 * 0.75]
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(2))
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pytest_django import Settings
 
 from mltraining.speech.config import Config
 from mltraining.speech.training import manifest
@@ -28,7 +29,7 @@ def read(tmp_path: Path) -> Read:
         files: bool = True,
         training: dict[str, Any] | None = None,
         seed: int = 1,
-        **settings: Any,
+        **settings: Settings,
     ) -> Manifest:
         for name in table.get("audio", []) if files else []:
             if isinstance(name, str) and not name.startswith(("/", "..")):

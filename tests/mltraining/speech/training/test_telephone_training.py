@@ -1,6 +1,5 @@
 """What the telephone recipe trains with: drawn crops, speeds, corruption, margins, large margin, averaged weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from mltraining.speech.config import ConfigError, load_config
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import checkpoints, dataset, manifest, trainer
 from mltraining.speech.training.run import Event, Run, Stopped
-from tests.mltraining.speech.training_data import small_config, write_clips
+from tests.support.model import small_config
+from tests.support.training_data import load_clips
 
 RECIPE = Path(__file__).parents[4] / "mltraining" / "recipes" / "telephone.yaml"
 MARGIN = {
@@ -32,25 +32,8 @@ MARGIN = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    write_clips(folder)
-    return folder
-
-
 def loaded(clips: Path) -> tuple[manifest.Manifest, dataset.Clips]:
-    settings = small_config(clips)
-    split = manifest.read(settings, seed=0)
-    return dataset.load(split, 8000, threads=1, skip_unreadable=False, on_progress=lambda done: None)
+    return load_clips(small_config(clips), seed=0)
 
 
 def untouched(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -138,27 +121,33 @@ def test_a_crop_is_taken_at_another_speed_with_its_probability(clips: Path, chan
     assert np.mean(labels >= 3) == chance
 
 
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    state = checkpoints.load(run / "checkpoints" / "last.pt")
+    assert state is not None
+    return state
+
+
 @pytest.mark.parametrize("loss", ["AAMSoftmax", "SphereFace2"])
 def test_a_run_with_everything_on_learns_and_leaves_a_cohort(clips: Path, tmp_path: Path, loss: str) -> None:
-    settings = small_config(
-        clips, **{section: dict(values) for section, values in MARGIN.items()} | {"audio": {"speech_only": True}}
-    ).with_values(training={"loss_function": loss, "epochs": 8, "learning_rate": 0.005})
+    settings = small_config(clips, **MARGIN | {"audio": {"speech_only": True}}).with_values(
+        training={"loss_function": loss, "epochs": 8, "learning_rate": 0.005}
+    )
 
     trainer.train(settings, tmp_path / "run")
 
-    state = checkpoints.load(tmp_path / "run" / "checkpoints" / "last.pt")
+    state = last_checkpoint(tmp_path / "run")
     losses = [row["train_loss"] for row in state["history"]]
     assert losses[6] < losses[1]  # the epochs of the full margin
     averaged, last = state["average"]["module.head.weight"], state["model"]["head.weight"]
     assert averaged.shape[0] == 6
     assert not torch.equal(averaged, last)
     pipeline = ScoringPipeline.load(tmp_path / "run" / "pipeline")
-    assert pipeline.cohort is not None
+    assert pipeline.cohort is not None and pipeline.class_rows is not None
     assert pipeline.class_rows.shape[0] == 3
 
 
 def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips: Path, tmp_path: Path) -> None:
-    settings = small_config(clips, **{section: dict(values) for section, values in MARGIN.items()})
+    settings = small_config(clips, **MARGIN)
     trainer.train(settings, tmp_path / "whole")
 
     def stop_after_two(event: Event) -> None:
@@ -169,14 +158,14 @@ def test_a_resumed_run_with_averages_equals_an_uninterrupted_one(clips: Path, tm
         trainer.train(settings, tmp_path / "cut", progress=stop_after_two, should_stop=lambda: stopped["now"])
     trainer.train(settings, tmp_path / "cut")
 
-    whole, cut = (checkpoints.load(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "cut"))
+    whole, cut = (last_checkpoint(tmp_path / name) for name in ("whole", "cut"))
     for part in ("model", "average"):
         assert all(torch.equal(value, cut[part][name]) for name, value in whole[part].items())
 
 
 def test_the_margin_rises_and_then_is_the_large_one(clips: Path, tmp_path: Path) -> None:
     run = object.__new__(Run)
-    run.config = small_config(clips, **{section: dict(values) for section, values in MARGIN.items()})
+    run.config = small_config(clips, **MARGIN)
 
     assert [round(run.margin(done), 3) for done in (0, 0.5, 1, 1.9, 2)] == [0, 0.1, 0.2, 0.2, 0.4]
 

@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +17,17 @@ from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import build_network
 from mltraining.speech.scoring import inference
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from mltraining.speech.training import dataset, manifest, trainer
+from mltraining.speech.training import dataset, trainer
 from mltraining.speech.training.learner import Batch
 from mltraining.speech.training.manifest import DataError
 from mltraining.speech.training.optimization import build_scheduler, factor
 from mltraining.speech.training.processes import Processes
 from mltraining.speech.training.run import Event, Progress, Run, Stopped
-from tests.mltraining.speech.training_data import small_config, write_clips
+from tests.support.audio import encode, voice
+from tests.support.model import small_config
+from tests.support.training_data import load_clips, write_clips
 
 Finished = tuple[Path, Config, list[Event]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    write_clips(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +88,7 @@ def test_a_file_scores_the_same_in_training_and_in_the_pipeline(finished: Finish
         waveform = decoding.decode((clips / row["audio"]).read_bytes())
         for name, probability in pipeline.classify(waveform).items():
             assert probability == pytest.approx(row[name], abs=1e-5)
-    split, loaded = load(config)
+    split, loaded = load_clips(config)
     state = torch.load(output / "checkpoints" / "last.pt", weights_only=True)
     trained = build_network(config, 3, weights=False)
     trained.load_state_dict(state["model"])
@@ -109,13 +96,6 @@ def test_a_file_scores_the_same_in_training_and_in_the_pipeline(finished: Finish
     for row in range(3):
         waveform = decoding.decode((clips / split.clips["audio"][row]).read_bytes())
         np.testing.assert_allclose(pipeline.embed(waveform), embeddings[row], atol=1e-6)
-
-
-def load(config: Config) -> tuple[manifest.Manifest, dataset.Clips]:
-    return dataset.load(
-        manifest.read(config, seed=1), config.audio.sample_rate, threads=1, skip_unreadable=False,
-        on_progress=lambda done: None,
-    )  # fmt: skip
 
 
 def test_the_linear_head_trains_as_configured(clips: Path, tmp_path: Path) -> None:
@@ -201,11 +181,9 @@ def test_unreadable_clips_stop_the_run_by_name_unless_skipped(tmp_path: Path) ->
     (tmp_path / "data" / "s2" / "4.wav").write_bytes(b"")
     config = small_config(tmp_path / "data")
     with pytest.raises(DataError, match=r"s1/3.wav \(not_audio\), s2/4.wav \(empty_audio\)") as error:
-        load(config)
+        load_clips(config)
     assert error.value.code == "undecodable_audio"
-    split, loaded = dataset.load(
-        manifest.read(config, seed=1), 8000, threads=1, skip_unreadable=True, on_progress=lambda done: None
-    )
+    split, loaded = load_clips(config, skip_unreadable=True)
     assert len(split.clips) == len(loaded.samples) == 13
     assert "s1/3.wav" not in set(split.clips["audio"])
 
@@ -223,7 +201,7 @@ def a_run(clips: Path, output: Path, **sections: dict[str, Any]) -> Run:
     # layer norm instead of batch norm: a clip's gradient does not depend on its company
     sections["architecture"] = {"backbone": "convnext_atto"} | sections.get("architecture", {})
     config = small_config(clips, **sections)
-    split, loaded = load(config)
+    split, loaded = load_clips(config)
     alone = Processes(0, 1, torch.device("cpu"))
     return Run(config, split, loaded, output, alone, lambda event: None, lambda: False, pretrained=False)
 
@@ -290,7 +268,7 @@ def test_the_best_epoch_is_kept_where_asked(clips: Path, tmp_path: Path) -> None
 
 
 def test_several_processes_share_what_one_would_take(clips: Path) -> None:
-    _, loaded = load(small_config(clips))
+    _, loaded = load_clips(small_config(clips))
     rows, labels = np.arange(30), np.arange(30)
 
     def taken(rank: int, world: int) -> list[list[int]]:
@@ -306,7 +284,7 @@ def test_several_processes_share_what_one_would_take(clips: Path) -> None:
 
 @pytest.mark.parametrize(("drop", "sizes"), [(True, [8, 8, 8]), (False, [8, 8, 8, 6])])
 def test_the_last_batch_is_dropped_where_asked(clips: Path, drop: bool, sizes: list[int]) -> None:
-    _, loaded = load(small_config(clips))
+    _, loaded = load_clips(small_config(clips))
     batches = dataset.epoch_batches(
         np.arange(30), loaded, np.zeros(30, dtype=np.int64), batch_size=8, chunk=800, drop_last=drop,
         random=np.random.default_rng(1),
@@ -323,8 +301,6 @@ def test_crops_are_stretches_and_short_clips_are_repeated() -> None:
 
 
 def test_opus_has_the_rate_that_its_header_tells() -> None:
-    from tests.mltraining.speech.synthetic import encode, voice
-
     data = encode(voice(0, seconds=0.5), "ogg_opus")
     waveform = decoding.decode(data)
     assert waveform.sample_rate == 48000

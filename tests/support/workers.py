@@ -3,27 +3,16 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 import psutil
 from django.conf import settings
 from django.db import connection
 
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], *, seconds: float = 120.0) -> T:
-    """The first true value of ``condition()``. Fails the test where there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
-    return value
+from tests.support.waiting import until
 
 
 class Worker:
@@ -64,7 +53,7 @@ def running_worker(
     command += ["--concurrency", str(concurrency), "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     command += ["--hostname", f"{log.stem}@%h", *(word for name in include for word in ("--include", name))]
     variables = os.environ | {
-        "DATABASE_URL": _database_url(),
+        "DATABASE_URL": database_url(),
         "REDIS_URL": settings.REDIS_URL,
         "VOICEAUTH_MODELS_DIR": str(settings.VOICEAUTH_MODELS_DIR),
         "VOICEAUTH_RUNS_DIR": str(settings.VOICEAUTH_RUNS_DIR),
@@ -84,7 +73,7 @@ def running_worker(
             psutil.wait_procs(worker.kill(), timeout=30)
 
 
-def _database_url() -> str:
+def database_url() -> str:
     """The test database's URL, wherever its server is."""
     values = connection.settings_dict
     user, password = quote(values["USER"] or "", safe=""), quote(values["PASSWORD"] or "", safe="")

@@ -1,11 +1,12 @@
 """Fraudsters and calls, as the services and the worker make them."""
 
 from typing import Any
+from uuid import UUID
 
 from mltraining import recordings, scorer
 from mltraining.messages import Recording
-from tests import customers
-from tests.customers import recording
+from tests.support.customers import IVR
+from tests.support.stand_in import recording
 from voiceauth.platform.audit import Actor
 from voiceauth.screening import selectors, services, watch
 from voiceauth.screening.messages import Screening
@@ -19,10 +20,11 @@ def default() -> Watchlist:
     return selectors.default_watchlist()
 
 
-def watched(voice: str, **options: Any) -> Fraudster:
-    """A fraudster of that voice on the default watchlist. Needs ``worker``."""
-    given = {"watchlist_id": default().pk, "audio": recording(voice, take=0), "actor": RITA} | options
-    made = fraudsters.add_recording(**given)
+def watched(voice: str, *, watchlist_id: UUID | None = None) -> Fraudster:
+    """A fraudster of that voice, on the default watchlist unless told otherwise. Needs ``worker``."""
+    made = fraudsters.add_recording(
+        watchlist_id=watchlist_id or default().pk, audio=recording(voice, take=0), actor=RITA
+    )
     assert isinstance(made, Fraudster)
     return made
 
@@ -38,4 +40,4 @@ def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: 
 def called(voice: str, customer_id: str, *, take: int = 1, **evidence: Any) -> dict[str, Any]:
     """A call in that voice that claims ``customer_id``, screened and acted on: its fraud_risk."""
     found = screened(voice, customer_id=customer_id, take=take)
-    return services.act_on(found, customer_id=customer_id, evidence=evidence, actor=customers.IVR)
+    return services.act_on(found, customer_id=customer_id, evidence=evidence, actor=IVR)

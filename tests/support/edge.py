@@ -1,7 +1,7 @@
 """A small API on the edge alone, so that its tests need no domain. Used with ``pytest.mark.urls``."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError, transaction
@@ -9,6 +9,7 @@ from django.http import Http404
 from django.urls import path
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -36,10 +37,10 @@ class NoteInput(StrictSerializer):
 
 
 class Notes(TellerView):
-    def get(self, request: Any, customer_id: str = "") -> Response:
+    def get(self, request: Request, customer_id: str = "") -> Response:
         return Response({"customer_id": customer_id})
 
-    def post(self, request: Any) -> Response:
+    def post(self, request: Request) -> Response:
         given = NoteInput(data=request.data)
         given.is_valid(raise_exception=True)
         return Response(given.validated_data, status=201)
@@ -52,7 +53,7 @@ class UploadInput(StrictSerializer):
 class Uploads(TellerView):
     parser_classes = (MultiPartParser,)
 
-    def post(self, request: Any) -> Response:
+    def post(self, request: Request) -> Response:
         given = UploadInput(data=request.data)
         given.is_valid(raise_exception=True)
         return Response({"bytes": len(given.validated_data["audio"])})
@@ -71,14 +72,14 @@ FAILURES: dict[str, Exception] = {
 
 
 class Failing(TellerView):
-    def get(self, request: Any, name: str, customer_id: str = "") -> Response:
+    def get(self, request: Request, name: str, customer_id: str = "") -> Response:
         raise FAILURES[name]
 
     post = get
 
 
 class NobodySaidWho(APIView):
-    def get(self, request: Any) -> Response:
+    def get(self, request: Request) -> Response:
         return Response({})
 
 
@@ -92,7 +93,7 @@ class Clients(IdempotentCreate, TellerView):
 
     before: ClassVar[Callable[[], object]] = staticmethod(lambda: None)
 
-    def post(self, request: Any) -> Response:
+    def post(self, request: Request) -> Response:
         given = ClientInput(data=request.data)
         given.is_valid(raise_exception=True)
         type(self).before()
@@ -117,7 +118,7 @@ class IdempotentUploads(IdempotentCreate, Uploads):
 class Changes(TellerView):
     """A change whose event cannot be written."""
 
-    def post(self, request: Any) -> Response:
+    def post(self, request: Request) -> Response:
         with transaction.atomic():
             create_client(name="changed", role="ivr", actor=actor_of(request))
             record(action="change.made", actor=actor_of(request), data={"score": float("nan")})

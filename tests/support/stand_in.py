@@ -1,6 +1,6 @@
-"""Customers, API clients of every role, and a stand-in for the scoring worker at the edge of the process.
+"""A stand-in for the scoring worker, within the process of the test.
 
-The stand-in runs the worker's own code on a stand-in model. A "recording" is a small JSON text that says whose
+It runs the worker's own code on a stand-in model. A "recording" is a small JSON text that says whose
 voice it is and what the worker would measure: ``recording("ann", take=2, speech_seconds=12.0)``.
 """
 
@@ -13,11 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
-from rest_framework.test import APIClient
 
-from enrollment import samples, services
-from enrollment.models import Consent, Customer
 from mltraining import calibrations, recordings, scorer, worker_client, worker_server
 from mltraining.errors import NotAudio
 from mltraining.messages import Answer, Call, Question, Recording, decode, encode
@@ -29,65 +25,13 @@ from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from tests import evidence
 from voiceauth.celery import app
-from voiceauth.platform.api.clients import create_client
-from voiceauth.platform.audit import Actor
-from voiceauth.platform.erasure import job
-from voiceauth.platform.erasure.models import Erasure
 
-TELLER = Actor(name="branch-7", role="teller")
-IVR = Actor(name="ivr-1", role="ivr")
 DIMENSIONS = 32
 
 
 def recording(voice: str, take: int = 1, **measured: Any) -> bytes:
     return json.dumps({"voice": voice, "take": take, **measured}).encode()
-
-
-def upload(content: bytes) -> SimpleUploadedFile:
-    return SimpleUploadedFile("call.wav", content, content_type="audio/wav")
-
-
-def activate_model(name: str = "first") -> ModelVersion:
-    """A registered model in service; the one before is retired."""
-    ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
-    model = ModelVersion.objects.create(
-        version=name,
-        fingerprint=hashlib.sha256(name.encode()).hexdigest(),
-        state=ModelVersion.State.ACTIVE,
-        calibration_version="c1",
-        data_hash="d" * 64,
-    )
-    evidence.calibrate(model)
-    return model
-
-
-def consenting_customer(customer_id: str) -> Customer:
-    services.create_customer(customer_id=customer_id, actor=TELLER)
-    services.give_consent(
-        customer_id=customer_id,
-        purpose=Consent.Purpose.VOICE_AUTHENTICATION,
-        text_version="2026-09",
-        origin="branch",
-        actor=TELLER,
-    )
-    return Customer.objects.get(customer_id=customer_id)
-
-
-def enrolled_customer(customer_id: str) -> Customer:
-    """Needs ``worker``; the customer's voice is called like the customer."""
-    consenting_customer(customer_id)
-    samples.enroll_sample(
-        customer_id=customer_id, audio=recording(customer_id, take=0, speech_seconds=30.0), actor=TELLER
-    )
-    return Customer.objects.get(customer_id=customer_id)
-
-
-def run_erasures() -> None:
-    """One attempt at every erasure that waits, as the training worker makes it."""
-    for pk in list(Erasure.waiting().values_list("pk", flat=True)):
-        job.execute(pk)
 
 
 @dataclass
@@ -198,35 +142,3 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr(recordings, "analyse", _analyse)
     monkeypatch.setattr(recordings, "voice_of", _voice_of)
     return stand_in
-
-
-def client_of(role: str) -> APIClient:
-    """An API client with a fresh token of that role."""
-    _, token = create_client(name=f"a-{role}", role=role, actor=TELLER)
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    return client
-
-
-@pytest.fixture
-def teller(db: None) -> APIClient:
-    return client_of("teller")
-
-
-@pytest.fixture
-def ivr(db: None) -> APIClient:
-    return client_of("ivr")
-
-
-@pytest.fixture
-def reviewer(db: None) -> APIClient:
-    return client_of("reviewer")
-
-
-@pytest.fixture
-def admin(db: None) -> APIClient:
-    return client_of("admin")
-
-
-def error_code(response: Any) -> str:
-    return str(response.json()["error"]["code"])

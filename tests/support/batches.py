@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment
-from tests.customers import TELLER, recording
+from tests.support.customers import TELLER
+from tests.support.stand_in import recording
 
 CONSENT = {"purpose": "voice_authentication", "text_version": "2026-09", "origin": "branch"}
 
 
 @pytest.fixture
-def storage(tmp_path: Path, settings: Any) -> Path:
+def storage(tmp_path: Path, settings: Settings) -> Path:
     """The folder behind ``STORAGES["batches"]``."""
     folder = tmp_path / "bank"
     folder.mkdir()

@@ -1,6 +1,7 @@
-"""Synthetic voices and telephone-system encodings for tests. Deterministic; not speech of anyone."""
+"""Synthetic voices, tones and telephone-system encodings. Deterministic; not speech of anyone."""
 
 import io
+import struct
 import wave
 
 import av
@@ -126,3 +127,17 @@ def wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:
         file.setframerate(sample_rate)
         file.writeframes((np.clip(planes.T, -1, 1) * 32767).round().astype("<i2").tobytes())
     return buffer.getvalue()
+
+
+def tone(hertz: float, seconds: float = 1.0, sample_rate: int = 8000) -> bytes:
+    """A WAV file of a sine wave, as a telephone system would send it: mono, 16 bit."""
+    return wav(0.25 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * sample_rate)) / sample_rate), sample_rate)
+
+
+def mu_law(seconds: float = 1.0, sample_rate: int = 8000) -> bytes:
+    """A G.711 mu-law WAV file: a square wave of 200 Hz."""
+    half = sample_rate // 400
+    samples = (b"\x90" * half + b"\x10" * half) * int(seconds * 200)
+    layout = struct.pack("<HHIIHH", 7, 1, sample_rate, sample_rate, 1, 8)  # WAVE_FORMAT_MULAW, mono, 8 bit
+    chunks = b"fmt " + struct.pack("<I", len(layout)) + layout + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks

@@ -10,6 +10,7 @@ from django.test import Client
 
 from voiceauth.review.roles import PERMISSIONS, ensure_groups
 
+SignIn = Callable[[str], Client]
 PASSWORD = "correct horse battery staple"
 NAMES = {"teller": "tom", "reviewer": "rita", "admin": "grace", "auditor": "otto"}
 
@@ -33,7 +34,7 @@ def people(db: None) -> dict[str, User]:
 
 
 @pytest.fixture
-def signed_in(people: dict[str, User]) -> Callable[[str], Client]:
+def signed_in(people: dict[str, User]) -> SignIn:
     """A browser in which the person of that role is signed in."""
 
     def sign_in(role: str) -> Client:

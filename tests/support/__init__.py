@@ -1,0 +1,27 @@
+"""What tests are made of: everything that more than one test file needs has its one place here.
+
+| module | what it gives |
+| --- | --- |
+| ``servers`` | the PostgreSQL and the Redis of a test run |
+| ``workers`` | a real Celery worker as a process of its own |
+| ``waiting`` | ``until`` something is true, several works ``at_once`` |
+| ``clients`` | API clients of every role, uploads, the error code of an answer |
+| ``people`` | dashboard users of every role, signed in |
+| ``customers`` | customers with consent, recordings and voiceprints |
+| ``audio`` | the synthetic voice, tones, and every encoding that the service accepts |
+| ``model`` | the tiny model: exported, registered, in service |
+| ``evidence`` | the calibration of a model, on enough trials or too few |
+| ``stand_in`` | a scoring worker within the test's process, whose recordings are JSON |
+| ``trail`` | the events of the audit trail |
+| ``rows`` | decisions, call recordings and training runs as the services leave them |
+| ``fraudsters`` | watchlisted voices and calls in them |
+| ``batches`` | a bank's storage and manifests in it |
+| ``training_data`` | clips to train on, trials to evaluate on |
+| ``scores`` | trials of made-up scores |
+| ``edge`` | a small API, to test what every endpoint does |
+| ``echo_tasks`` | small calls, to test those between web process and worker |
+| ``transit`` | a key-management service |
+| ``every_endpoint`` | a request for each operation of the OpenAPI document |
+
+``tests/conftest.py`` offers the fixtures among them to every test.
+"""
