@@ -10,7 +10,18 @@ from pytest_django import Settings
 from mltraining import worker_client
 from mltraining.errors import SilentAudio
 from mltraining.messages import PING, Call, Failure, Ping, Pong, encode
-from tests.support.echo_tasks import BUG, DIE, ECHO, ECHO_OF_ANOTHER_VERSION, ENDLESS, SLOW, NOBODY_ANSWERS, REFUSE, Empty, Word
+from tests.support.echo_tasks import (
+    BUG,
+    DIE,
+    ECHO,
+    ECHO_OF_ANOTHER_VERSION,
+    ENDLESS,
+    NOBODY_ANSWERS,
+    REFUSE,
+    SLOW,
+    Empty,
+    Word,
+)
 from tests.support.waiting import until
 from tests.support.workers import Worker, running_worker
 from voiceauth.celery import app

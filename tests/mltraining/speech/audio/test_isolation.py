@@ -16,7 +16,7 @@ from mltraining.speech.audio.channels import ChannelRequired
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.isolation import Decoder, DecoderCrashed, DecodingTimedOut
-from tests.mltraining.speech.synthetic import encode, voice, wav
+from tests.support.audio import encode, voice, wav
 
 VOICE = voice(1)
 LONG = encode(np.tile(VOICE, 39), "webm_opus")  # 117 s, which takes some hundred milliseconds
