@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, parsers
@@ -11,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from enrollment import samples, selectors, services
-from enrollment.models import Consent, Customer
+from enrollment.models import AudioSample, Consent, Customer
 from enrollment.serializers import (
     ConsentAnswer,
     ConsentWithdrawal,
@@ -58,7 +59,7 @@ class CustomerList(IdempotentCreate, generics.ListAPIView):
     serializer_class = CustomerAnswer
     filterset_class = CustomerFilter
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[Customer]:
         """Select the rows of the list."""
         return selectors.customers()
 
@@ -132,7 +133,7 @@ class EnrollmentList(IdempotentCreate, generics.ListAPIView):
     serializer_class = SampleAnswer
     filter_backends = ()
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[AudioSample]:
         """Select the rows of the list. Raises ``CustomerNotFound``."""
         return selectors.samples(self.kwargs["customer_id"])
 

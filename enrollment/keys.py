@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from enrollment.models import Customer
+from mltraining.vectors import packed, unpacked
 from voiceauth.platform import vault
 
 Sealed = bytes | memoryview  # as PostgreSQL hands them out
@@ -92,8 +93,8 @@ def _data_key(customer: Customer) -> bytes:
 
 
 def _seal_vector(customer: Customer, context: str, vector: np.ndarray) -> bytes:
-    return vault.seal(_data_key(customer), np.asarray(vector, dtype="<f4").tobytes(), context)
+    return vault.seal(_data_key(customer), packed(vector), context)
 
 
 def _unseal_vector(customer: Customer, context: str, sealed: Sealed) -> np.ndarray:
-    return np.frombuffer(vault.unseal(_data_key(customer), bytes(sealed), context), dtype="<f4")
+    return unpacked(vault.unseal(_data_key(customer), bytes(sealed), context))

@@ -2,8 +2,7 @@
 
 from django.urls import path, register_converter
 
-from enrollment import apis
-from enrollment import audio_export_apis as audio_export_apis
+from enrollment import apis, audio_export_apis
 
 
 class CustomerIdConverter:

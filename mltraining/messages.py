@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import numpy as np
 
-CHANNEL = r"^(left|right|mono|[0-7])\Z"  # of a recording; ``mono`` mixes them
+from mltraining.vectors import packed, unpacked
 
-VECTOR = np.dtype("<f4")
+CHANNEL = r"^(left|right|mono|[0-7])\Z"  # of a recording; ``mono`` mixes them
 
 T = TypeVar("T")
 Question = TypeVar("Question")
@@ -41,7 +41,7 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 def _to_wire(value: object) -> object:
     if isinstance(value, np.ndarray):
-        return value.astype(VECTOR).tobytes()
+        return packed(value)
     if isinstance(value, np.generic):
         return value.item()
     raise NotImplementedError(f"a message cannot hold a {type(value).__name__}")
@@ -49,7 +49,7 @@ def _to_wire(value: object) -> object:
 
 def _from_wire(kind: type, value: Any) -> Any:
     if kind is np.ndarray:
-        return np.frombuffer(value, dtype=VECTOR)
+        return unpacked(value)
     raise NotImplementedError(f"a message cannot hold a {kind.__name__}")
 
 

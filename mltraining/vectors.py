@@ -2,6 +2,18 @@
 
 import numpy as np
 
+PACKED = np.dtype("<f4")
+
+
+def packed(vector: np.ndarray) -> bytes:
+    """Return a vector as it is stored and sent: little-endian float32."""
+    return np.asarray(vector, dtype=PACKED).tobytes()
+
+
+def unpacked(content: bytes) -> np.ndarray:
+    """Return the vector (d,) float32 that ``packed`` packed."""
+    return np.frombuffer(content, dtype=PACKED)
+
 
 def mean_voiceprint(embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the direction of the weighted mean: embeddings (k, d), weights (k,) >= 0 -> (d,) float32, unit length.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
@@ -87,7 +88,7 @@ class PolicyVersions(IdempotentCreate, generics.ListAPIView):
     serializer_class = PolicyAnswer
     filter_backends = ()
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[PolicyVersion]:
         """Select the rows of the list."""
         return selectors.versions()
 

@@ -1,8 +1,8 @@
 """Watchlists and review cases over HTTP. ``voiceauth.verification.fraudster_apis`` puts voices on watchlists."""
 
-from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.request import Request
@@ -17,7 +17,7 @@ from voiceauth.platform.api.serializers import validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
 from voiceauth.platform.erasure.serializers import ErasureAnswer
 from voiceauth.screening import cases, selectors, watchlists
-from voiceauth.screening.models import ReviewCase
+from voiceauth.screening.models import ReviewCase, Watchlist
 from voiceauth.screening.serializers import (
     Assignment,
     CaseAnswer,
@@ -41,7 +41,7 @@ class WatchlistList(IdempotentCreate, generics.ListAPIView):
     serializer_class = WatchlistAnswer
     filter_backends = ()
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[Watchlist]:
         """Select the rows of the list."""
         return selectors.watchlists()
 
@@ -106,7 +106,7 @@ class CaseList(generics.ListAPIView):
     serializer_class = CaseAnswer
     filterset_class = CaseFilter
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[ReviewCase]:
         """Select the rows of the list."""
         return selectors.cases()
 

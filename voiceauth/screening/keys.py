@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from mltraining.vectors import packed, unpacked
 from voiceauth.platform import vault
 from voiceauth.screening.models import Fraudster, RecentVoice
 
@@ -34,24 +35,24 @@ def unseal_audio(fraudster: Fraudster, sealed: Sealed) -> bytes:
 def seal_voiceprint(fraudster: Fraudster, model_fingerprint: str, vector: np.ndarray) -> bytes:
     """Seal a voiceprint ``(d,)`` under one model, as little-endian float32."""
     context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
-    return vault.seal(_fraudster_key(fraudster), _bytes(vector), context)
+    return vault.seal(_fraudster_key(fraudster), packed(vector), context)
 
 
 def unseal_voiceprint(fraudster: Fraudster, model_fingerprint: str, sealed: Sealed) -> np.ndarray:
     """Return the voiceprint ``(d,)`` float32 that ``seal_voiceprint`` sealed. Raises ``Unsealable``."""
     context = f"fraudster-voiceprint:{fraudster.pk}:{model_fingerprint}"
-    return _vector(vault.unseal(_fraudster_key(fraudster), bytes(sealed), context))
+    return unpacked(vault.unseal(_fraudster_key(fraudster), bytes(sealed), context))
 
 
 def seal_recent(voice: RecentVoice, vector: np.ndarray) -> None:
     """Give ``voice`` a new salt, and its embedding ``(d,)``, sealed under the key derived from the salt."""
     voice.salt = os.urandom(SALT_BYTES)
-    voice.content = vault.seal(_recent_key(voice), _bytes(vector), _recent_context(voice))
+    voice.content = vault.seal(_recent_key(voice), packed(vector), _recent_context(voice))
 
 
 def unseal_recent(voice: RecentVoice) -> np.ndarray:
     """Return the embedding ``(d,)`` float32 of a recent call. Raises ``Unsealable``."""
-    return _vector(vault.unseal(_recent_key(voice), bytes(voice.content), _recent_context(voice)))
+    return unpacked(vault.unseal(_recent_key(voice), bytes(voice.content), _recent_context(voice)))
 
 
 def _fraudster_key(fraudster: Fraudster) -> bytes:
@@ -64,11 +65,3 @@ def _recent_key(voice: RecentVoice) -> bytes:
 
 def _recent_context(voice: RecentVoice) -> str:
     return f"recent-voice:{voice.pk}:{voice.customer_id}:{voice.model_fingerprint}"
-
-
-def _bytes(vector: np.ndarray) -> bytes:
-    return np.asarray(vector, dtype="<f4").tobytes()
-
-
-def _vector(content: bytes) -> np.ndarray:
-    return np.frombuffer(content, dtype="<f4")

@@ -1,8 +1,8 @@
 """Verify and identify for the IVR; decisions for the reviewer."""
 
-from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, parsers
 from rest_framework.request import Request
@@ -80,7 +80,7 @@ class DecisionList(generics.ListAPIView):
     serializer_class = DecisionAnswer
     filterset_class = DecisionFilter
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[Decision]:
         """Select the rows of the list."""
         return selectors.decisions()
 

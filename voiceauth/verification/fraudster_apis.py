@@ -30,7 +30,7 @@ class FraudsterList(IdempotentCreate, generics.ListAPIView):
     serializer_class = FraudsterAnswer
     filter_backends = ()
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[Fraudster]:
         """Select the rows of the list. Raises ``WatchlistNotFound``."""
         if getattr(self, "swagger_fake_view", False):
             return Fraudster.objects.none()

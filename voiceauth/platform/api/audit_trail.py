@@ -1,7 +1,6 @@
 """The audit trail over HTTP."""
 
-from typing import Any
-
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
@@ -60,6 +59,6 @@ class AuditEventList(generics.ListAPIView):
     serializer_class = AuditEventSerializer
     filterset_class = AuditEventFilter
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[AuditEvent]:
         """Select the rows of the list."""
         return selectors.events()
