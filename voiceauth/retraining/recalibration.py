@@ -155,17 +155,19 @@ def calibrate_candidate(
     evidence. It stays where the strangers cannot be scored, or are too few for the policy's rate, and where the run
     started (``config``) from weights of which nobody knows whom they have heard.
     """
-    if settings.VOICEAUTH_FROZEN_SET_DIR is None and not training_settings.starts_without_customers(config):
+    frozen = settings.VOICEAUTH_FROZEN_SET_DIR is not None
+    if not frozen and not training_settings.starts_without_customers(config):
         return
     pipeline = ScoringPipeline.load(folder)
     try:
-        if settings.VOICEAUTH_FROZEN_SET_DIR is None:
-            source = of_customers(pipeline, trained=trained, progress=progress)
-        else:
+        if frozen:
             source = of_frozen_set(pipeline, progress=progress)
+        else:
+            source = of_customers(pipeline, trained=trained, progress=progress)
         fitted = fit(pipeline, source, target_far=None, prior=EVEN_ODDS)
     except (OSError, ValueError) as error:
         code = getattr(error, "code", type(error).__name__)  # the message may name a speaker
-        logger.error("the trained model is not calibrated on strangers: %s", code)
+        # A bank with few customers has no fault to mend.
+        logger.log(logging.ERROR if frozen else logging.INFO, "no calibration on strangers: %s", code)
         return
     recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on()))
