@@ -9,9 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# No error in 30 trials bounds the error rate at 10 % (rule of three). Fewer trials of a kind say next to nothing.
-MIN_TRIALS = 30
-Z = 1.959964  # of a normal distribution, for 95 %
+from mltraining.speech.evaluation.intervals import MIN_TRIALS, rate_interval
 
 # The trials that each of a training's figures is a share of.
 OF_TARGETS = frozenset({"rank_one", "false_reject_rate", "genuine_over_threshold"})
@@ -64,18 +62,6 @@ def in_words(figure: Mapping[str, Any]) -> str:
     interval = "" if low is None or high is None else f"{low:.3g} to {high:.3g}; "
     shown = f"{value:.3g}" if value is not None else "not measurable" if targets is None else "too few trials"
     return f"{shown} ({interval}{behind})"
-
-
-def rate_interval(rate: float, trials: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a rate measured on ``trials``, at least as wide as the rule of three asks."""
-    center = (rate + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
-    half = Z / (1 + Z**2 / trials) * math.sqrt(rate * (1 - rate) / trials + Z**2 / (4 * trials**2))
-    low, high = max(0.0, center - half), min(1.0, center + half)
-    if rate <= 0:
-        return 0.0, min(1.0, max(high, 3 / trials))
-    if rate >= 1:
-        return max(0.0, min(low, 1 - 3 / trials)), 1.0
-    return low, high
 
 
 def _figure(name: str, rate: float | None, counts: tuple[int, int] | None) -> dict[str, Any]:

@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
-# No error in 30 trials bounds the error rate at 10 % (rule of three). Fewer trials of a kind say next to nothing.
-MIN_TRIALS = 30
+from mltraining.speech.evaluation.intervals import MIN_TRIALS, rate_interval
 
 
 @dataclass(frozen=True)
@@ -87,23 +85,6 @@ class Figure:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: value, low, high, target_trials, impostor_trials, speakers."""
         return asdict(self)
-
-
-def rate_interval(rate: float, trials: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a rate measured on ``trials``.
-
-    Of no error the upper end is at least the rule of three's 3 / trials, and of nothing but errors the lower end at
-    most 1 - 3 / trials. The interval takes trials as independent. Those of one speaker are not, so over few speakers
-    it is too narrow.
-    """
-    errors = round(rate * trials)
-    interval = binomtest(errors, trials).proportion_ci(method="wilson")
-    low, high = float(interval.low), float(interval.high)
-    if errors == 0:
-        return 0.0, min(1.0, max(high, 3 / trials))
-    if errors == trials:
-        return max(0.0, min(low, 1 - 3 / trials)), 1.0
-    return low, high
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float] | None:

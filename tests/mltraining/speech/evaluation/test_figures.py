@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from mltraining.speech.evaluation.figures import Figure, Trials, rate_interval
+from mltraining.speech.evaluation.figures import Figure, Trials
+from mltraining.speech.evaluation.intervals import rate_interval
 
 ENOUGH = Trials(target_trials=100, impostor_trials=900, speakers=20)
 
@@ -44,6 +46,12 @@ def test_a_rate_comes_with_wilsons_interval() -> None:
     found = Figure.of_errors(np.arange(100) < 25, ENOUGH)
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.1755, 0.3430), abs=1e-4)
     assert found.percent() == "25.00 % (95 %: 17.55 to 34.30 %)"
+
+
+@pytest.mark.parametrize(("errors", "trials"), [(5, 50), (20, 40), (1, 300), (99, 100)])
+def test_the_interval_of_a_rate_is_the_one_that_scipy_calls_wilsons(errors: int, trials: int) -> None:
+    expected = binomtest(errors, trials).proportion_ci(method="wilson")
+    assert rate_interval(errors / trials, trials) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_no_error_in_n_trials_supports_no_less_than_three_in_n() -> None:
