@@ -26,7 +26,7 @@ from mltraining import worker_client
 from mltraining.messages import PING, Ping
 from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
-from tests.support.model import small_recogniser
+from tests.support.model import models_folder, small_recogniser
 from tests.support.people import people, signed_in
 from tests.support.stand_in import worker
 from tests.support.training_data import clips
@@ -41,6 +41,7 @@ __all__ = [
     "auditor",
     "clips",
     "ivr",
+    "models_folder",
     "people",
     "reviewer",
     "signed_in",

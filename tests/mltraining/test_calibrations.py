@@ -1,11 +1,9 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pytest_django import Settings
 
 from mltraining import calibrations, recordings, registry, scorer
 from mltraining.errors import ModelNotFound, ModelUnavailable
@@ -18,17 +16,9 @@ from tests.support.model import export_untrained, register_untrained
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_folder")]
 OPS = Actor(name="ops", role="admin")
 FIRST, SECOND = scoring.Calibration.of(20, -9, 0.1, (0.1, 0.2, 0.3)), scoring.Calibration.of(21, -9, 0.1)
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, settings: Settings) -> Iterator[None]:
-    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
-    scorer._models.clear()
-    yield
-    scorer._models.clear()
 
 
 def put(model: ModelVersion, calibration: scoring.Calibration) -> Calibration:

@@ -9,7 +9,6 @@ from pytest_django import Settings
 from mltraining import registry
 from mltraining.errors import ModelUnchanged
 from mltraining.models import ModelVersion
-from tests.support import evidence
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -47,19 +46,6 @@ def trained(folder: Path, fingerprint: str = "ab" * 32, **more: Any) -> Path:
 def registered(folder: Path, fingerprint: str = "ab" * 32) -> ModelVersion:
     output = trained(folder, fingerprint)
     return registry.register(version=registry.install(pipeline=output / "pipeline", charts=output / "charts"))
-
-
-def a_model(version: str, state: str = State.CANDIDATE, **fields: Any) -> ModelVersion:
-    model = ModelVersion.objects.create(
-        version=version,
-        fingerprint=version * 8,
-        state=state,
-        calibration_version="c1",
-        data_hash="d",
-        **fields,
-    )
-    evidence.calibrate(model)
-    return model
 
 
 def states() -> dict[str, str]:

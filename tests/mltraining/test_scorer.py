@@ -1,10 +1,8 @@
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pytest_django import Settings
 
 from mltraining import recordings, registry, scorer, worker_client
 from mltraining.errors import AudioTooLong, EmptyAudio, ModelUnavailable, NotAudio, SilentAudio
@@ -12,21 +10,11 @@ from mltraining.messages import PING, Ping, Recording
 from mltraining.models import ModelVersion
 from tests.support.audio import voice, wav
 from tests.support.echo_tasks import EMBED
-from tests.support.model import register_untrained
+from tests.support.model import put_into_service, register_untrained
 from tests.support.waiting import until
 from tests.support.workers import running_worker
 
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, settings: Settings) -> Iterator[None]:
-    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
-    scorer._models.clear()
-    yield
-    scorer._models.clear()
-
-
-def activate(model: ModelVersion) -> None:
-    ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.ACTIVE)
+pytestmark = pytest.mark.usefixtures("models_folder")
 
 
 @pytest.mark.django_db
@@ -38,7 +26,7 @@ def test_without_a_promoted_model_there_is_none_to_score_with(tmp_path: Path) ->
 @pytest.mark.django_db
 def test_the_active_model_embeds_a_recording_to_unit_length_and_measures_it(tmp_path: Path) -> None:
     model = register_untrained(tmp_path)
-    activate(model)
+    put_into_service(model)
     loaded = scorer.active_model()
     assert loaded is not None
     assert loaded.fingerprint == model.fingerprint
@@ -56,7 +44,7 @@ def test_the_active_model_embeds_a_recording_to_unit_length_and_measures_it(tmp_
 
 @pytest.mark.django_db
 def test_what_is_redacted_is_cut_out_before_anything_is_embedded_or_kept(tmp_path: Path) -> None:
-    activate(register_untrained(tmp_path))
+    put_into_service(register_untrained(tmp_path))
     samples, model = voice(1, seconds=4, sample_rate=8000), scorer.active_model()
     assert model is not None
     left = wav(np.concatenate([samples[:8000], samples[20_000:24_000]]), 8000)
@@ -133,7 +121,7 @@ def test_a_scoring_worker_has_the_active_and_the_next_model_in_memory_before_a_c
 
     with running_worker(tmp_path / "scoring.log", "scoring", include=["tests.support.echo_tasks"]):
         assert in_memory() == ()
-        activate(first)
+        put_into_service(first)
         until(lambda: in_memory() == (first.version,))
         ModelVersion.objects.filter(pk=second.pk).update(state=ModelVersion.State.PROMOTING)
         until(lambda: in_memory() == (first.version, second.version))

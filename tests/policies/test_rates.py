@@ -6,7 +6,6 @@ import pytest
 from rest_framework.test import APIClient
 
 from tests.support import evidence
-from tests.support.clients import api_client
 from tests.support.model import activate_model
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors, services
@@ -15,11 +14,6 @@ from voiceauth.policies.models import PolicyVersion
 
 pytestmark = pytest.mark.django_db
 OPS = Actor(name="ops", role="admin")
-
-
-@pytest.fixture
-def admin() -> APIClient:
-    return api_client("admin")
 
 
 def test_a_new_rate_that_the_calibration_in_force_cannot_promise_is_refused() -> None:

@@ -1,7 +1,6 @@
 """``manage.py calibrate`` on real audio, and on decisions that the service made."""
 
 import csv
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,8 @@ SPEAKERS = 4
 
 
 @pytest.fixture
-def model(tmp_path: Path, settings: Settings) -> Iterator[ModelVersion]:
-    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
-    scorer._models.clear()
-    yield register_untrained(tmp_path)
-    scorer._models.clear()
+def model(models_folder: Path, tmp_path: Path) -> ModelVersion:
+    return register_untrained(tmp_path)
 
 
 def table(path: Path, columns: list[str], rows: list[tuple[Any, ...]]) -> Path:

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mltraining.models import ModelVersion
 from tests.support import evidence as fixtures
-from tests.support.clients import api_client
 from tests.support.evidence import ENOUGH, RETRAINED
-from tests.support.model import register_untrained
+from tests.support.model import make_model, register_untrained
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
@@ -26,31 +24,12 @@ OPS, OTHER = Actor(name="ops", role="admin"), Actor(name="grace", role="admin")
 State = ModelVersion.State
 
 
-def a_model(version: str = "v1", state: str = State.CANDIDATE, measured_on: Any = ENOUGH) -> ModelVersion:
-    model = ModelVersion.objects.create(
-        version=version,
-        fingerprint=version * 8,
-        state=state,
-        calibration_version="c1",
-        data_hash="d",
-        activated_at=timezone.now() if state in (State.ACTIVE, State.RETIRED) else None,
-    )
-    if measured_on is not None:
-        fixtures.calibrate(model, measured_on)
-    return model
-
-
 def promote(client: APIClient, version: str = "v1", **body: Any) -> Any:
     return client.post(f"/api/v1/models/{version}/promote", body, format="json")
 
 
-@pytest.fixture
-def admin() -> APIClient:
-    return api_client("admin")
-
-
 def test_a_model_retrained_on_three_customers_is_refused_with_what_is_missing(admin: APIClient) -> None:
-    model = a_model(measured_on=RETRAINED)
+    model = make_model("v1", measured_on=RETRAINED)
     refused = promote(admin)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_enough_evidence")
     shown = refused.json()["error"]["data"]["evidence"]
@@ -65,18 +44,18 @@ def test_a_model_retrained_on_three_customers_is_refused_with_what_is_missing(ad
 
 
 def test_a_model_without_any_calibration_is_refused(admin: APIClient) -> None:
-    a_model(measured_on=None)
+    make_model("v1", measured_on=None)
     assert promote(admin).json()["error"]["code"] == "not_enough_evidence"
 
 
 def test_many_trials_of_speakers_who_trained_the_model_are_no_evidence(admin: APIClient) -> None:
-    a_model(measured_on=replace(ENOUGH, impostor_trials=1_000_000, strangers=False))
+    make_model("v1", measured_on=replace(ENOUGH, impostor_trials=1_000_000, strangers=False))
     refused = promote(admin).json()["error"]
     assert [each["code"] for each in refused["data"]["evidence"]["missing"]] == ["trained_on_these_speakers"]
 
 
 def test_a_model_says_what_it_was_calibrated_on(admin: APIClient) -> None:
-    a_model()
+    make_model("v1")
     shown = admin.get("/api/v1/models/v1").json()["evidence"]
     assert shown == {
         "sufficient": True, "target_far": 0.01, "missing": [], "threshold": 0.5, "target_trials": 40,
@@ -108,14 +87,14 @@ def test_a_forced_promotion_is_carried_out_once_a_second_person_has_seen_what_is
 
 
 def test_the_way_back_to_a_model_that_was_in_service_needs_no_evidence(admin: APIClient) -> None:
-    model = a_model("old", State.RETIRED, RETRAINED)
+    model = make_model("old", State.RETIRED, measured_on=RETRAINED)
     assert promote(admin, "old").status_code == 202
     model.refresh_from_db()
     evidence.require(model, forced=False)  # what the switch asks
 
 
 def test_a_stricter_policy_asks_for_more_evidence(admin: APIClient) -> None:
-    a_model(measured_on=replace(ENOUGH, impostor_trials=400))
+    make_model("v1", measured_on=replace(ENOUGH, impostor_trials=400))
     policies.change(content={"verification": {"target_far": 0.001}}, reason="x", based_on=0, actor=OPS)
     refused = promote(admin).json()["error"]["data"]["evidence"]
     assert [(each["code"], each["need"]) for each in refused["missing"]] == [("too_few_impostor_trials", 3000)]
@@ -132,7 +111,7 @@ def test_evidence_that_is_lost_during_the_promotion_stops_it(tmp_path: Path) -> 
 
 
 def test_the_model_that_ships_supports_the_default_policy() -> None:
-    model = a_model(measured_on=None)
+    model = make_model("v1", measured_on=None)
     calibration = fixtures.shipped()
     calibration.model = model
     calibration.save()

@@ -8,7 +8,7 @@ from django.utils import timezone
 from mltraining import registry
 from mltraining.errors import ModelNotFound
 from mltraining.models import ModelVersion
-from tests.support import evidence
+from tests.support.model import make_model
 from tests.support.trail import after
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
@@ -23,19 +23,6 @@ pytestmark = pytest.mark.django_db
 
 State = ModelVersion.State
 ADMIN = Actor(name="ops", role="admin")
-
-
-def a_model(version: str, state: str = State.CANDIDATE, *, served_before: bool = False) -> ModelVersion:
-    model = ModelVersion.objects.create(
-        version=version,
-        fingerprint=version * 8,
-        state=state,
-        calibration_version="c1",
-        data_hash="d1",
-        activated_at=timezone.now() if served_before else None,
-    )
-    evidence.calibrate(model)
-    return model
 
 
 def states() -> dict[str, str]:
@@ -58,8 +45,8 @@ def carried_out(promotion: Promotion, work: Callable[[Attempt[Promotion]], None]
 
 
 def test_a_promotion_retires_the_model_in_service_and_the_way_back_is_the_same_step() -> None:
-    a_model("old", State.ACTIVE, served_before=True)
-    a_model("new")
+    make_model("old", State.ACTIVE)
+    make_model("new")
     promotion = requested("new")
     assert states() == {"old": State.ACTIVE, "new": State.PROMOTING}
     carried_out(promotion)
@@ -74,8 +61,8 @@ def test_a_promotion_retires_the_model_in_service_and_the_way_back_is_the_same_s
 
 
 def test_promoting_the_model_in_service_or_the_same_model_again_changes_nothing() -> None:
-    a_model("active", State.ACTIVE)
-    a_model("next")
+    make_model("active", State.ACTIVE)
+    make_model("next")
     assert services.request_promotion(version="active", actor=ADMIN).state == State.ACTIVE
     requested("next")
     assert services.request_promotion(version="next", actor=ADMIN).state == State.PROMOTING
@@ -84,7 +71,7 @@ def test_promoting_the_model_in_service_or_the_same_model_again_changes_nothing(
 
 
 def test_one_promotion_at_a_time() -> None:
-    a_model("one"), a_model("two")
+    make_model("one"), make_model("two")
     requested("one")
     with pytest.raises(PromotionInProgress):
         services.request_promotion(version="two", actor=ADMIN)
@@ -95,8 +82,8 @@ def test_one_promotion_at_a_time() -> None:
 
 @pytest.mark.parametrize(("served_before", "state"), [(False, State.CANDIDATE), (True, State.RETIRED)])
 def test_a_promotion_that_fails_leaves_the_model_in_service_and_says_why(served_before: bool, state: str) -> None:
-    a_model("active", State.ACTIVE)
-    a_model("next", served_before=served_before)
+    make_model("active", State.ACTIVE)
+    make_model("next", activated_at=timezone.now() if served_before else None)
 
     def refuse(attempt: Attempt[Promotion]) -> None:
         raise Conflict
@@ -109,7 +96,7 @@ def test_a_promotion_that_fails_leaves_the_model_in_service_and_says_why(served_
 
 
 def test_a_promotion_that_kills_worker_after_worker_gives_the_model_back() -> None:
-    a_model("next")
+    make_model("next")
     promotion = requested("next")
     for _ in range(transitions.MOST_LOST_WORKERS + 1):
         held = transitions.claim(Promotion, promotion.pk)

@@ -117,6 +117,17 @@ def encode(samples: np.ndarray, name: str = "wav", *, source_rate: int = 16_000)
     return buffer.getvalue()
 
 
+class Pipe:
+    """Takes what is written and cannot seek, as a browser's recorder cannot."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        return len(data)
+
+
 def wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:
     """Mono or, for (channels, n), multi-channel PCM16 WAV, written by the standard library."""
     planes = np.atleast_2d(samples)

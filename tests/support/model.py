@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from mltraining import registry, scorer
+from mltraining.calibrations import MeasuredOn
 from mltraining.models import ModelVersion
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.config import Config, load_config
@@ -108,8 +110,14 @@ def put_into_service(model: ModelVersion) -> None:
     ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.ACTIVE)
 
 
-def make_model(version: str = "20261124-203015-3fa9c1", **fields: Any) -> ModelVersion:
-    """A row of the registry that has no files, calibrated on enough trials."""
+def make_model(
+    version: str = "20261124-203015-3fa9c1",
+    state: str = ModelVersion.State.CANDIDATE,
+    *,
+    measured_on: MeasuredOn | None = evidence.ENOUGH,
+    **fields: Any,
+) -> ModelVersion:
+    """A row of the registry that has no files, calibrated on enough trials unless told otherwise."""
     given = {
         "fingerprint": version[-6:] + "0" * 58,
         "calibration_version": "c1",
@@ -125,26 +133,34 @@ def make_model(version: str = "20261124-203015-3fa9c1", **fields: Any) -> ModelV
         "config": {"training": {"epochs": 15}},
         "data_hash": "d" * 64,
     } | fields
-    if given.get("state") == ModelVersion.State.ACTIVE:
+    if state in (ModelVersion.State.ACTIVE, ModelVersion.State.RETIRED):
         given.setdefault("activated_at", timezone.now() - timedelta(days=3))
-    model = ModelVersion.objects.create(version=version, **given)
-    evidence.calibrate(model)
+    model = ModelVersion.objects.create(version=version, state=state, **given)
+    if measured_on is not None:
+        evidence.calibrate(model, measured_on)
     return model
 
 
 def activate_model(name: str = "first") -> ModelVersion:
     """Such a row in service; the one before is retired."""
     ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).update(state=ModelVersion.State.RETIRED)
-    return make_model(name, fingerprint=hashlib.sha256(name.encode()).hexdigest(), state=ModelVersion.State.ACTIVE)
+    return make_model(name, ModelVersion.State.ACTIVE, fingerprint=hashlib.sha256(name.encode()).hexdigest())
 
 
 @pytest.fixture
-def small_recogniser(tmp_path: Path, settings: Settings) -> Path:
-    """Folders of the test's own, and a training that takes seconds."""
+def models_folder(tmp_path: Path, settings: Settings) -> Iterator[Path]:
+    """A registry of the test's own, of which no model is in memory before or after."""
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    scorer._models.clear()
+    yield settings.VOICEAUTH_MODELS_DIR
+    scorer._models.clear()
+
+
+@pytest.fixture
+def small_recogniser(models_folder: Path, tmp_path: Path, settings: Settings) -> Path:
+    """Folders of the test's own, and a training that takes seconds."""
     settings.VOICEAUTH_RUNS_DIR = tmp_path / "runs"
     settings.VOICEAUTH_TRAINING_OVERRIDES = OVERRIDES
-    scorer._models.clear()
     return tmp_path
 
 

@@ -32,11 +32,6 @@ def ann(worker: Any) -> Customer:
     return enrolled_customer("ann")
 
 
-@pytest.fixture
-def reviewer() -> APIClient:
-    return api_client("reviewer")
-
-
 def called(voice: str, take: int = 1) -> Decision:
     """A call in that voice that claims to be ann, whose audio is kept."""
     return verification.verify(customer_id="ann", audio=recording(voice, take=take), actor=TELLER)

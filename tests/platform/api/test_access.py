@@ -4,7 +4,6 @@ import hashlib
 import re
 from datetime import timedelta
 from io import StringIO
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tests.support.clients import api_client
+from tests.support.clients import api_client, error_code
 from voiceauth.platform.api.clients import ClientExists, UnknownRole, create_client, revoke_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import SYSTEM
@@ -22,13 +21,9 @@ from voiceauth.platform.errors import NotFound
 pytestmark = pytest.mark.urls("tests.support.edge")
 
 
-def code(response: Any) -> str:
-    return response.json()["error"]["code"]
-
-
 def test_no_token_is_not_authenticated_and_told_which_scheme(db: None, anonymous: APIClient) -> None:
     response = anonymous.get("/api/v1/notes")
-    assert (response.status_code, code(response)) == (401, "not_authenticated")
+    assert (response.status_code, error_code(response)) == (401, "not_authenticated")
     assert response["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -40,14 +35,14 @@ def test_a_wrong_token_is_invalid(db: None, token: str) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     response = client.get("/api/v1/notes")
-    assert (response.status_code, code(response)) == (401, "invalid_token")
+    assert (response.status_code, error_code(response)) == (401, "invalid_token")
     assert response["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_another_scheme_is_not_authenticated(db: None) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION="Basic dGVsbGVyOng=")
-    assert code(client.get("/api/v1/notes")) == "not_authenticated"
+    assert error_code(client.get("/api/v1/notes")) == "not_authenticated"
 
 
 def test_revoked_expired_and_unknown_tokens_get_the_same_answer(teller: APIClient) -> None:
@@ -63,7 +58,7 @@ def test_revoked_expired_and_unknown_tokens_get_the_same_answer(teller: APIClien
 @pytest.mark.parametrize("role", ["ivr", "reviewer", "admin"])
 def test_a_role_that_is_not_named_is_denied_even_an_admin(db: None, role: str) -> None:
     response = api_client(role).get("/api/v1/notes")
-    assert (response.status_code, code(response)) == (403, "permission_denied")
+    assert (response.status_code, error_code(response)) == (403, "permission_denied")
 
 
 @pytest.mark.parametrize("role", ApiClient.Role.values)

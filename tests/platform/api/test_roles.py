@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from rest_framework.test import APIClient
 
-from tests.support.clients import api_client
+from tests.support.clients import api_client, error_code
 from voiceauth.platform.api.clients import InvalidClientName, UnknownScope, create_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.api.permissions import needs
@@ -18,10 +18,6 @@ from voiceauth.review.roles import CAPABILITY_OF, ensure_groups
 ROOT = Path(__file__).resolve().parents[3]
 
 AUDITORS_READS = ["customers", "decisions", "audit-events", "models", "training-runs", "policies", "approvals"]
-
-
-def code(response: Any) -> str:
-    return response.json()["error"]["code"]
 
 
 def test_an_auditor_reads_what_is_to_be_audited(db: None) -> None:
@@ -51,7 +47,7 @@ def test_an_auditor_changes_nothing_and_hears_no_audio(db: None) -> None:
 def test_a_token_limited_to_a_scope_does_nothing_else_that_its_role_may(db: None) -> None:
     limited = api_client("teller", scopes=["customers:read"])
     assert limited.get("/api/v1/customers").status_code == 200
-    assert code(limited.post("/api/v1/customers", {"customer_id": "ann"})) == "permission_denied"
+    assert error_code(limited.post("/api/v1/customers", {"customer_id": "ann"})) == "permission_denied"
     assert limited.get("/api/v1/batch-enrollments").status_code == 403
 
 

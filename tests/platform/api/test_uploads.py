@@ -8,6 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from tests.support.clients import error_code
 from voiceauth.platform.api.uploads import CappedMemoryUploadHandler
 
 pytestmark = pytest.mark.urls("tests.support.edge")
@@ -19,10 +20,6 @@ def send(client: Any, content: bytes, **fields: object) -> Any:
     return client.post("/api/v1/uploads", {"audio": SimpleUploadedFile("a.wav", content), **fields})
 
 
-def code(response: Any) -> str:
-    return response.json()["error"]["code"]
-
-
 def test_an_upload_arrives_as_bytes(teller: APIClient) -> None:
     assert send(teller, b"voice").json() == {"bytes": 5}
 
@@ -30,13 +27,13 @@ def test_an_upload_arrives_as_bytes(teller: APIClient) -> None:
 def test_the_largest_upload_passes_and_one_byte_more_is_refused(teller: APIClient) -> None:
     assert send(teller, bytes(LIMIT)).json() == {"bytes": LIMIT}
     response = send(teller, bytes(LIMIT + 1))
-    assert (response.status_code, code(response)) == (413, "upload_too_large")
+    assert (response.status_code, error_code(response)) == (413, "upload_too_large")
 
 
 def test_files_of_one_request_share_the_limit(teller: APIClient) -> None:
     half = SimpleUploadedFile("b.wav", bytes(LIMIT // 2))
     response = send(teller, bytes(LIMIT // 2 + 1), more=half)
-    assert (response.status_code, code(response)) == (413, "upload_too_large")
+    assert (response.status_code, error_code(response)) == (413, "upload_too_large")
 
 
 def test_an_announced_length_beyond_all_limits_is_refused_before_it_is_read(teller: APIClient) -> None:
@@ -44,17 +41,17 @@ def test_an_announced_length_beyond_all_limits_is_refused_before_it_is_read(tell
     response = teller.generic(
         "POST", "/api/v1/notes", "{}", "application/json", CONTENT_LENGTH=str(10**12), **{"wsgi.input": body}
     )
-    assert (response.status_code, code(response)) == (413, "upload_too_large")
+    assert (response.status_code, error_code(response)) == (413, "upload_too_large")
 
 
 def test_a_json_body_has_a_smaller_limit(teller: APIClient) -> None:
     response = teller.generic("POST", "/api/v1/notes", b'{"text": "' + b"a" * 1024 * 1024 + b'"}', "application/json")
-    assert (response.status_code, code(response)) == (413, "upload_too_large")
+    assert (response.status_code, error_code(response)) == (413, "upload_too_large")
 
 
 def test_a_long_text_field_in_a_form_is_refused(teller: APIClient) -> None:
     response = send(teller, b"voice", text="a" * (1024 * 1024 + 1))
-    assert (response.status_code, code(response)) == (413, "upload_too_large")
+    assert (response.status_code, error_code(response)) == (413, "upload_too_large")
 
 
 def test_an_empty_upload_passes_to_the_decoder_which_has_the_better_answer(teller: APIClient) -> None:
@@ -63,7 +60,7 @@ def test_an_empty_upload_passes_to_the_decoder_which_has_the_better_answer(telle
 
 def test_text_in_the_place_of_a_file_is_refused(teller: APIClient) -> None:
     response = teller.post("/api/v1/uploads", {"audio": "voice"})
-    assert (response.status_code, code(response)) == (400, "validation_error")
+    assert (response.status_code, error_code(response)) == (400, "validation_error")
 
 
 def test_a_missing_file_is_refused_by_name(teller: APIClient) -> None:

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from enrollment.services import erase_customer
 from mltraining.models import ModelVersion
 from tests.support.audio import tone
-from tests.support.clients import api_client
+from tests.support.clients import api_client, error_code
 from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
 from tests.support.people import SignIn
@@ -29,10 +29,6 @@ from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
 State = Approval.State
-
-
-def code(response: Any) -> str:
-    return str(response.json()["error"]["code"])
 
 
 def decide(client: APIClient, approval: Any, verb: str = "approve") -> Any:
@@ -73,13 +69,13 @@ def test_a_forced_promotion_waits_for_a_second_person(forced: dict[str, Any]) ->
 def test_a_promotion_is_not_forced_without_a_reason(admin: APIClient) -> None:
     make_model("v2")
     response = admin.post("/api/v1/models/v2/promote", {"force": True}, format="json")
-    assert (response.status_code, code(response)) == (400, "validation_error")
+    assert (response.status_code, error_code(response)) == (400, "validation_error")
     assert not Approval.objects.exists()
 
 
 def test_the_requester_may_not_approve(admin: APIClient, forced: dict[str, Any]) -> None:
     response = decide(admin, forced)
-    assert (response.status_code, code(response)) == (409, "second_person_required")
+    assert (response.status_code, error_code(response)) == (409, "second_person_required")
     assert (state_of("v2"), Approval.objects.get().state) == ("CANDIDATE", State.REQUESTED)
     assert AuditEvent.objects.filter(action="request.refused", data__code="second_person_required").exists()
 
@@ -92,7 +88,7 @@ def test_a_second_token_of_the_same_person_is_not_a_second_person(db: None) -> N
     for client, issuer in ((own, grace), (other, Actor(name="user:frank", role="admin"))):
         _, token = create_client(name=issuer.name[5:], role="admin", actor=issuer)
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    assert code(decide(own, {"id": approval.pk})) == "second_person_required"
+    assert error_code(decide(own, {"id": approval.pk})) == "second_person_required"
     assert decide(other, {"id": approval.pk}).status_code == 200
 
 
@@ -104,14 +100,14 @@ def test_asking_twice_is_one_request(admin: APIClient, forced: dict[str, Any]) -
 def test_a_rejected_request_is_not_carried_out_any_more(admin: APIClient, forced: dict[str, Any]) -> None:
     second = api_client("admin")
     assert decide(second, forced, "reject").json()["state"] == "REJECTED"
-    assert code(decide(second, forced)) == "approval_not_open"
+    assert error_code(decide(second, forced)) == "approval_not_open"
     assert state_of("v2") == "CANDIDATE"
     assert AuditEvent.objects.get(action="approval.rejected").actor == second.api_client.name
 
 
 def test_a_request_ends_and_is_recorded_as_expired(forced: dict[str, Any]) -> None:
     Approval.objects.update(expires_at=timezone.now())
-    assert code(decide(api_client("admin"), forced)) == "approval_not_open"
+    assert error_code(decide(api_client("admin"), forced)) == "approval_not_open"
     assert (services.expire(), services.expire()) == (1, 0)
     assert Approval.objects.get().state == State.EXPIRED
     assert AuditEvent.objects.get(action="approval.expired").actor == SYSTEM.name
@@ -120,7 +116,7 @@ def test_a_request_ends_and_is_recorded_as_expired(forced: dict[str, Any]) -> No
 def test_what_the_action_refuses_leaves_the_request_open(forced: dict[str, Any]) -> None:
     make_model("v3", state="PROMOTING")
     second = api_client("admin")
-    assert code(decide(second, forced)) == "promotion_in_progress"
+    assert error_code(decide(second, forced)) == "promotion_in_progress"
     assert Approval.objects.get().state == State.REQUESTED
     assert not AuditEvent.objects.filter(action="approval.executed").exists()
 
@@ -128,7 +124,7 @@ def test_what_the_action_refuses_leaves_the_request_open(forced: dict[str, Any])
 def test_each_sees_and_decides_what_the_action_says(forced: dict[str, Any]) -> None:
     reviewer, auditor = api_client("reviewer"), api_client("auditor")
     assert reviewer.get("/api/v1/approvals").json()["count"] == 0
-    assert code(decide(reviewer, forced)) == "not_an_approver"
+    assert error_code(decide(reviewer, forced)) == "not_an_approver"
     assert reviewer.get(f"/api/v1/approvals/{forced['id']}").status_code == 404
     assert auditor.get("/api/v1/approvals", {"state": "REQUESTED"}).json()["results"] == [forced]
     assert decide(auditor, forced).status_code == 403
@@ -179,8 +175,8 @@ def download(client: APIClient, approval: dict[str, Any], customer_id: str = "C-
 def test_recordings_are_exported_after_a_second_person_s_approval_once(reviewer: APIClient) -> None:
     sample = make_sample(make_customer())
     approval = ask_for_audio(reviewer)
-    assert code(download(reviewer, approval)) == "approval_not_open"
-    assert code(decide(reviewer, approval)) == "second_person_required"
+    assert error_code(download(reviewer, approval)) == "approval_not_open"
+    assert error_code(decide(reviewer, approval)) == "second_person_required"
     assert decide(api_client("admin"), approval).json()["state"] == "APPROVED"
     response = download(reviewer, approval)
     assert (response["Content-Type"], response["Cache-Control"]) == ("application/zip", "no-store")
@@ -189,17 +185,17 @@ def test_recordings_are_exported_after_a_second_person_s_approval_once(reviewer:
     assert json.loads(archive.read("manifest.json"))["samples"][0]["file"] == f"{sample.pk}.wav"
     event = AuditEvent.objects.get(action="customer.audio_exported")
     assert (event.actor, event.customer_id, event.data["samples"]) == (reviewer.api_client.name, "C-1001", 1)
-    assert code(download(reviewer, approval)) == "approval_not_open"
+    assert error_code(download(reviewer, approval)) == "approval_not_open"
 
 
 def test_an_approved_export_is_for_its_customer_and_who_asked_only(reviewer: APIClient) -> None:
     make_sample(make_customer()), make_sample(make_customer("C-2"), 2)
     approval, second = ask_for_audio(reviewer), api_client("admin")
     decide(second, approval)
-    assert code(download(second, approval)) == "approval_not_found"
-    assert code(download(reviewer, approval, "C-2")) == "approval_not_found"
+    assert error_code(download(second, approval)) == "approval_not_found"
+    assert error_code(download(reviewer, approval, "C-2")) == "approval_not_found"
     Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert code(download(reviewer, approval)) == "approval_not_open"
+    assert error_code(download(reviewer, approval)) == "approval_not_open"
 
 
 def test_nothing_is_exported_of_a_customer_who_was_erased_since(reviewer: APIClient) -> None:
@@ -207,7 +203,7 @@ def test_nothing_is_exported_of_a_customer_who_was_erased_since(reviewer: APICli
     approval = ask_for_audio(reviewer)
     decide(api_client("admin"), approval)
     erase_customer(customer_id="C-1001", actor=SYSTEM)
-    assert code(download(reviewer, approval)) == "customer_not_found"
+    assert error_code(download(reviewer, approval)) == "customer_not_found"
 
 
 # --- the dashboard ------------------------------------------------------------------------------

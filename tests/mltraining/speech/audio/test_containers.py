@@ -11,7 +11,7 @@ import pytest
 from mltraining.speech.audio.decoding import MAX_STEPS, decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
-from tests.support.audio import encode, voice, wav
+from tests.support.audio import Pipe, encode, voice, wav
 
 VOICE = voice(3)
 SECONDS = 3.0
@@ -145,14 +145,6 @@ def test_audio_that_is_known_to_be_missing_is_refused_in_every_container_that_te
 
 def test_a_recording_that_was_stopped_while_it_was_sent_is_not_truncated() -> None:
     """Its segment and its clusters have no size, so no audio is known to be missing."""
-
-    class Pipe:
-        def __init__(self) -> None:
-            self.written = bytearray()
-
-        def write(self, data: bytes) -> int:
-            self.written += data
-            return len(data)
 
     pipe = Pipe()
     with av.open(io.BytesIO(encode(VOICE, "webm_opus")), "r") as given, av.open(pipe, "w", format="webm") as out:

@@ -15,7 +15,7 @@ from mltraining.speech.audio import containers, decoding
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import MESSAGES, AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
-from tests.support.audio import FORMATS, HEADERLESS, encode, voice, wav
+from tests.support.audio import FORMATS, HEADERLESS, Pipe, encode, voice, wav
 
 RATE = 16_000
 VOICE = voice(1)
@@ -82,16 +82,6 @@ def test_a_wav_written_while_it_was_recorded_has_no_length_and_is_read_to_its_en
 
 
 def test_a_webm_from_a_media_recorder_has_no_duration_and_is_read_to_its_end() -> None:
-    class Pipe:
-        """Takes writes and cannot seek, as a browser's recorder cannot."""
-
-        def __init__(self) -> None:
-            self.written = bytearray()
-
-        def write(self, data: bytes) -> int:
-            self.written += data
-            return len(data)
-
     pipe = Pipe()
     with av.open(pipe, "w", format="webm") as container:
         stream = container.add_stream("libopus", rate=48_000, layout="mono")
