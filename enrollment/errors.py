@@ -105,7 +105,7 @@ class TooNoisy(SampleRefused):
 
 
 class Clipped(SampleRefused):
-    """Too many samples are at full scale."""
+    """Too many samples of the speech are clipped."""
 
     code = "clipped"
     message = (

@@ -89,7 +89,7 @@ class QualityReport:
     duration_seconds: float
     speech_seconds: float  # net
     snr_db: float
-    clipping_ratio: float  # share of samples at full scale
+    clipping_ratio: float  # share of the samples of speech
     container: str
     codec: str
     sample_rate: int

@@ -146,7 +146,7 @@ class EnrollmentDocument(StrictSerializer):
     )
     min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
     max_clipping_ratio = GivenNumber(
-        required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
+        required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
     )
     max_duration_seconds = GivenNumber(
         required=False, min_value=1, max_value=120, help_text="Seconds that a recording may last."
@@ -182,7 +182,7 @@ class VerificationDocument(StrictSerializer):
     )
     min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
     max_clipping_ratio = GivenNumber(
-        required=False, min_value=0, max_value=1, help_text="Share of samples at full scale, 0 to 1."
+        required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
     )
     target_far = GivenNumber(
         required=False,

@@ -57,7 +57,7 @@ class Quality(Protocol):
 
     @property
     def clipping_ratio(self) -> float:
-        """Share of samples at full scale, 0 to 1."""
+        """Share of the samples of speech that are clipped, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mltraining.speech.audio import quality
+from mltraining.speech.audio import measures, quality
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.config import Config, ConfigError
@@ -191,7 +191,7 @@ class ScoringPipeline:
 
     def samples(self, waveform: Waveform) -> np.ndarray:
         """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the encoder's rate."""
-        return self.encoder.samples(waveform)
+        return self.encoder.samples(measures.audible(waveform))
 
     def _run(self, waveform: Waveform) -> tuple[np.ndarray, np.ndarray]:
         """Embedding and mean pooled vector: (dimensions,) each."""
