@@ -53,6 +53,7 @@ def enroll_sample(
     audio: bytes,
     origin: str = DEFAULT_ORIGIN,
     channel: str = "",
+    format: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> AudioSample:
@@ -74,6 +75,7 @@ def enroll_sample(
         audio=audio,
         redact=tuple((start, end) for start, end in redact),
         channel=channel,
+        format=format,
         default_channel=policy.channel_of(actor.name),
     )
     for _ in range(2):  # retry once: the model in service may have been replaced while we were scoring

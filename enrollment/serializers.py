@@ -8,7 +8,7 @@ from rest_framework import serializers
 from enrollment import selectors
 from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, StrictSerializer, rounded
-from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
+from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField, IntervalList
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
 
 
@@ -49,6 +49,7 @@ class NewSample(StrictSerializer):
         help_text="Where the recording was made: phone, branch, app, … The policy has limits for each.",
     )
     channel = ChannelField()
+    format = FormatField()
     redact = IntervalList(required=False, default=())
 
     def validate_origin(self, origin: str) -> str:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from mltraining import deadlines
 from mltraining.deadlines import CallAbandoned
-from mltraining.errors import INVALID_AUDIO, ChannelRequired, InvalidAudio
+from mltraining.errors import INVALID_AUDIO, ChannelRequired, InvalidAudio, NotAudio
 from mltraining.messages import Recording
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def decode(recording: Recording) -> "Waveform":
     try:
         return _decoder().decode(
             recording.audio,
+            format=recording.format or None,
             max_seconds=settings.VOICEAUTH_MAX_AUDIO_SECONDS,
             channel=recording.channel or None,
             default_channel=recording.default_channel or None,
@@ -54,7 +55,18 @@ def decode(recording: Recording) -> "Waveform":
     except AudioError as error:
         if isinstance(error, DecoderCrashed):
             logger.error("ALARM undecodable_audio: the decoder crashed on a recording (%s)", error.cause)
+        if error.code == NotAudio.code:
+            raise _not_audio(error) from error
         raise INVALID_AUDIO.get(error.code, InvalidAudio)(str(error)) from error
+
+
+def _not_audio(error: Exception) -> NotAudio:
+    """Say which formats are read, in words and for programs."""
+    from mltraining.speech.audio.containers import NAMES
+    from mltraining.speech.audio.decoding import HEADERLESS
+
+    known = f"Send {', '.join(NAMES)}; or samples without a header, with `format`: {', '.join(HEADERLESS)}."
+    return NotAudio(f"{error} {known}", formats=list(NAMES), headerless=list(HEADERLESS))
 
 
 @functools.cache

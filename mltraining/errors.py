@@ -19,6 +19,8 @@ class EmptyAudio(InvalidAudio):
 
 
 class NotAudio(InvalidAudio):
+    """Carries ``formats``, the containers that are read, and ``headerless``, what ``format`` may name."""
+
     """No decoder recognizes the content."""
 
     code = "not_audio"

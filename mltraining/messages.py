@@ -80,6 +80,7 @@ class Recording:
     redact: tuple[tuple[float, float], ...] = ()  # (start, end) in seconds: neither stored nor scored
     channel: str = ""  # left, right, mono, or a number from 0; needed where the channels differ
     default_channel: str = ""  # that counts where the channels differ and none is named
+    format: str = ""  # of samples without a header
 
 
 @dataclass(frozen=True, kw_only=True)

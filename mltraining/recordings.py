@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Analysis:
     """One recording, decoded and measured.
 
-    ``is_whole`` is false where a stretch was cut out of the upload, or one of several channels was picked.
+    ``is_whole`` is false where a stretch was cut out of the upload, one of several channels was picked, or the upload
+    alone does not tell its format.
     """
 
     waveform: "Waveform"
@@ -115,7 +116,7 @@ def analyse(recording: Recording) -> Analysis:
         waveform = redaction.cut(waveform, recording.redact)
         if not len(waveform.samples):
             raise EmptyAudio("Nothing is left of the recording: `redact` covers all of it.")
-    is_whole = not recording.redact and not waveform.channel
+    is_whole = not (recording.redact or recording.format or waveform.channel)
     return Analysis(waveform, quality.measure(waveform), is_whole=is_whole)
 
 

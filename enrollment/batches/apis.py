@@ -61,8 +61,9 @@ class BatchList(IdempotentCreate, generics.ListAPIView):
 
         A line of the manifest is a JSON object, or a row of a parquet file, with `customer_id`, `display_name`
         (optional), `audio` (a list of locations), `consent` (`purpose`, `text_version`, `origin`), `origin` (optional:
-        where the recordings were made, by which the policy's limits for them are chosen) and `channel` (optional: of
-        recordings whose channels differ). Locations are relative to the storage of batches.
+        where the recordings were made, by which the policy's limits for them are chosen), `channel` (optional: of
+        recordings whose channels differ) and `format` (optional: of
+        samples without a header). Locations are relative to the storage of batches.
         """
         uploads = (request.content_type or "").startswith("multipart/")
         data = validated(BatchFromUpload if uploads else BatchFromLocation, request.data)

@@ -1,7 +1,8 @@
 """Manifests: JSON lines or parquet, one customer a line, read as a stream.
 
 A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "origin"},
-"origin"?, "channel"?}``. ``channel`` is that of recordings whose channels differ.
+"origin"?, "channel"?, "format"?}``. ``channel`` is that of recordings whose channels differ, ``format`` that of samples
+without a header.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from rest_framework import serializers
 from enrollment.batches.errors import InvalidLine, ManifestEmpty, ManifestUnreadable
 from enrollment.serializers import NewConsent, NewCustomer
 from voiceauth.platform.api.parsers import loads
-from voiceauth.platform.api.uploads import ChannelField
+from voiceauth.platform.api.uploads import ChannelField, FormatField
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME
 
 MOST_LINE_BYTES = 64 * 1024
@@ -34,6 +35,7 @@ class ManifestLine(NewCustomer):
     consent = NewConsent()
     origin = serializers.RegexField(NAME, required=False, default=DEFAULT_ORIGIN)
     channel = ChannelField()
+    format = FormatField()
 
 
 @dataclass(frozen=True)

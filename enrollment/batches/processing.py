@@ -221,7 +221,7 @@ class _Slice:
             for location in line["audio"]:
                 try:
                     audio = locations.read_recording(self.storage, location)
-                    enrolled.kept.append(self._enroll(customer, audio, line["origin"], line["channel"]))
+                    enrolled.kept.append(self._enroll(customer, audio, line))
                 except DomainError as failure:
                     refusal = {"location": location, "code": failure.code, "message": failure.detail[:200]}
                     enrolled.refused.append(refusal)
@@ -231,7 +231,7 @@ class _Slice:
             raise
         return enrolled
 
-    def _enroll(self, customer: Customer, audio: bytes, origin: str, channel: str) -> AudioSample:
+    def _enroll(self, customer: Customer, audio: bytes, line: Line) -> AudioSample:
         """Return the sample of the recording: the one that exists already, or a new one.
 
         It tries again while no worker can score.
@@ -242,7 +242,12 @@ class _Slice:
         while True:
             try:
                 return samples.enroll_sample(
-                    customer_id=customer.customer_id, audio=audio, origin=origin, channel=channel, actor=self.actor
+                    customer_id=customer.customer_id,
+                    audio=audio,
+                    origin=line["origin"],
+                    channel=line["channel"],
+                    format=line["format"],
+                    actor=self.actor,
                 )
             except DuplicateSample:  # another request enrolled it
                 return there.get()

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from voiceauth.platform.api.serializers import NumbersDict, Probability, StrictSerializer
-from voiceauth.platform.api.uploads import AudioField, ChannelField
+from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField
 from voiceauth.screening.models import CaseComment, Fraudster, ReviewCase, Watchlist
 
 
@@ -33,6 +33,7 @@ class NewFraudster(StrictSerializer):
 
     audio = AudioField(required=False, help_text="At most 10 MB and 120 s.")
     channel = ChannelField()
+    format = FormatField()
     decision_id = serializers.UUIDField(required=False, help_text="Takes the call of this decision.")
     fraudster_id = serializers.UUIDField(required=False, help_text="Takes a fraudster from another watchlist.")
     note = serializers.CharField(
@@ -53,8 +54,9 @@ class NewFraudster(StrictSerializer):
         """Check that the voice comes from exactly one source."""
         if sum(name in attrs for name in ("audio", "decision_id", "fraudster_id")) != 1:
             raise serializers.ValidationError({"audio": ["Give exactly one of audio, decision_id and fraudster_id."]})
-        if "audio" not in attrs and attrs.pop("channel"):
-            raise serializers.ValidationError({"channel": ["It chooses a channel of `audio`. Give both."]})
+        for name in ("channel", "format"):
+            if "audio" not in attrs and attrs.pop(name):
+                raise serializers.ValidationError({name: ["It is about `audio`. Give both."]})
         return attrs
 
 

@@ -51,6 +51,7 @@ def add_recording(
     watchlist_id: UUID,
     audio: bytes,
     channel: str = "",
+    format: str = "",
     note: str = "",
     another_person: bool = False,
     reason: str = "",
@@ -58,14 +59,15 @@ def add_recording(
 ) -> Fraudster | Approval:
     """Put the voice of an uploaded recording on a watchlist, or ask for approval where it is a customer's.
 
-    ``channel`` is needed where the recording's channels differ. ``another_person`` says that it is not the known
-    fraudster who sounds like it. ``reason`` asks for a second person's approval where one is needed.
+    ``channel`` is needed where the recording's channels differ, ``format`` where it has no header. ``another_person``
+    says that it is not the known fraudster who sounds like it. ``reason`` asks for a second person's approval where one
+    is needed.
 
     Raises ``WatchlistNotFound``; ``InvalidAudio``; ``NotEnoughSpeech``; ``DuplicateFraudster``;
     ``CustomersVoice`` for a customer's voice without a ``reason``; ``ModelSwitched`` and ``ScoringUnavailable``.
     """
     default_channel = policies.in_force().channel_of(actor.name)
-    recording = Recording(audio=audio, channel=channel, default_channel=default_channel)
+    recording = Recording(audio=audio, channel=channel, default_channel=default_channel, format=format)
     return _add(recording, "upload", "", watchlist_id, note, another_person, reason, actor)
 
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from enrollment.models import customer_id_validator
 from voiceauth.platform.api.parsers import loads
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, NumbersDict, Probability, StrictSerializer
-from voiceauth.platform.api.uploads import AudioField, ChannelField, IntervalList
+from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField, IntervalList
 from voiceauth.policies.document import NAME_OR_NOTHING
 from voiceauth.screening.serializers import FraudRisk
 from voiceauth.verification.models import Decision
@@ -40,6 +40,7 @@ class VerifySerializer(StrictSerializer):
         help_text="The caller, such as the calling number, kept as a keyed hash. Refusals are counted for it.",
     )
     channel = ChannelField()
+    format = FormatField()
     redact = IntervalList(required=False, default=())
 
 
@@ -74,6 +75,7 @@ class IdentifySerializer(StrictSerializer):
     )
     max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
     channel = ChannelField()
+    format = FormatField()
     redact = IntervalList(required=False, default=())
 
 

@@ -38,6 +38,7 @@ def verify(
     tier: str = "",
     caller: str = "",
     channel: str = "",
+    format: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> Decision:
@@ -54,7 +55,7 @@ def verify(
     rules = policies.in_force()
     claim = _Claim(
         customer_id=customer_id,
-        recording=_recording(audio, channel, redact, rules, actor),
+        recording=_recording(audio, channel, format, redact, rules, actor),
         tier=tier,
         terms=rules.tier(tier),
         caller=attempts.key_of(caller),
@@ -73,6 +74,7 @@ def identify(
     candidates: Sequence[str] | None = None,
     max_results: int = 5,
     channel: str = "",
+    format: str = "",
     redact: Intervals = (),
     actor: Actor,
 ) -> Decision:
@@ -84,7 +86,7 @@ def identify(
     score = worker_client.call(
         IDENTIFY,
         IdentifyCall(
-            recording=_recording(audio, channel, redact, rules, actor),
+            recording=_recording(audio, channel, format, redact, rules, actor),
             target_far=rules.verification.target_far,
             candidates=None if candidates is None else tuple(candidates),
             max_results=max_results,
@@ -204,10 +206,11 @@ def _locked(customer: Customer | None) -> Customer | None:
     return Customer.objects.select_for_update().filter(pk=customer.pk).first() if customer else None
 
 
-def _recording(audio: bytes, channel: str, redact: Intervals, rules: Policy, actor: Actor) -> Recording:
+def _recording(audio: bytes, channel: str, format: str, redact: Intervals, rules: Policy, actor: Actor) -> Recording:
     return Recording(
         audio=audio,
         redact=tuple((start, end) for start, end in redact),
         channel=channel,
+        format=format,
         default_channel=rules.channel_of(actor.name),
     )

@@ -90,6 +90,29 @@ class ChannelField(serializers.RegexField):
         super().__init__(**(given | kwargs))
 
 
+# mulaw, alaw: G.711; s16: linear, little- or big-endian; at 8 kHz unless the name says more.
+FORMATS = ("mulaw", "alaw", "s16le", "s16le-16000", "s16be", "s16be-16000", "g722", "gsm")
+
+
+class FormatField(serializers.ChoiceField):
+    """What samples without a header are, which their bytes do not tell. A file with a header needs none."""
+
+    default_error_messages = {
+        "invalid_choice": f"Give one of {', '.join(FORMATS)}, or nothing for a file with a header."
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        given = {
+            "choices": FORMATS,
+            "required": False,
+            "default": "",
+            "allow_blank": True,
+            "help_text": "Of samples without a header: G.711, 16-bit linear, G.722 or GSM 06.10. A file with a header "
+            "is read by its header, whatever this says.",
+        }
+        super().__init__(**(given | kwargs))
+
+
 MAX_INTERVALS = 20
 
 

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from enrollment.batches import processing, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import Consent
+from voiceauth.platform.api.uploads import FORMATS
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.jobs import services as jobs
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--text-version", required=True, help="which text the customers agreed to")
         parser.add_argument("--origin", required=True, help="where they agreed: branch, phone, app, web, …")
         parser.add_argument("--channel", default="", help="of recordings whose channels differ: left, right, mono, …")
+        parser.add_argument("--format", default="", choices=FORMATS, help="of recordings without a header")
         parser.add_argument("--purpose", choices=Consent.Purpose.values, default=Consent.Purpose.VOICE_AUTHENTICATION)
         parser.add_argument(
             "--existing", choices=BatchEnrollment.Existing.values, default=BatchEnrollment.Existing.SKIP
@@ -37,7 +39,7 @@ class Command(BaseCommand):
         if not folder.is_dir():
             raise CommandError(f"{folder} is no folder.")
         consent = {name: options[name] for name in ("purpose", "text_version", "origin")}
-        manifest = _manifest(folder, consent, options["channel"])
+        manifest = _manifest(folder, consent, {name: options[name] for name in ("channel", "format")})
         if not manifest:
             raise CommandError(f"{folder} has no subfolder with recordings.")
         batch = services.submit_folder(
@@ -73,12 +75,12 @@ class Command(BaseCommand):
         self.stdout.write(counts)
 
 
-def _manifest(folder: Path, consent: dict[str, str], channel: str) -> bytes:
+def _manifest(folder: Path, consent: dict[str, str], options: dict[str, str]) -> bytes:
     lines = io.BytesIO()
     for customer in sorted(path for path in folder.iterdir() if path.is_dir()):
         audio = sorted(path.relative_to(folder).as_posix() for path in customer.iterdir() if path.is_file())
         audio = [location for location in audio if not Path(location).name.startswith(".")]
         if audio:
-            line = {"customer_id": customer.name, "audio": audio, "consent": consent, "channel": channel}
+            line = {"customer_id": customer.name, "audio": audio, "consent": consent, **options}
             lines.write(json.dumps(line).encode() + b"\n")
     return lines.getvalue()

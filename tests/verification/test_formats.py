@@ -1,0 +1,97 @@
+"""Which formats are read: samples without a header by a field of the form, and a list for whoever sends another."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from enrollment import selectors
+from enrollment.models import AudioSample, HeardRecording
+from mltraining import worker_client
+from mltraining.models import ModelVersion
+from mltraining.speech.audio import containers, decoding
+from mltraining.speech.audio.decoding import decode
+from tests.support.audio import encode
+from tests.support.batches import carried_out, line, put, results, submitted
+from tests.support.clients import error_code, upload
+from tests.support.customers import consenting_customer
+from tests.support.model import put_into_service, register_untrained
+from tests.support.stand_in import StandInWorker
+from voiceauth.demo import voices
+from voiceauth.platform.api import uploads
+
+pytestmark = pytest.mark.django_db
+CUSTOMER = decode(voices.recording(0, 0)).samples
+NAMES = ("mulaw", "alaw", "s16le", "s16be-16000", "g722")
+RAW = {name: encode(CUSTOMER, name, source_rate=voices.RATE) for name in NAMES}
+
+
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
+    """A small model in service, and this process as its worker."""
+    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
+    monkeypatch.setattr(worker_client, "call", StandInWorker().call)
+    model = register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
+    put_into_service(model)
+    return model
+
+
+def enroll(client: APIClient, audio: bytes, **fields: Any) -> Any:
+    return client.post("/api/v1/customers/ann/enrollments", {"audio": upload(audio), **fields})
+
+
+def test_samples_without_a_header_are_enrolled_and_verified_where_the_form_names_them(
+    teller: APIClient, ivr: APIClient
+) -> None:
+    consenting_customer("ann")
+    answer = enroll(teller, RAW["mulaw"], format="mulaw").json()
+    assert (answer["state"], answer["quality"]["codec"]) == ("ENROLLED", "pcm_mulaw"), answer
+    kept = decode(selectors.sample_audio(AudioSample.objects.get()))  # which tells its format itself
+    assert (kept.container, kept.sample_rate) == ("wav", 8000)
+    assert np.array_equal(kept.samples, decode(RAW["mulaw"], format="mulaw").samples)
+    for name, audio in RAW.items():
+        HeardRecording.objects.all().delete()
+        call = {"customer_id": "ann", "audio": upload(audio), "format": name}
+        assert (name, ivr.post("/api/v1/verify", call).json()["decision"]) == (name, "ACCEPT")
+    found = ivr.post("/api/v1/identify", {"audio": upload(RAW["alaw"]), "format": "alaw"}).json()
+    assert (found["decision"], found["match"]) == ("MATCH", "ann")
+
+
+def test_a_file_with_a_header_is_read_by_it_whatever_the_form_says(teller: APIClient) -> None:
+    consenting_customer("ann")
+    answer = enroll(teller, voices.recording(0, 0), format="mulaw").json()
+    assert answer["quality"]["codec"] == "pcm_s16le"
+
+
+def test_a_batch_names_the_format_of_its_recordings(storage: Path) -> None:
+    location = put(storage, "ann.ulaw", RAW["mulaw"])
+    batch = carried_out(submitted(line("ann", location, format="mulaw")))
+    assert results(batch) == [("ann", "ENROLLED", "")]
+
+
+def test_an_unknown_format_is_refused_with_those_that_are_known(ivr: APIClient) -> None:
+    refused = ivr.post("/api/v1/identify", {"audio": upload(RAW["mulaw"]), "format": "opus"})
+    assert (refused.status_code, error_code(refused)) == (400, "validation_error")
+    assert all(name in str(refused.json()["error"]["data"]["fields"]["format"]) for name in uploads.FORMATS)
+
+
+@pytest.mark.parametrize("data", [b"%PDF-1.7\n" + bytes(500), b"hello " * 200, RAW["mulaw"], RAW["g722"]])
+def test_what_is_not_read_is_told_what_is(ivr: APIClient, data: bytes) -> None:
+    refused = ivr.post("/api/v1/identify", {"audio": upload(data)})
+    assert (refused.status_code, error_code(refused)) == (415, "not_audio")
+    error = refused.json()["error"]
+    assert error["data"] == {"formats": list(containers.NAMES), "headerless": list(decoding.HEADERLESS)}
+    assert all(name in error["message"] for name in (*containers.NAMES, *decoding.HEADERLESS))
+
+
+def test_the_form_the_decoder_and_the_documentation_name_the_same_formats() -> None:
+    assert list(uploads.FORMATS) == list(decoding.HEADERLESS)
+    text = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+    section = text[text.index("\n## Recordings") : text.index("\n## Customers")]
+    assert all(f"`{name}`" in section for name in decoding.HEADERLESS)
+    assert [name for name in containers.NAMES if not re.search(rf"\b{name}\b", section, re.IGNORECASE)] == []
