@@ -50,8 +50,9 @@ class Architecture:
     """The network, and the weights that it starts from."""
 
     backbone: str = "resnet50"
+    cepstra: int = checked(0, at_least(0))  # se_res2net50 alone: a linear map of the mel rows, learnt; 0: none
     dropout: float = checked(0.0, below_one)
-    pool: Literal["Average", "Max", "AverageMax", "GeM", "Statistics"] = "Average"
+    pool: Literal["Average", "Max", "AverageMax", "GeM", "Statistics", "Attentive"] = "Average"
     pretrained: bool = True
     embedding_dimensions: int = checked(0, at_least(0))  # 0: the pooled features themselves
     weights_file: str | None = None
@@ -84,6 +85,7 @@ class Augmentation:
     clipping_probability: float = checked(0.1, probability)
     codec_weights: tuple[float, ...] = checked((4.0, 4.0, 1.0, 1.0, 1.0), codec_weights)  # see audio.telephone.CODECS
     frequency_mask_rows: int = checked(0, at_least(0))
+    handset_probability: float = checked(0.0, probability)  # of another microphone's sound, on the telephone
     level_db: tuple[float, float] = checked((-12.0, 6.0), two_rising)
     mix_audio: Literal["Disabled", "Mixup", "Cutmix"] = "Disabled"
     mix_concentration: float = checked(1.0, positive)
@@ -95,10 +97,12 @@ class Augmentation:
     noise_snr_db: tuple[float, float] = checked((0.0, 20.0), two_rising)
     packet_loss: tuple[float, float] = checked((0.01, 0.08), two_rising_fractions)  # share of the packets
     packet_loss_probability: float = checked(0.2, probability)
+    processing_probability: float = checked(0.0, probability)  # of each: gain control, noise suppression, echo
     recorded_noise_share: float = checked(0.4, probability)  # of the noise, from noise_folder
     room_probability: float = checked(0.0, probability)
     speed_probability: float = checked(0.5, probability)
     speeds: tuple[float, ...] = checked((), speed_factors)  # each makes every speaker another speaker
+    tandem_probability: float = checked(0.0, probability)  # of a second codec after the first
     time_mask_frames: int = checked(0, at_least(0))
 
 
@@ -187,6 +191,7 @@ class Training:
     gradient_clip: float = checked(0.0, at_least(0))
     half_precision_weights: bool = False  # in the scoring pipeline
     keep_cohort: bool = False  # leave the speakers' means with the pipeline, for score normalisation
+    label_weight: float = checked(1.0, at_least(0))  # of loss_function, beside the prototypical loss and the teachers
     large_margin: float = checked(0.4, below_one)
     large_margin_chunk_seconds: float = checked(3.0, positive)
     large_margin_epochs: int = checked(0, at_least(0))  # the last ones
@@ -196,12 +201,17 @@ class Training:
     margin_scale: float = checked(16.0, positive)
     margin_warmup_epochs: float = checked(0.0, at_least(0))
     optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    prediction_weight: float = checked(0.0, at_least(0))  # of predicting what the teachers say
     prototypical_scale: float = checked(16.0, positive)
     prototypical_weight: float = checked(0.0, at_least(0))  # of the prototypical loss, beside loss_function
+    relation_weight: float = checked(0.0, at_least(0))  # of the cosines that the teachers find within a batch
     run_interpretations: bool = True
     save_best_checkpoint: bool = False
     schedule: Literal["Cosine", "Linear", "Constant"] = "Cosine"
+    shortest_chunk_seconds: float = checked(0.0, at_least(0))  # 0: every batch has training_chunk_seconds
+    speaker_lesson_share: float = checked(0.5, probability)  # of what the teachers say: of the speaker, not of the clip
     speaker_balance: float = checked(0.5, probability)  # 0: as much as there is speech; 1: every speaker alike
+    teachers: tuple[str, ...] = ()  # folders of imported encoders
     train_validation_data: bool = False
     warmup_epochs: float = checked(0.0, at_least(0))
     weight_decay: float = checked(0.0, at_least(0))
@@ -324,6 +334,21 @@ def _check_together(config: Config) -> None:
         (
             bool(corrupted or augmentation.speeds) and not training.crops_an_epoch,
             "training.crops_an_epoch: is needed with speeds, noise, rooms and the telephone channel",
+        ),
+        (
+            bool(training.teachers) and not training.crops_an_epoch,
+            "training.crops_an_epoch: is needed with training.teachers",
+        ),
+        (
+            bool(training.teachers) and not config.architecture.embedding_dimensions,
+            "architecture.embedding_dimensions: is needed with training.teachers, whose embeddings are predicted",
+        ),
+        (
+            training.shortest_chunk_seconds * audio.sample_rate > 0
+            and not audio.stft_window_size
+            <= training.shortest_chunk_seconds * audio.sample_rate
+            <= audio.training_chunk_seconds * audio.sample_rate,
+            "training.shortest_chunk_seconds: must lie between audio.stft_window_size and audio.training_chunk_seconds",
         ),
         (
             bool(corrupted) and audio.sample_rate != 8000,

@@ -1,4 +1,4 @@
-"""The speaker network: a timm backbone, pooling, and a head for each loss. One network serves closed and open sets."""
+"""The speaker network: a backbone, pooling, and a head for each loss. One network serves closed and open sets."""
 
 import math
 from pathlib import Path
@@ -10,10 +10,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mltraining.speech import res2net
 from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError, Training
 from mltraining.speech.torch_compat import load_timm
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the names that timm publishes weights under
+ATTENTION = 128  # channels that Attentive pooling's weights are computed from
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
 
 
@@ -45,15 +47,32 @@ class CosineHead(nn.Module):
 class Pool(nn.Module):
     """Pool over rows and frames: (batch, channels, rows, frames) -> (batch, channels * width)."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, channels: int) -> None:
         super().__init__()
         self.kind = kind
-        self.width = 2 if kind in ("AverageMax", "Statistics") else 1
+        self.width = 2 if kind in ("AverageMax", "Statistics", "Attentive") else 1
+        if kind == "Attentive":
+            self.attention = nn.Sequential(
+                nn.Conv1d(channels, ATTENTION, 1),
+                nn.ReLU(),
+                nn.BatchNorm1d(ATTENTION),
+                nn.Conv1d(ATTENTION, channels, 1),
+            )
         if kind == "GeM":  # generalised mean (Radenović et al., 2018), exponent learnt from 3
             self.exponent = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pool. AverageMax and Statistics (mean and deviation) give two values for each channel."""
+        """Pool. AverageMax, Statistics and Attentive (mean and deviation) give two values for each channel.
+
+        Attentive weighs each channel's frames by what it hears in them (Okabe et al., "Attentive statistics pooling for
+        deep speaker embedding", 2018).
+        """
+        if self.kind == "Attentive":
+            series = maps.float().mean(dim=2)  # (batch, channels, frames)
+            weights = self.attention(series).softmax(dim=2)
+            mean = (series * weights).sum(dim=2)
+            variance = (series.square() * weights).sum(dim=2) - mean.square()
+            return torch.cat([mean, variance.clamp(min=1e-5).sqrt()], dim=1)
         maps = maps.float().flatten(2)  # (batch, channels, rows · frames)
         match self.kind:
             case "Average":
@@ -78,7 +97,7 @@ class SpeakerNetwork(nn.Module):
         super().__init__()
         architecture = config.architecture
         self.backbone = backbone
-        self.pool = Pool(architecture.pool)
+        self.pool = Pool(architecture.pool, channels)
         pooled = channels * self.pool.width
         self.dimensions = architecture.embedding_dimensions or pooled
         self.projection = nn.Linear(pooled, self.dimensions) if architecture.embedding_dimensions else nn.Identity()
@@ -126,17 +145,15 @@ def build_network(config: Config, classes: int, *, weights: bool = True) -> Spea
     downloaded: pretrained weights come from a local file or from the hub's local cache. Raises ConfigError for an
     unknown backbone and for weights that are missing or do not fit.
     """
-    timm = load_timm()
     architecture = config.architecture
-    if not timm.is_model(architecture.backbone):
-        raise ConfigError(f"architecture.backbone: {architecture.backbone!r} is not a timm model")
+    if architecture.backbone != res2net.NAME and not load_timm().is_model(architecture.backbone):
+        raise ConfigError(
+            f"architecture.backbone: {architecture.backbone!r} is neither {res2net.NAME} nor a model of timm"
+        )
     file = _weights_file(config) if weights and architecture.pretrained else None
     earlier = {} if file is None else _earlier_encoder(file)
-    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
-    if file is not None and not earlier:
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        backbone = timm.create_model(architecture.backbone, **options)
+        backbone = _backbone(config, None if earlier else file)
         if earlier:
             backbone.load_state_dict(_part(earlier, "backbone"))
     except Exception as error:  # timm raises whatever its loader or the model's constructor does
@@ -146,11 +163,27 @@ def build_network(config: Config, classes: int, *, weights: bool = True) -> Spea
             message = f"architecture.weights_file: {file} does not fit {architecture.backbone}: {error}"
         raise ConfigError(message) from error
     network = SpeakerNetwork(backbone, backbone.num_features, config, classes)
-    projection = _part(earlier, "projection")
-    if earlier and _same_shapes(projection, dict(network.projection.state_dict())):
-        network.projection.load_state_dict(projection)
-        network.tells_voices = True
+    if earlier:
+        above = {name: _part(earlier, name) for name in ("pool", "projection")}
+        fits = [_same_shapes(above[name], dict(getattr(network, name).state_dict())) for name in above]
+        if all(fits):
+            network.pool.load_state_dict(above["pool"])
+            network.projection.load_state_dict(above["projection"])
+            network.tells_voices = True
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _backbone(config: Config, weights: Path | None) -> Any:
+    """Our own SE-Res2Net, or timm's model; ``weights`` are a file that timm published."""
+    architecture = config.architecture
+    if architecture.backbone == res2net.NAME:
+        if weights is not None:
+            raise ValueError("the file holds no encoder of this library")
+        return res2net.SERes2Net(config.audio.mel_frequency_bins, architecture.cepstra)
+    options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
+    if weights is not None:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+    return load_timm().create_model(architecture.backbone, **options)
 
 
 def _weights_file(config: Config) -> Path:
@@ -161,7 +194,8 @@ def _weights_file(config: Config) -> Path:
         if not file.is_file():
             raise ConfigError(f"architecture.weights_file: {file} is not a file")
         return file
-    published = load_timm().get_pretrained_cfg(architecture.backbone)
+    own = architecture.backbone == res2net.NAME
+    published = None if own else load_timm().get_pretrained_cfg(architecture.backbone)
     if published is not None and published.hf_hub_id:
         for name in (published.hf_hub_filename, *HUB_FILES):
             cached = name and try_to_load_from_cache(published.hf_hub_id, name)
@@ -179,7 +213,7 @@ def _earlier_encoder(file: Path) -> dict[str, Tensor]:
     if file.suffix != ".safetensors":
         return {}
     with safe_open(file, framework="pt") as tensors:
-        names = [name for name in tensors.keys() if name.startswith(("backbone.", "projection."))]  # noqa: SIM118
+        names = [name for name in tensors.keys() if name.startswith(("backbone.", "pool.", "projection."))]  # noqa: SIM118
         return {name: tensors.get_tensor(name) for name in names}
 
 

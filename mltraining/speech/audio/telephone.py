@@ -1,6 +1,6 @@
 """The telephone channel, simulated: pass band, codec and lost packets. All samples are at 8 kHz."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
@@ -10,7 +10,10 @@ import numpy as np
 RATE = 8000  # Hz
 FRAME = 160  # samples; 20 ms, what one packet carries
 PASS_BAND = (300.0, 3400.0)  # Hz, ITU-T G.712
-LOW_EDGE, HIGH_EDGE = (200.0, 400.0), (3000.0, 3600.0)  # Hz; the range of the pass band's edges among handsets
+LOW_EDGE, HIGH_EDGE = (150.0, 400.0), (2800.0, 3700.0)  # Hz; the range of the pass band's edges among handsets
+EDGE_WIDTH = (40.0, 250.0)  # Hz; the range of how steep they are
+AMR_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)  # bit/s
+OPUS_RATES = (6_000, 8_000, 12_000, 16_000, 24_000)  # bit/s
 
 Codec = Literal["mulaw", "alaw", "gsm", "amr", "opus"]
 CODECS: tuple[Codec, ...] = ("mulaw", "alaw", "gsm", "amr", "opus")
@@ -48,19 +51,25 @@ _CODINGS: dict[Codec, _Coding] = {
 def transmit(samples: np.ndarray, codec: Codec, *, random: np.random.Generator | None = None) -> np.ndarray:
     """Send speech through a call: pass band, then codec. (n,) float32 in [-1, 1] -> (n,) float32.
 
-    With ``random``, the edges of the pass band vary as they do between handsets. Without it they are ``PASS_BAND``.
+    With ``random``, the edges of the pass band vary as they do between handsets, and the bit rate of "amr" and "opus"
+    as it does between calls. Without it the pass band is ``PASS_BAND``.
     """
-    low, high = PASS_BAND
-    if random is not None:
-        low, high = random.uniform(*LOW_EDGE), random.uniform(*HIGH_EDGE)
-    return through_codec(band_pass(samples, low, high), codec)
+    if random is None:
+        return through_codec(band_pass(samples, *PASS_BAND), codec)
+    low, high = random.uniform(*LOW_EDGE), random.uniform(*HIGH_EDGE)
+    rates = {"amr": AMR_RATES, "opus": OPUS_RATES}.get(codec)
+    bit_rate = None if rates is None else int(random.choice(rates))
+    return through_codec(band_pass(samples, low, high, edge=random.uniform(*EDGE_WIDTH)), codec, bit_rate=bit_rate)
 
 
-def through_codec(samples: np.ndarray, codec: Codec) -> np.ndarray:
-    """Encode and decode: (n,) float32 in [-1, 1] -> (n,) float32. Raises ValueError for an unknown codec."""
+def through_codec(samples: np.ndarray, codec: Codec, *, bit_rate: int | None = None) -> np.ndarray:
+    """Encode and decode: (n,) float32 in [-1, 1] -> (n,) float32. ``bit_rate`` in bit/s, where not the codec's usual.
+
+    Raises ValueError for an unknown codec.
+    """
     if codec not in _CODINGS:
         raise ValueError(f"{codec!r} is not a codec of this module. Give one of {', '.join(CODECS)}.")
-    coding = _CODINGS[codec]
+    coding = _CODINGS[codec] if bit_rate is None else replace(_CODINGS[codec], bit_rate=bit_rate)
     encoder, decoder = _contexts(coding)
     size = FRAME if coding.framed else max(1, len(samples))
     count = -(-(len(samples) + coding.delay) // size) + coding.framed  # one more frame flushes what the codec holds

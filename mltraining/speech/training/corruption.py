@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mltraining.speech.audio import noise, rooms, telephone
+from mltraining.speech.audio import handsets, noise, rooms, telephone
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.config import Augmentation, ConfigError
 
@@ -64,15 +64,23 @@ class Corruption:
         return noise.coloured(length, random)
 
     def _call(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Level, clipping, pass band, codec and lost packets of one call."""
+        """Handset, level, clipping, pass band, codec (or two of them) and lost packets of one call."""
         settings = self.settings
+        if random.random() < settings.handset_probability:
+            samples = handsets.respond(samples, random)
+        for treat in (handsets.control_gain, handsets.suppress_noise, handsets.echo):
+            if random.random() < settings.processing_probability:
+                samples = treat(samples, random)
         samples = samples * 10 ** (random.uniform(*settings.level_db) / 20)
         if random.random() < settings.clipping_probability:
             peak = np.abs(samples).max() * random.uniform(*settings.clipping_level)
             samples = np.clip(samples, -peak, peak)
-        samples = np.clip(samples, -1, 1)
-        codec = self.codecs[random.choice(len(self.codecs), p=self.codec_shares)]
-        samples = telephone.transmit(samples, codec, random=random)
+        samples = telephone.transmit(np.clip(samples, -1, 1), self._codec(random), random=random)
+        if random.random() < settings.tandem_probability:
+            samples = telephone.through_codec(np.clip(samples, -1, 1), self._codec(random))
         if random.random() < settings.packet_loss_probability:
             samples = telephone.lose_packets(samples, random.uniform(*settings.packet_loss), random)
         return samples
+
+    def _codec(self, random: np.random.Generator) -> telephone.Codec:
+        return self.codecs[random.choice(len(self.codecs), p=self.codec_shares)]

@@ -14,9 +14,12 @@ from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, crop, resample
 from mltraining.speech.training import sealed
 from mltraining.speech.training.manifest import DataError, Manifest
+from mltraining.speech.training.teaching import Lessons
 
 # One crop (n,) float32 and the generator of its random choices -> the crop as it arrives, (n,) float32
 Corrupt = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# Crops (batch, n) int16, class indices (batch,) and, where there are teachers, what they say (batch, d) float32
+Crops = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 MAX_CLIP_SECONDS = 3600  # a training file may be a whole recording
 
 
@@ -119,8 +122,8 @@ def epoch_batches(
     random: np.random.Generator,
     rank: int = 0,
     world: int = 1,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the batches of one epoch: crops (batch, chunk) int16 and class indices (batch,).
+) -> Iterator[Crops]:
+    """Yield the batches of one epoch, without lessons.
 
     The same ``random`` gives the same batches. Each of ``world`` processes gets its own share of every batch, so that
     together they take the batches that one process would.
@@ -139,7 +142,7 @@ def epoch_batches(
         crops = np.stack(
             [crop(clips.samples[row], chunk, offset) for row, offset in zip(rows_here, offsets_here, strict=True)]
         )
-        yield crops, labels[rows_here]
+        yield crops, labels[rows_here], None
 
 
 def at_speeds(clips: Clips, rows: np.ndarray, speeds: Sequence[float]) -> list[dict[int, np.ndarray]]:
@@ -157,6 +160,9 @@ def at_speeds(clips: Clips, rows: np.ndarray, speeds: Sequence[float]) -> list[d
 def _at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
     resampled = resample(samples.astype(np.float32) / 32768, round(1000 * speed), 1000)
     return np.clip(np.round(resampled * 32768), -32768, 32767).astype(np.int16)
+
+
+Drawn = tuple[np.ndarray, int, np.ndarray | None]  # one crop, its class index, its lesson
 
 
 class BalancedCrops:
@@ -179,6 +185,8 @@ class BalancedCrops:
         corrupt: Corrupt,
         speed_probability: float = 0.5,
         crops_a_speaker: int = 1,
+        lessons: Lessons | None = None,
+        speaker_lesson_share: float = 0.5,
     ) -> None:
         rows, labels = manifest.train, manifest.labels[manifest.train]
         self.speakers = len(manifest.classes)
@@ -190,6 +198,7 @@ class BalancedCrops:
         self.corrupt = corrupt
         self.speed_probability = speed_probability
         self.crops_a_speaker = crops_a_speaker
+        self.lessons, self.speaker_lesson_share = lessons, speaker_lesson_share
 
     @property
     def classes(self) -> int:
@@ -205,45 +214,62 @@ class BalancedCrops:
         ]
 
     def batches(
-        self, *, crops: int, batch_size: int, length: int, seed: Sequence[int], threads: int, rank: int, world: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield an epoch of ``crops``: (batch, length) int16 and class indices (batch,).
+        self,
+        *,
+        crops: int,
+        batch_size: int,
+        lengths: tuple[int, int],
+        seed: Sequence[int],
+        threads: int,
+        rank: int,
+        world: int,
+    ) -> Iterator[Crops]:
+        """Yield an epoch of ``crops``, in batches.
 
-        The same seed gives the same epoch. Crops are prepared in threads, two batches ahead. Each of ``world``
-        processes prepares its own share of every batch.
+        All crops of a batch have one length, drawn between the two ``lengths`` (samples) on a logarithmic scale, since
+        it is the short ones that are hard. The same seed gives the same epoch. Crops are prepared in threads, two
+        batches ahead. Each of ``world`` processes prepares its own share of every batch.
         """
         share = max(1, batch_size // world)
         with ThreadPoolExecutor(max(1, threads)) as pool:
-            ahead: deque[list[Future[tuple[np.ndarray, int]]]] = deque()
+            ahead: deque[list[Future[Drawn]]] = deque()
             for start in range(0, max(1, crops // batch_size) * batch_size, batch_size):
                 numbers = range(start + rank * share, start + (rank + 1) * share)
+                drawn = np.random.default_rng([*seed, start, 2]).uniform(*np.log(lengths))
+                length = round(float(np.exp(drawn)))
                 ahead.append([pool.submit(self._draw, length, seed, number) for number in numbers])
                 if len(ahead) > 2:
                     yield _batch(ahead.popleft())
             while ahead:
                 yield _batch(ahead.popleft())
 
-    def _draw(self, length: int, seed: Sequence[int], number: int) -> tuple[np.ndarray, int]:
+    def _draw(self, length: int, seed: Sequence[int], number: int) -> Drawn:
         shared = np.random.default_rng([*seed, number // self.crops_a_speaker, 0])
         speaker = int(shared.choice(self.speakers, p=self.share))
         changed = len(self.versions) > 1 and shared.random() < self.speed_probability
         version = int(shared.integers(1, len(self.versions))) if changed else 0
         random = np.random.default_rng([*seed, number, 1])
-        pieces, missing = [], length
+        pieces: list[np.ndarray] = []
+        parts: list[tuple[int, int]] = []  # clip, samples
+        missing = length
         while missing > 0:
             row = int(random.choice(self.rows[speaker], p=self.lengths[speaker]))
             samples = self.versions[version][row]
             start = int(random.integers(max(1, len(samples) - missing + 1)))
             pieces.append(samples[start : start + missing])
+            parts.append((row, len(pieces[-1])))
             missing -= len(pieces[-1])
         crop = np.concatenate(pieces).astype(np.float32) / 32768
         crop = np.clip(np.round(self.corrupt(crop, random) * 32768), -32768, 32767).astype(np.int16)
-        return crop, speaker + version * self.speakers
+        lesson = None
+        if self.lessons is not None:
+            lesson = self.lessons.target(parts, speaker, version, self.speaker_lesson_share)
+        return crop, speaker + version * self.speakers, lesson
 
 
-def _batch(drawn: "list[Future[tuple[np.ndarray, int]]]") -> tuple[np.ndarray, np.ndarray]:
-    results = [future.result() for future in drawn]
-    return np.stack([crop for crop, _ in results]), np.array([label for _, label in results])
+def _batch(drawn: list[Future[Drawn]]) -> Crops:
+    crops, labels, lessons = zip(*(future.result() for future in drawn), strict=True)
+    return np.stack(crops), np.array(labels), None if lessons[0] is None else np.stack(lessons)
 
 
 def batches_an_epoch(clips: int, batch_size: int, drop_last: bool) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,24 @@ from mltraining.speech.config import MARGIN_LOSSES, Config
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import CosineHead, SpeakerNetwork
 from mltraining.speech.scoring import inference
-from mltraining.speech.training import losses, optimization, specaugment
+from mltraining.speech.training import losses, optimization, specaugment, teaching
 from mltraining.speech.training.processes import Processes
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor]  # samples (batch, n) float32 and targets (batch, classes)
+
+class Batch(NamedTuple):
+    """Crops on the device, their classes and, where there are teachers, what these say of them."""
+
+    samples: Tensor  # (batch, n) float32
+    targets: Tensor  # (batch, classes)
+    lessons: Tensor | None = None  # (batch, dimensions)
+
+    def parts(self, count: int) -> "list[Batch]":
+        """Divide the batch."""
+        lessons = [None] * count if self.lessons is None else self.lessons.chunk(count)
+        divided = zip(self.samples.chunk(count), self.targets.chunk(count), lessons, strict=False)
+        return [Batch(*part) for part in divided]
 
 
 class Learner:
@@ -94,24 +106,20 @@ class Learner:
     def step(self, batches: list[Batch]) -> float:
         """Follow the gradient of the mean loss over all clips of ``batches`` once. Returns that loss."""
         training = self.config.training
-        clips = sum(len(samples) for samples, _ in batches)
-        parts = [
-            part
-            for samples, targets in batches
-            for part in zip(samples.chunk(self.parts), targets.chunk(self.parts), strict=True)
-        ]
+        clips = sum(len(batch.samples) for batch in batches)
+        parts = [part for batch in batches for part in batch.parts(self.parts)]
         total = torch.zeros((), device=self.processes.device)
-        for number, (samples, targets) in enumerate(parts, start=1):
+        for number, part in enumerate(parts, start=1):
             alone = self.processes.world > 1 and number < len(parts)
             with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 spectrograms = specaugment.mask(
-                    self.features(samples),
+                    self.features(part.samples),
                     rows=self.config.augmentation.frequency_mask_rows,
                     frames=self.config.augmentation.time_mask_frames,
                 )
                 with inference.autocast(self.processes.device, self.config.environment.mixed_precision_training):
                     logits, embeddings = self.model(spectrograms)
-                loss = self._loss(logits, embeddings, targets) * (len(samples) / clips)
+                loss = self._loss(logits, embeddings, part) * (len(part.samples) / clips)
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         if training.gradient_clip > 0:
@@ -125,21 +133,26 @@ class Learner:
             self.average.update_parameters(self.network)
         return float(total)
 
-    def _loss(self, logits: Tensor, embeddings: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, embeddings: Tensor, batch: Batch) -> Tensor:
+        training = self.config.training
+        loss = training.label_weight * self._label_loss(logits, batch.targets)
+        if training.prototypical_weight:
+            labels, crops = batch.targets.argmax(dim=1), training.crops_a_speaker
+            prototypical = losses.prototypical(embeddings, labels, crops=crops, scale=training.prototypical_scale)
+            loss = loss + training.prototypical_weight * prototypical
+        if batch.lessons is not None:
+            loss = loss + training.prediction_weight * teaching.prediction_loss(embeddings, batch.lessons)
+            loss = loss + training.relation_weight * teaching.relation_loss(embeddings, batch.lessons)
+        return loss
+
+    def _label_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         training, head, scale = self.config.training, self.network.head, self.config.training.margin_scale
         if training.loss_function in MARGIN_LOSSES and isinstance(head, CosineHead):
             cosines = head.cosines(logits)
             if training.loss_function == "AAMSoftmax":
-                loss = losses.aam_softmax(cosines, targets, scale=scale, margin=self.margin)
-            else:
-                loss = losses.sphereface2(cosines, targets, scale=scale, margin=self.margin, bias=head.bias)
-        else:
-            loss = losses.binary_cross_entropy(logits, targets)
-        if not training.prototypical_weight:
-            return loss
-        labels, crops = targets.argmax(dim=1), training.crops_a_speaker
-        prototypical = losses.prototypical(embeddings, labels, crops=crops, scale=training.prototypical_scale)
-        return loss + training.prototypical_weight * prototypical
+                return losses.aam_softmax(cosines, targets, scale=scale, margin=self.margin)
+            return losses.sphereface2(cosines, targets, scale=scale, margin=self.margin, bias=head.bias)
+        return losses.binary_cross_entropy(logits, targets)
 
     def _needs_scaler(self) -> bool:
         wanted = self.config.environment.mixed_precision_training and self.processes.device.type == "cuda"

@@ -21,6 +21,7 @@ from mltraining.speech.training.learner import Batch, Learner
 from mltraining.speech.training.losses import one_hot
 from mltraining.speech.training.manifest import Manifest
 from mltraining.speech.training.processes import Processes
+from mltraining.speech.training.teaching import Lessons
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,14 @@ class Run:
         should_stop: Callable[[], bool],
         *,
         pretrained: bool,
+        lessons: Lessons | None = None,
     ) -> None:
         self.config, self.manifest, self.clips, self.output = config, manifest, clips, output
         self.processes, self.progress, self.should_stop = processes, progress, should_stop
         self.history: list[dict[str, Any]] = []
         training = config.training
         torch.manual_seed(config.environment.seed)
-        self.crops = _balanced_crops(config, manifest, clips) if training.crops_an_epoch else None
+        self.crops = _balanced_crops(config, manifest, clips, lessons) if training.crops_an_epoch else None
         self.classes = self.crops.classes if self.crops else len(manifest.classes)
         self.features = LogMel(config.audio).to(processes.device)
         network = build_network(config, self.classes, weights=pretrained).to(processes.device)
@@ -134,10 +136,10 @@ class Run:
             waited += time.monotonic() - asked
             if not group:
                 break
-            prepared = [self._to_device(crops, labels, mixing) for crops, labels in group]
+            prepared = [self._to_device(crops, mixing) for crops in group]
             self.learner.margin = self.margin(epoch - 1 + done / self.batches)
             loss = self.learner.step_within_memory(prepared)
-            clips = sum(len(samples) for samples, _ in prepared)
+            clips = sum(len(batch.samples) for batch in prepared)
             total, count, done = total + loss * clips, count + clips, done + len(group)
             percent = self._percent(epoch - 1, done / self.batches)
             self._report("step", epoch, percent, {"train_loss": total / count})
@@ -145,16 +147,17 @@ class Run:
         took = time.monotonic() - began
         return {"train_loss": total / count, "crops_a_second": count / took, "waited_for_data": waited / took}
 
-    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(self, epoch: int) -> Iterator[dataset.Crops]:
         config, training = self.config, self.config.training
         seconds = training.large_margin_chunk_seconds if self._large(epoch) else config.audio.training_chunk_seconds
         length = round(seconds * config.audio.sample_rate)
+        shortest = training.shortest_chunk_seconds or seconds
         place = {"rank": self.processes.rank, "world": self.processes.world}
         if self.crops is not None:
             return self.crops.batches(
                 crops=training.crops_an_epoch,
                 batch_size=training.batch_size,
-                length=length,
+                lengths=(min(length, round(shortest * config.audio.sample_rate)), length),
                 seed=[config.environment.seed, epoch],
                 threads=config.environment.number_of_workers,
                 **place,
@@ -182,10 +185,13 @@ class Run:
         warm = epochs_done / training.margin_warmup_epochs if training.margin_warmup_epochs else 1.0
         return training.margin * min(1.0, warm)
 
-    def _to_device(self, crops: np.ndarray, labels: np.ndarray, mixing: np.random.Generator) -> Batch:
-        samples = on_16_bit_grid(torch.from_numpy(crops).to(self.processes.device))
-        targets = one_hot(torch.from_numpy(labels).to(self.processes.device), self.classes)
-        return mix_audio(samples, targets, self.config.augmentation, mixing)
+    def _to_device(self, drawn: dataset.Crops, mixing: np.random.Generator) -> Batch:
+        crops, labels, lessons = drawn
+        device = self.processes.device
+        samples = on_16_bit_grid(torch.from_numpy(crops).to(device))
+        targets = one_hot(torch.from_numpy(labels).to(device), self.classes)
+        samples, targets = mix_audio(samples, targets, self.config.augmentation, mixing)
+        return Batch(samples, targets, None if lessons is None else torch.from_numpy(lessons).to(device))
 
     def _evaluate(self, *, last: bool, epoch: int) -> dict[str, float]:
         training = self.config.training
@@ -227,7 +233,9 @@ class Run:
         return self.learner.averaged
 
 
-def _balanced_crops(config: Config, manifest: Manifest, clips: dataset.Clips) -> dataset.BalancedCrops:
+def _balanced_crops(
+    config: Config, manifest: Manifest, clips: dataset.Clips, lessons: Lessons | None
+) -> dataset.BalancedCrops:
     voices = [clips.samples[row] for row in manifest.train]
     return dataset.BalancedCrops(
         manifest,
@@ -237,4 +245,6 @@ def _balanced_crops(config: Config, manifest: Manifest, clips: dataset.Clips) ->
         balance=config.training.speaker_balance,
         crops_a_speaker=config.training.crops_a_speaker,
         corrupt=Corruption(config.augmentation, voices, config.environment.seed),
+        lessons=lessons,
+        speaker_lesson_share=config.training.speaker_lesson_share,
     )

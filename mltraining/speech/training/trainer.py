@@ -8,7 +8,7 @@ import yaml
 
 from mltraining.speech.config import Config
 from mltraining.speech.features.log_mel import top_frequency
-from mltraining.speech.training import checkpoints, dataset, finishing, manifest
+from mltraining.speech.training import checkpoints, dataset, finishing, manifest, teachers
 from mltraining.speech.training.processes import Processes
 from mltraining.speech.training.run import DECODED, Progress, Run, Stopped
 
@@ -89,7 +89,19 @@ def _prepare(
     if processes.first:
         output.mkdir(parents=True, exist_ok=True)
         (output / "config.yaml").write_text(yaml.safe_dump(resolved.to_dict(), sort_keys=False), encoding="utf-8")
-    run = Run(resolved, split, clips, output, processes, progress, should_stop, pretrained=state is None)
+    lessons = None
+    if config.training.teachers:
+        lessons = teachers.lessons(resolved, split, clips, lambda share: _heard(share, progress, should_stop))
+    run = Run(
+        resolved, split, clips, output, processes, progress, should_stop, pretrained=state is None, lessons=lessons
+    )
     if state:
         run.restore(state)
     return run
+
+
+def _heard(share: float, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    """Report how much of the speech the teachers have heard."""
+    progress({"event": "step", "phase": "teaching", "percent": DECODED * share})
+    if should_stop():
+        raise Stopped
