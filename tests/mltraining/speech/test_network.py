@@ -49,11 +49,11 @@ def test_without_classes_it_is_an_encoder() -> None:
 
 def test_pools_are_exact() -> None:
     maps = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
-    assert Pool("Average")(maps).tolist() == [[4.0]]
-    assert Pool("Max")(maps).tolist() == [[7.0]]
-    assert Pool("AverageMax")(maps).tolist() == [[4.0, 7.0]]
-    torch.testing.assert_close(Pool("Statistics")(maps), torch.tensor([[4.0, 5.0**0.5]]))
-    torch.testing.assert_close(Pool("GeM")(maps), torch.tensor([[(496 / 4) ** (1 / 3)]]))
+    assert Pool("Average", 1)(maps).tolist() == [[4.0]]
+    assert Pool("Max", 1)(maps).tolist() == [[7.0]]
+    assert Pool("AverageMax", 1)(maps).tolist() == [[4.0, 7.0]]
+    torch.testing.assert_close(Pool("Statistics", 1)(maps), torch.tensor([[4.0, 5.0**0.5]]))
+    torch.testing.assert_close(Pool("GeM", 1)(maps), torch.tensor([[(496 / 4) ** (1 / 3)]]))
 
 
 def test_the_loss_is_the_mean_over_clips_and_classes() -> None:
