@@ -61,7 +61,7 @@ class Run:
         self.features = LogMel(config.audio).to(processes.device)
         network = build_network(config, self.classes, weights=pretrained).to(processes.device)
         if pretrained and network.tells_voices and self.crops is not None:
-            self._imprint(network, self.crops)
+            self._imprint(network, self.crops, lessons)
         self.batches = dataset.batches_an_epoch(
             training.crops_an_epoch or len(manifest.train),
             training.batch_size,
@@ -72,11 +72,17 @@ class Run:
         steps = -(-self.batches // training.grad_accumulation)
         self.learner = Learner(config, network, self.features, processes, steps_an_epoch=steps)
 
-    def _imprint(self, network: SpeakerNetwork, crops: dataset.BalancedCrops) -> None:
-        """Start the class rows where the encoder already hears the speakers (weight imprinting, Qi et al., 2018)."""
+    def _imprint(self, network: SpeakerNetwork, crops: dataset.BalancedCrops, lessons: Lessons | None) -> None:
+        """Start the class rows where the encoder already hears the speakers (weight imprinting, Qi et al., 2018).
+
+        With teachers, they start where these hear the speakers, since that is where the embeddings are to go.
+        """
         if isinstance(network.head, CosineHead):
-            voices = crops.voices(round(IMPRINTED_SECONDS * self.config.audio.sample_rate))
-            embeddings, _ = inference.run(network, self.features, voices, self.config)
+            if lessons is not None:
+                embeddings = lessons.speakers.reshape(self.classes, -1)
+            else:
+                voices = crops.voices(round(IMPRINTED_SECONDS * self.config.audio.sample_rate))
+                embeddings, _ = inference.run(network, self.features, voices, self.config)
             with torch.no_grad():
                 network.head.weight.copy_(torch.from_numpy(embeddings))
 

@@ -41,10 +41,10 @@ def untouched(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def batches(
-    crops: dataset.BalancedCrops, *, length: int = 4000, rank: int = 0, world: int = 1
+    crops: dataset.BalancedCrops, *, lengths: tuple[int, int] = (4000, 4000), rank: int = 0, world: int = 1
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    epoch = crops.batches(crops=40, batch_size=8, length=length, seed=[1, 1], threads=2, rank=rank, world=world)
-    return list(epoch)
+    epoch = crops.batches(crops=40, batch_size=8, lengths=lengths, seed=[1, 1], threads=2, rank=rank, world=world)
+    return [(drawn, labels) for drawn, labels, _ in epoch]
 
 
 def test_an_epoch_is_the_same_for_the_same_seed_and_shared_between_processes(clips: Path) -> None:
@@ -61,11 +61,20 @@ def test_an_epoch_is_the_same_for_the_same_seed_and_shared_between_processes(cli
     assert [crop.shape for crop, _ in once] == [(8, 4000)] * 5
 
 
+def test_each_batch_draws_its_length_between_the_shortest_and_the_longest(clips: Path) -> None:
+    split, samples = loaded(clips)
+    crops = dataset.BalancedCrops(split, samples, speeds=[], balance=0.5, corrupt=untouched)
+    halves = [batches(crops, lengths=(1000, 8000), rank=rank, world=2) for rank in (0, 1)]
+    drawn = [[pieces.shape[1] for pieces, _ in half] for half in halves]
+    assert drawn[0] == drawn[1]  # every process has the batch's own
+    assert len(set(drawn[0])) > 3 and min(drawn[0]) >= 1000 and max(drawn[0]) <= 8000
+
+
 def test_a_crop_is_filled_with_further_clips_of_the_same_speaker(clips: Path) -> None:
     split, samples = loaded(clips)
     crops = dataset.BalancedCrops(split, samples, speeds=[], balance=0.5, corrupt=untouched)
 
-    (long, labels), *_ = batches(crops, length=20_000)
+    (long, labels), *_ = batches(crops, lengths=(20_000, 20_000))
 
     for crop, label in zip(long, labels, strict=True):
         own = [samples.samples[row] for row in split.train[split.labels[split.train] == label]]
