@@ -44,6 +44,8 @@ def test_attentive_pooling_is_the_mean_and_deviation_over_time_where_all_frames_
 def test_attentive_pooling_follows_the_frames_that_it_attends_to() -> None:
     pool = Pool("Attentive", 1).eval()
     first, last = pool.attention[0], pool.attention[3]
+    assert isinstance(first, torch.nn.Conv1d) and isinstance(last, torch.nn.Conv1d)
+    assert first.bias is not None and last.bias is not None
     first.weight.data.fill_(1.0)
     first.bias.data.zero_()
     last.weight.data.fill_(1.0)  # the louder a frame, the more it weighs

@@ -206,10 +206,10 @@ def a_run(clips: Path, output: Path, **sections: dict[str, Any]) -> Run:
     return Run(config, split, loaded, output, alone, lambda event: None, lambda: False, pretrained=False)
 
 
-def some_batch(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+def some_batch(count: int = 8) -> Batch:
     random = np.random.default_rng(3)
     samples = torch.from_numpy(random.normal(0, 0.1, (count, 6400)).astype(np.float32))
-    return samples, torch.eye(3)[torch.arange(count) % 3]
+    return Batch(samples, torch.eye(3)[torch.arange(count) % 3])
 
 
 def gradient_step(run: Run, batches: list[Batch]) -> tuple[float, torch.Tensor]:
@@ -220,9 +220,9 @@ def gradient_step(run: Run, batches: list[Batch]) -> tuple[float, torch.Tensor]:
 
 def test_accumulated_batches_equal_one_big_batch(clips: Path, tmp_path: Path) -> None:
     settings = {"training": {"optimizer": "SGD", "learning_rate": 0.1, "loss_function": "BCE"}}
-    samples, targets = some_batch()
-    big_loss, big = gradient_step(a_run(clips, tmp_path, **settings), [(samples, targets)])
-    pieces = [(samples[:4], targets[:4]), (samples[4:6], targets[4:6]), (samples[6:], targets[6:])]
+    batch = some_batch()
+    big_loss, big = gradient_step(a_run(clips, tmp_path, **settings), [batch])
+    pieces = [Batch(batch.samples[part], batch.targets[part]) for part in (slice(0, 4), slice(4, 6), slice(6, 8))]
     loss, accumulated = gradient_step(a_run(clips, tmp_path, **settings), pieces)
     assert loss == pytest.approx(big_loss, rel=1e-5)
     torch.testing.assert_close(accumulated, big, atol=1e-6, rtol=1e-4)
@@ -276,7 +276,7 @@ def test_several_processes_share_what_one_would_take(clips: Path) -> None:
             rows, loaded, labels, batch_size=8, chunk=800, drop_last=False, random=np.random.default_rng(1),
             rank=rank, world=world,
         )  # fmt: skip
-        return [batch.tolist() for _, batch in batches]
+        return [drawn.tolist() for _, drawn, _ in batches]
 
     shares = zip(taken(0, 2), taken(1, 2), strict=True)
     assert [first + second for first, second in shares] == taken(0, 1)
@@ -289,7 +289,7 @@ def test_the_last_batch_is_dropped_where_asked(clips: Path, drop: bool, sizes: l
         np.arange(30), loaded, np.zeros(30, dtype=np.int64), batch_size=8, chunk=800, drop_last=drop,
         random=np.random.default_rng(1),
     )  # fmt: skip
-    assert [len(crops) for crops, _ in batches] == sizes
+    assert [len(crops) for crops, _, _ in batches] == sizes
     assert dataset.batches_an_epoch(30, 8, drop) == len(sizes)
 
 
