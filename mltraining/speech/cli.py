@@ -28,6 +28,7 @@ DONE, BUG, REFUSED, STOPPED = 0, 1, 2, 3
 STEP_SECONDS = 1.0  # between two "step" events
 
 COMMANDS = {  # besides train: the module whose main() takes the arguments, and what it is for
+    "import-encoder": ("scoring.importing", "make a scoring pipeline of an ONNX encoder from elsewhere"),
     "score": ("scoring.score", "score audio files with a scoring pipeline"),
     "calibrate": ("evaluation.recalibration", "fit a pipeline's calibration and threshold anew, on trials"),
     "export-onnx": ("training.export_onnx", "build a pipeline's ONNX exports and measure them"),

@@ -33,14 +33,7 @@ class Encoder:
 
     def __init__(self, content: bytes, threads: int = 1) -> None:
         """``content``: the file's bytes. Raises ValueError where ONNX Runtime cannot read them."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        # Spinning threads would take the cores from the neighbours, as OpenMP's would (see launcher/parts.py).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no base of their own
-            raise ValueError(f"ONNX Runtime cannot read the export: {error}") from error
+        self._session = session(content, threads)
 
     def run(self, features: np.ndarray) -> np.ndarray:
         """(batch, 1, mel, frames) -> (batch, dimensions), both float32; not yet of unit length."""
@@ -49,6 +42,18 @@ class Encoder:
     def pooled(self, features: Tensor) -> Tensor:
         """``run`` on tensors: what ``SpeakerNetwork.pooled`` is to torch."""
         return torch.from_numpy(self.run(features.numpy()))
+
+
+def session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load a model on the CPU from its file's bytes. Raises ValueError where ONNX Runtime cannot read them."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Spinning threads would take the cores from the neighbours, as OpenMP's would (see launcher/parts.py).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise ValueError(f"ONNX Runtime cannot read the model: {error}") from error
 
 
 def export(network: SpeakerNetwork, config: Config, folder: Path) -> None:

@@ -43,6 +43,7 @@ from mltraining.speech.scoring.folder import (
     sha256,
     write_json,
 )
+from mltraining.speech.scoring.imported import ImportedEncoder
 from mltraining.speech.scoring.quality_measures import ENROLLMENT_SPEECH_SECONDS, QualityMeasures
 from mltraining.speech.scoring.voiceprints import cosine
 
@@ -94,7 +95,10 @@ class ScoringPipeline:
         folder = Path(folder)
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            encoder = OwnEncoder.load(folder, description, device, runtime)
+            if "imported" in description:
+                encoder: Encoder = ImportedEncoder.load(folder, description)
+            else:
+                encoder = OwnEncoder.load(folder, description, device, runtime)
             calibration = Calibration.from_dict(description["calibration"])
             threshold = float(description["threshold"])
             if not 0 < threshold < 1:
