@@ -4,7 +4,9 @@ from django.db import models
 
 
 class ModelVersion(models.Model):
-    """A trained encoder with its calibration. Holds no customer's row: voiceprints live in ``enrollment``.
+    """An encoder, trained here or imported, with its calibration.
+
+    It holds no customer's row: voiceprints live in ``enrollment``.
 
     States::
 
@@ -32,8 +34,9 @@ class ModelVersion(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.CANDIDATE)
     calibration_version = models.CharField(max_length=64)
     metrics = models.JSONField(default=dict)
-    config = models.JSONField(default=dict)  # resolved training configuration
-    data_hash = models.CharField(max_length=64)
+    config = models.JSONField(default=dict)  # resolved training configuration, or an imported encoder's front end
+    imported = models.JSONField(null=True)  # name, origin, licence, licence_text, opset, centred; null: trained here
+    data_hash = models.CharField(max_length=64, blank=True)  # of the training data; empty where they are not known
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True)
     erased_speakers = models.PositiveIntegerField(default=0)  # trained on them, and they are erased: retrain

@@ -23,9 +23,11 @@ State = ModelVersion.State
 
 # What a model keeps of a training run. Its class rows are voiceprints and their names are customers:
 # they stay behind, as does every chart that names a class.
-PIPELINE_FILES = ("encoder.safetensors", "pipeline.json")
-EXPORTS = ("encoder.onnx", "encoder-int8.onnx")  # for ONNX Runtime, where the run built them
+TRAINED_FILES = ("encoder.safetensors", "pipeline.json")
+IMPORTED_FILES = ("encoder.onnx", "pipeline.json")
 COHORT = "cohort.safetensors"  # of speakers who are no secret, where there is one
+# Exports for ONNX Runtime, where the run built them, and the mean that is subtracted from an imported encoder's answer.
+OPTIONAL_FILES = ("encoder.onnx", "encoder-int8.onnx", "centre.safetensors", COHORT)
 CHARTS = ("losses.png", "roc.png", "score_histogram.png")
 
 
@@ -40,7 +42,7 @@ def charts_of(version: str) -> list[Path]:
 
 
 def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> str:
-    """Copy a trained pipeline into the models' folder in one step (rename), and return its new version.
+    """Copy a trained or imported pipeline into the models' folder in one step (rename), and return its new version.
 
     Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), or a cohort
     was made of them, and ``ModelUnchanged`` where it was installed this very second.
@@ -50,7 +52,8 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
         raise ValueError("pipeline.json names a customer")
     if private and (pipeline / COHORT).exists():
         raise ValueError("a cohort of customers would keep their voiceprints")  # none could be forgotten
-    version = f"{timezone.now():%Y%m%d-%H%M%S}-{json.loads(text)['fingerprint'][:6]}"
+    described = json.loads(text)
+    version = f"{timezone.now():%Y%m%d-%H%M%S}-{described['fingerprint'][:6]}"
     folder = folder_of(version)
     if folder.exists():
         raise ModelUnchanged(version=version)
@@ -58,8 +61,9 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
     if incoming.exists():  # of an attempt that was cut off
         shutil.rmtree(incoming)
     (incoming / "charts").mkdir(parents=True)
-    for name in (*PIPELINE_FILES, *EXPORTS, COHORT):
-        if name in PIPELINE_FILES or (pipeline / name).is_file():
+    needed = IMPORTED_FILES if described.get("imported") else TRAINED_FILES
+    for name in {*needed, *OPTIONAL_FILES}:
+        if name in needed or (pipeline / name).is_file():
             shutil.copyfile(pipeline / name, incoming / name)
     for name in CHARTS:
         if (charts / name).is_file():
@@ -89,9 +93,12 @@ def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:
             metrics=finite(described["metrics"]),
             config=described["config"],
             data_hash=described["data_hash"],
+            imported=described.get("imported"),
         )
         calibrations.store(model, described["calibration"], measured_on(described), actor)
-        record_event("registered", model, actor, after={"state": State.CANDIDATE, "fingerprint": fingerprint})
+        about = {name: text for name, text in (model.imported or {}).items() if name != "licence_text"}
+        after = {"state": State.CANDIDATE, "fingerprint": fingerprint}
+        record_event("registered", model, actor, said={"imported": about} if about else None, after=after)
     return model
 
 

@@ -107,15 +107,31 @@ class EvidenceAnswer(serializers.Serializer):
     source = serializers.CharField()
 
 
+class ImportedAnswer(serializers.Serializer):
+    """What an imported encoder is, and whose."""
+
+    name = serializers.CharField()
+    origin = serializers.CharField(help_text="Where the weights come from.")
+    licence = serializers.CharField(help_text="The licence's name.")
+    licence_text = serializers.CharField()
+    opset = serializers.IntegerField(help_text="The version of ONNX's operators.")
+    centred = serializers.BooleanField(help_text="Whether the mean of speech is subtracted from its embeddings.")
+
+
 class ModelVersionSerializer(AnswerSerializer):
     """A registered model: its metrics, its evidence, and the progress of its promotion."""
 
     evidence = serializers.SerializerMethodField()
+    imported = ImportedAnswer(
+        read_only=True, allow_null=True, help_text="Of an encoder that comes from elsewhere; null for a trained one."
+    )
     metrics = serializers.SerializerMethodField(
         help_text="Measured on recordings that training held out, of speakers who trained the model. Each rate is a "
         "figure with its 95 % interval and its trials; its `value` is null where fewer than 30 trials stand behind it."
     )
-    config = serializers.DictField(read_only=True, help_text="The resolved training configuration.")
+    config = serializers.DictField(
+        read_only=True, help_text="The resolved training configuration, or an imported encoder's front end."
+    )
     promotion_percent = serializers.SerializerMethodField(help_text="Progress of the current or last promotion.")
     promotion_error = serializers.SerializerMethodField(help_text="Why the last promotion failed; empty otherwise.")
     promotion_requested_by = serializers.SerializerMethodField(help_text="Who asked for that promotion.")
@@ -130,6 +146,7 @@ class ModelVersionSerializer(AnswerSerializer):
             "evidence",
             "metrics",
             "config",
+            "imported",
             "data_hash",
             "promotion_percent",
             "promotion_error",

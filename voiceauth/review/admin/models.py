@@ -64,6 +64,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "Model",
             {"fields": ["version", "status", "run", "calibration_version", "fingerprint", "data_hash"]},
         ),
+        ("Origin", {"fields": ["origin", "licence", "licence_text"]}),
         ("Evidence", {"fields": ["proof", "measured_on", "accepts_from"]}),
         ("Times", {"fields": ["created_at", "activated_at", "promotion_requested_by", "promotion_error"]}),
         ("Metrics", {"fields": ["figures"]}),
@@ -208,6 +209,21 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def figures(self, obj: ModelVersion) -> SafeString:
         """Show the column “metrics”."""
         return facts(with_intervals(obj.metrics))
+
+    @admin.display
+    def origin(self, obj: ModelVersion) -> str:
+        """Show where the encoder's weights come from."""
+        return f"{obj.imported['name']}, imported: {obj.imported['origin']}" if obj.imported else "trained here"
+
+    @admin.display
+    def licence(self, obj: ModelVersion) -> str:
+        """Show the name of an imported encoder's licence."""
+        return obj.imported["licence"] if obj.imported else "—"
+
+    @admin.display(description="licence text")
+    def licence_text(self, obj: ModelVersion) -> str | SafeString:
+        """Show the text of an imported encoder's licence."""
+        return format_html("<pre>{}</pre>", obj.imported["licence_text"]) if obj.imported else "—"
 
     @admin.display(description="resolved configuration")
     def configuration(self, obj: ModelVersion) -> SafeString:

@@ -28,7 +28,17 @@ from mltraining.speech.scoring.imported import Description, EncoderRefused, Impo
 from mltraining.speech.scoring.importing import import_encoder
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
 from mltraining.speech.settings_reader import ConfigError
-from tests.mltraining.speech.foreign import BANDS, DESCRIPTION, DIMENSIONS, MEL, Statistics, onnx_of, statistics
+from tests.mltraining.speech.foreign import (
+    BANDS,
+    DESCRIPTION,
+    DIMENSIONS,
+    EXAMPLE,
+    MEL,
+    Random,
+    Statistics,
+    onnx_of,
+    statistics,
+)
 from tests.mltraining.speech.synthetic import voice, wav
 
 ABOUT = {"name": "small", "origin": "made in a test", "licence": "MIT", "licence_text": "As you like."}
@@ -255,11 +265,6 @@ class Undefined(Statistics):
         return torch.log(torch.where(quiet, -1.0, 2.0)).unsqueeze(1) * super().forward(features)
 
 
-class Random(Statistics):
-    def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features) + torch.rand_like(features[:, 0, :1])
-
-
 class Constant(Statistics):
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features * 0)
@@ -268,9 +273,6 @@ class Constant(Statistics):
 class PerFrame(Statistics):
     def forward(self, features: Tensor) -> Tensor:
         return self.map(torch.cat([features, features], dim=2))
-
-
-EXAMPLE = torch.randn(2, 100, BANDS)
 
 
 def other_operator() -> bytes:
