@@ -18,11 +18,13 @@ from enrollment.models import HeardRecording, Voiceprint
 from mltraining import registry
 from mltraining.models import Calibration, ModelVersion
 from mltraining.speech import cli
-from tests.customers import consenting_customer, error_code, upload
-from tests.mltraining.speech.foreign import DESCRIPTION, EXAMPLE, Random, onnx_of, statistics
-from tests.mltraining.speech.synthetic import voice, wav
-from tests.mltraining.workers import Worker, running_worker, until
-from tests.tiny_model import register_tiny_model
+from tests.support.audio import voice, wav
+from tests.support.clients import error_code, upload
+from tests.support.customers import consenting_customer
+from tests.support.foreign import DESCRIPTION, EXAMPLE, Random, onnx_of, statistics
+from tests.support.model import register_untrained
+from tests.support.waiting import until
+from tests.support.workers import Worker, running_worker
 from voiceauth.demo import voices
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.models import AuditEvent
@@ -110,7 +112,7 @@ def state(model: ModelVersion) -> str:
 def test_an_imported_encoder_is_calibrated_promoted_decides_and_is_rolled_back(
     teller: APIClient, ivr: APIClient, admin: APIClient, imported: Path, tmp_path: Path, worker_process: Worker
 ) -> None:
-    own = register_tiny_model(tmp_path, apart=(ANN, BOB))
+    own = register_untrained(tmp_path, apart=(ANN, BOB))
     registry.put_first_in_service(own.version)
     for customer_id, audio in (("ann", ANN), ("bob", BOB)):
         consenting_customer(customer_id)

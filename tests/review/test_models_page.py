@@ -56,3 +56,13 @@ def test_a_model_s_charts_are_served_and_nothing_beside_them(
     for name in ("other.png", "..%2fpipeline.json", "%2e%2e/pipeline.json"):
         assert client.get(f"{base}/{name}").status_code in {302, 404}
     assert signed_in("teller").get(f"{base}/roc.png").status_code == 403
+
+
+def test_a_model_s_page_says_whose_an_imported_encoder_is(signed_in: SignIn) -> None:
+    client = signed_in("reviewer")
+    about = {"name": "Small", "origin": "elsewhere", "licence": "MIT", "licence_text": "As you <like>."}
+    imported, own = make_model("20261101-000000-aaaaaa", imported=about), make_model()
+    page = client.get(f"/admin/mltraining/modelversion/{imported.pk}/change/").content.decode()
+    for part in ("Small, imported: elsewhere", "MIT", "<pre>As you &lt;like&gt;.</pre>"):
+        assert part in page
+    assert "trained here" in client.get(f"/admin/mltraining/modelversion/{own.pk}/change/").content.decode()

@@ -7,6 +7,7 @@ knows nothing about probabilities yet: until it is calibrated, every likelihood 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,27 @@ CALIBRATED_ON = {
 }
 
 
+@dataclass(frozen=True)
+class About:
+    """What an encoder is, and whose: for people. ``origin`` says where its weights come from."""
+
+    name: str
+    origin: str
+    licence: str
+    licence_text: str
+
+
 def import_encoder(
     model: bytes,
     description: Description,
     folder: Path,
-    *,
-    name: str,
-    origin: str,
-    licence: str,
-    licence_text: str,
+    about: About,
     centre_on: Sequence[Waveform] = (),
 ) -> str:
     """Write the folder, in whole or not at all, and return the fingerprint.
 
-    ``name``, ``origin`` (where the weights come from) and the licence are recorded as they are given. The mean
-    embedding of the recordings ``centre_on``, if any, is subtracted from every embedding. Raises EncoderRefused and
-    ConfigError for an encoder or a description that cannot serve.
+    ``about`` is recorded as it is given. The mean embedding of the recordings ``centre_on``, if any, is subtracted from
+    every embedding. Raises EncoderRefused and ConfigError for an encoder or a description that cannot serve.
     """
     opset = opset_of(model)
     try:
@@ -87,14 +93,7 @@ def import_encoder(
             {
                 "fingerprint": fingerprint,
                 "dimensions": encoder.dimensions,
-                "imported": {
-                    "name": name,
-                    "origin": origin,
-                    "licence": licence,
-                    "licence_text": licence_text,
-                    "opset": opset,
-                    "centred": centre is not None,
-                },
+                "imported": asdict(about) | {"opset": opset, "centred": centre is not None},
                 "threshold": ACCEPT_FROM,
                 "calibration": UNCALIBRATED.to_dict(),
                 "calibrated_on": CALIBRATED_ON,
@@ -209,10 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.model.read_bytes(),
             Description.read(options.description),
             options.folder,
-            name=options.name,
-            origin=options.origin,
-            licence=options.licence,
-            licence_text=options.licence_file.read_text(encoding="utf-8"),
+            About(options.name, options.origin, options.licence, options.licence_file.read_text(encoding="utf-8")),
             centre_on=[decode(path.read_bytes()) for path in _recordings(options.centre_on, options.audio_root)],
         )
     except (EncoderRefused, ConfigError, AudioError) as error:

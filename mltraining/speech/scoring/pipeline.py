@@ -7,6 +7,8 @@
     head.safetensors     optional: the class rows, (classes, dimensions), and a linear head where BCE trained one
     classes.json         with it: the classes' names and the head's SHA-256
 
+``imported`` describes the folder of an encoder from elsewhere, which has no encoder.safetensors and no classes.
+
 The fingerprint names an embedding space: embeddings are comparable if, and only if, theirs are equal. So it covers
 the encoder's weights and what of the configuration shapes an embedding, but not cohort, calibration or threshold: these
 may be made again without re-embedding anybody, and the calibration carries its own version.

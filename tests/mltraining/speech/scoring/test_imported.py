@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from mltraining.speech.scoring import importing
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.folder import PipelineError
 from mltraining.speech.scoring.imported import Description, EncoderRefused, ImportedEncoder
-from mltraining.speech.scoring.importing import import_encoder
+from mltraining.speech.scoring.importing import About, import_encoder
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
 from mltraining.speech.settings_reader import ConfigError
-from tests.mltraining.speech.foreign import (
+from tests.support.audio import voice, wav
+from tests.support.foreign import (
     BANDS,
     DESCRIPTION,
     DIMENSIONS,
@@ -39,9 +41,8 @@ from tests.mltraining.speech.foreign import (
     onnx_of,
     statistics,
 )
-from tests.mltraining.speech.synthetic import voice, wav
 
-ABOUT = {"name": "small", "origin": "made in a test", "licence": "MIT", "licence_text": "As you like."}
+ABOUT = About(name="small", origin="made in a test", licence="MIT", licence_text="As you like.")
 FBANK = {"kind": "kaldi_fbank", "bands": BANDS}
 
 
@@ -57,7 +58,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def by_hand(encoder: ImportedEncoder, frames: np.ndarray, network: nn.Module) -> np.ndarray:
+def by_hand(frames: np.ndarray, network: nn.Module) -> np.ndarray:
     """The unit-length embedding of frames (frames, bands) by the network under torch."""
     with torch.inference_mode():
         return unit(network(torch.from_numpy(frames)[None])[0].numpy())
@@ -66,7 +67,7 @@ def by_hand(encoder: ImportedEncoder, frames: np.ndarray, network: nn.Module) ->
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported") / "pipeline"
-    import_encoder(statistics(), described(), folder, **ABOUT)
+    import_encoder(statistics(), described(), folder, ABOUT)
     return folder
 
 
@@ -87,14 +88,14 @@ def test_an_imported_encoder_embeds_what_its_front_end_gives(features: dict[str,
     else:
         model = onnx_of(network, torch.randn(2, 500, bands))
     description = described(features=features, sample_rate=16_000, tensors={"axes": axes})
-    fingerprint = import_encoder(model, description, tmp_path / "pipeline", **ABOUT)
+    fingerprint = import_encoder(model, description, tmp_path / "pipeline", ABOUT)
     pipeline = ScoringPipeline.load(tmp_path / "pipeline")
     assert (pipeline.fingerprint, pipeline.dimensions) == (fingerprint, DIMENSIONS)
     found = pipeline.embed(spoken())
     assert found.dtype == np.float32 and np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
     samples = np.clip(resample(spoken().samples, 8000, 16_000), -1, 1)
     frames = description.front_end()(torch.from_numpy(samples)).numpy()
-    np.testing.assert_allclose(found, by_hand(pipeline.encoder, frames, network), atol=1e-4)
+    np.testing.assert_allclose(found, by_hand(frames, network), atol=1e-4)
     np.testing.assert_array_equal(pipeline.embed(spoken()), found)
 
 
@@ -140,7 +141,7 @@ def test_chunks_are_embedded_alone_and_their_unit_vectors_averaged(
     if starts is None:
         starts = list(range(0, len(frames) - 99, 50))
         assert len(starts) == 17
-    parts = [by_hand(encoder, frames[start : start + 100], network) for start in starts]
+    parts = [by_hand(frames[start : start + 100], network) for start in starts]
     np.testing.assert_allclose(encoder.embed(samples)[0], unit(np.mean(parts, axis=0)), atol=1e-5)
 
 
@@ -175,8 +176,7 @@ def test_pauses_are_cut_out_and_long_recordings_cut_short_where_the_description_
 
 def test_the_mean_of_speech_is_subtracted_and_belongs_to_the_fingerprint(imported: Path, tmp_path: Path) -> None:
     speech = [spoken(take=take, speaker=speaker) for speaker in (1, 2) for take in (1, 2)]
-    centred_on = {"centre_on": speech}
-    fingerprint = import_encoder(statistics(), described(), tmp_path / "centred", **ABOUT, **centred_on)
+    fingerprint = import_encoder(statistics(), described(), tmp_path / "centred", ABOUT, speech)
     plain, centred = ScoringPipeline.load(imported), ScoringPipeline.load(tmp_path / "centred")
     centre = np.mean([plain.embed(each) for each in speech], axis=0)
     np.testing.assert_allclose(load_file(tmp_path / "centred" / "centre.safetensors")["centre"], centre, atol=1e-6)
@@ -189,11 +189,11 @@ def test_the_mean_of_speech_is_subtracted_and_belongs_to_the_fingerprint(importe
 
 def test_the_fingerprint_covers_the_file_and_the_whole_description(imported: Path, tmp_path: Path) -> None:
     def fingerprint(model: bytes, **changes: Any) -> str:
-        return import_encoder(model, described(**changes), tmp_path / "other", **ABOUT)
+        return import_encoder(model, described(**changes), tmp_path / "other", ABOUT)
 
     first = ScoringPipeline.load(imported).fingerprint
     assert fingerprint(statistics()) == first
-    assert import_encoder(statistics(), described(), tmp_path / "other", **ABOUT | {"name": "renamed"}) == first
+    assert import_encoder(statistics(), described(), tmp_path / "other", replace(ABOUT, name="renamed")) == first
     others = [
         fingerprint(statistics(seed=1)),
         fingerprint(statistics(), speech_only=True),
@@ -208,7 +208,7 @@ def test_the_fingerprint_covers_the_file_and_the_whole_description(imported: Pat
 def test_the_pipeline_says_what_it_is_and_accepts_nobody_until_it_is_calibrated(imported: Path) -> None:
     written = json.loads((imported / "pipeline.json").read_text())
     assert sorted(path.name for path in imported.iterdir()) == ["encoder.onnx", "pipeline.json"]
-    assert written["imported"] == ABOUT | {"opset": 17, "centred": False}
+    assert written["imported"] == asdict(ABOUT) | {"opset": 17, "centred": False}
     assert Description.from_dict(written["config"]) == described()
     assert written["config"]["features"]["logarithm"] == "natural"  # what was left out stands there, too
     pipeline = ScoringPipeline.load(imported)
@@ -341,7 +341,7 @@ def test_an_encoder_that_cannot_serve_is_refused_by_a_code(
     model: Callable[[], bytes], changes: dict[str, Any], code: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(EncoderRefused, match=said) as refused:
-        import_encoder(model(), described(**changes), tmp_path / "pipeline", **ABOUT)
+        import_encoder(model(), described(**changes), tmp_path / "pipeline", ABOUT)
     assert refused.value.code == code
     assert list(tmp_path.iterdir()) == []
 
@@ -351,9 +351,9 @@ def test_an_encoder_that_cannot_take_a_short_sound_is_refused_unless_it_is_repea
     network = nn.Sequential(convolution, Statistics())
     model = onnx_of(network, EXAMPLE)
     with pytest.raises(EncoderRefused) as refused:
-        import_encoder(model, described(chunks={"min_frames": 1}), tmp_path / "pipeline", **ABOUT)
+        import_encoder(model, described(chunks={"min_frames": 1}), tmp_path / "pipeline", ABOUT)
     assert refused.value.code == "wrong_shape"
-    import_encoder(model, described(chunks={"min_frames": 20}), tmp_path / "pipeline", **ABOUT)
+    import_encoder(model, described(chunks={"min_frames": 20}), tmp_path / "pipeline", ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -405,6 +405,7 @@ def test_the_command_makes_a_pipeline_and_says_its_fingerprint(
     assert cli.main([*arguments, "--centre-on", str(tmp_path / "clips.csv"), str(tmp_path / "audio")]) == 0
     plain, centred = ScoringPipeline.load(imported), ScoringPipeline.load(tmp_path / "pipeline")
     clips = [plain.embed(spoken(take=take)) for take in (0, 1, 0, 1, 2)]
+    assert isinstance(centred.encoder, ImportedEncoder) and centred.encoder.centre is not None
     np.testing.assert_allclose(centred.encoder.centre, np.mean(clips, axis=0), atol=1e-3)
     capsys.readouterr()
 

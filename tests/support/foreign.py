@@ -1,7 +1,8 @@
 """Encoders from elsewhere, small enough for a test: ONNX files that a test makes, and their descriptions."""
 
-import io
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,20 +48,20 @@ def onnx_of(
     free = {0: "batch", 1: "frames"} if free is None else free
     axes = {inputs[0]: free, output: {0: "batch"} if 0 in free else {}}
     axes |= {name: {0: "batch"} for name in inputs[1:] if 0 in free}
-    file = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        file = Path(scratch) / "model.onnx"
         warnings.simplefilter("ignore")  # the exporter that needs no further package says that it is the older one
         torch.onnx.export(
             network.eval(),
             example if isinstance(example, tuple) else (example,),
-            file,
+            str(file),
             input_names=list(inputs),
             output_names=[output],
             dynamic_axes=axes,
             opset_version=opset,
             dynamo=False,
         )
-    return file.getvalue()
+        return file.read_bytes()
 
 
 def statistics(seed: int = 0) -> bytes:
