@@ -12,7 +12,7 @@ import pytest
 from celery import signals
 from django.test import Client
 
-from voiceauth.platform import logs
+from voiceauth.platform import apps, logs
 from voiceauth.platform.logs import PrivateFormatter
 
 SECRET = "zq-marker-4711"
@@ -155,9 +155,10 @@ def test_an_error_of_a_finalizer_goes_through_the_formatter(caplog: pytest.LogCa
 
 @pytest.mark.parametrize("start", [signals.worker_init, signals.beat_init])
 def test_workers_and_the_schedule_log_what_nobody_catches(start: signals.Signal) -> None:
+    assert apps._log_uncaught in start._live_receivers(None)
     kept = sys.excepthook, threading.excepthook, sys.unraisablehook
     try:
-        start.send(sender=None)
+        apps._log_uncaught()
         assert threading.excepthook is not kept[1]
     finally:
         sys.excepthook, threading.excepthook, sys.unraisablehook = kept
