@@ -95,7 +95,7 @@ def _prepared(call: Call, key: str | None) -> Callable[[], Any]:
 
     voice = "mallory" if "watchlists" in path else "ann"  # a customer's own voice needs a second person there
 
-    def send() -> Any:
+    def send() -> Response:
         values = {"customer_id": "ann", "audio": upload(recording(voice, take=3, speech_seconds=30.0))}
         content = {name: value for name, value in values.items() if name in fields}
         return client.post(path.format(customer_id="ann", watchlist_id=default.pk), content, **headers)

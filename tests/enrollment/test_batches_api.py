@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.batches.models import BatchEnrollment, UploadedManifest
@@ -24,15 +25,15 @@ pytestmark = pytest.mark.django_db
 URL = "/api/v1/batch-enrollments"
 
 
-def post(client: APIClient, **body: Any) -> Any:
+def post(client: APIClient, **body: Any) -> Response:
     return client.post(URL, body, format="json")
 
 
-def post_file(client: APIClient, content: bytes, **fields: str) -> Any:
+def post_file(client: APIClient, content: bytes, **fields: str) -> Response:
     return client.post(URL, {"manifest": SimpleUploadedFile("m.jsonl", content), **fields}, format="multipart")
 
 
-def the_job(answer: Any) -> BatchEnrollment:
+def the_job(answer: Response) -> BatchEnrollment:
     assert answer.status_code == 202, answer.content
     return BatchEnrollment.objects.get(id=answer.json()["id"])
 

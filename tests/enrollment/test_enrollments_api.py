@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import keys, samples, selectors, services, voiceprints
@@ -22,7 +23,7 @@ from voiceauth.platform.errors import ScoringUnavailable
 pytestmark = pytest.mark.django_db
 
 
-def enroll(client: APIClient, customer_id: str, content: bytes, **headers: str) -> Any:
+def enroll(client: APIClient, customer_id: str, content: bytes, **headers: str) -> Response:
     return client.post(f"/api/v1/customers/{customer_id}/enrollments", {"audio": upload(content)}, **headers)
 
 

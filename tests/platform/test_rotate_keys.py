@@ -4,13 +4,13 @@ import threading
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import samples, selectors, services, voiceprints
@@ -185,7 +185,7 @@ def test_whoever_has_a_data_key_is_rotated_and_a_key_that_cannot_be_opened_is_na
 def test_an_answer_kept_for_a_repeated_request_is_given_again_after_the_rotation(
     key_files: Path, teller: APIClient
 ) -> None:
-    def create() -> Any:
+    def create() -> Response:
         given = {"customer_id": "ann", "display_name": "Ann"}
         return teller.post("/api/v1/customers", given, format="json", headers={"Idempotency-Key": "k1"})
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from mltraining.models import ModelVersion
@@ -24,7 +25,7 @@ OPS, OTHER = Actor(name="ops", role="admin"), Actor(name="grace", role="admin")
 State = ModelVersion.State
 
 
-def promote(client: APIClient, version: str = "v1", **body: Any) -> Any:
+def promote(client: APIClient, version: str = "v1", **body: Any) -> Response:
     return client.post(f"/api/v1/models/{version}/promote", body, format="json")
 
 

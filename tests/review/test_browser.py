@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from playwright.sync_api import Browser, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
@@ -32,7 +32,7 @@ if not CHROMIUM.exists() and not os.environ.get("CI"):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     # Playwright runs an event loop in this thread; Django's guard takes that for async code.
@@ -47,31 +47,40 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that remembers what the browser complained about in ``page.complaints``."""
+def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1360, "height": 900})
-    page = context.new_page()
-    page.complaints = []
-    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    yield page
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def visit(page: Any, live_server: LiveServer, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
+def complaints(page: Page) -> list[str]:
+    """What the browser complains about while the page is open."""
+    said: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            said.append(message.text)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return said
+
+
+@pytest.fixture
+def visit(page: Page, live_server: LiveServer, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
     """Opens a path of the site and keeps a picture of it."""
     pictures = Path(os.environ.get("VOICEAUTH_TEST_SCREENSHOTS", tmp_path))
 
     def open_path(path: str, name: str) -> None:
         response = page.goto(f"{live_server.url}/admin/{path}")
-        assert response.status == 200, path
+        assert response is not None and response.status == 200, path
         page.screenshot(path=pictures / f"{name}.png", full_page=True)
 
     return open_path
 
 
-def sign_in(page: Any, live_server: LiveServer, username: str) -> None:
+def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
     page.goto(f"{live_server.url}/admin/login/?next=/admin/")
     page.fill("#id_username", username)
     page.fill("#id_password", PASSWORD)
@@ -80,7 +89,7 @@ def sign_in(page: Any, live_server: LiveServer, username: str) -> None:
 
 
 def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
-    page: Any, live_server: LiveServer, visit: Callable[[str, str], None]
+    page: Page, complaints: list[str], live_server: LiveServer, visit: Callable[[str, str], None]
 ) -> None:
     customer = make_customer()
     make_sample(customer)
@@ -120,11 +129,15 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         "api/apiclient/do/create/": "new-client",
     }.items():
         visit(path, name)
-    assert page.complaints == []
+    assert complaints == []
 
 
 def test_a_reviewer_closes_a_case_and_reopens_it(
-    page: Any, live_server: LiveServer, visit: Callable[[str, str], None], people: dict[str, User]
+    page: Page,
+    complaints: list[str],
+    live_server: LiveServer,
+    visit: Callable[[str, str], None],
+    people: dict[str, User],
 ) -> None:
     customer, decision = make_customer(), make_decision()
     keep_audio(decision, customer)
@@ -147,10 +160,10 @@ def test_a_reviewer_closes_a_case_and_reopens_it(
     page.fill("#id_reason", "The customer called back.")
     page.click("input[type=submit]")
     page.get_by_text(f"Case {case.pk} is open again.").wait_for()
-    assert page.complaints == []
+    assert complaints == []
 
 
-def test_the_trail_is_verified_from_the_browser(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
+def test_the_trail_is_verified_from_the_browser(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}/admin/audit/auditevent/")
     page.click("text=Verify trail")
@@ -158,7 +171,7 @@ def test_the_trail_is_verified_from_the_browser(page: Any, live_server: LiveServ
     page.get_by_text("rows are unchanged").wait_for()  # polls until its deadline
 
 
-def test_a_new_client_s_token_is_shown_once(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
+def test_a_new_client_s_token_is_shown_once(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "grace")
     page.goto(f"{live_server.url}/admin/api/apiclient/do/create/")
     page.fill("#id_name", "IVR Vienna")
@@ -172,7 +185,9 @@ def test_a_new_client_s_token_is_shown_once(page: Any, live_server: LiveServer, 
     assert token not in page.content()
 
 
-def test_the_policy_is_changed_in_the_browser(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
+def test_the_policy_is_changed_in_the_browser(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
+) -> None:
     sign_in(page, live_server, "grace")
     page.goto(f"{live_server.url}/admin/policies/policyversion/do/change/")
     page.fill("[name=reason]", "the auditors asked")
@@ -182,11 +197,11 @@ def test_the_policy_is_changed_in_the_browser(page: Any, live_server: LiveServer
     page.click("input[type=submit]")
     page.get_by_text("Policy 1 is in force").wait_for()
     assert selectors.in_force().verification.lock_after == 20
-    assert page.complaints == []
+    assert complaints == []
 
 
 def test_a_run_that_is_not_finished_reloads_its_page(
-    page: Any, live_server: LiveServer, people: dict[str, User]
+    page: Page, live_server: LiveServer, people: dict[str, User]
 ) -> None:
     run = make_run(progress_percent=46)
     sign_in(page, live_server, "grace")
@@ -198,7 +213,7 @@ def test_a_run_that_is_not_finished_reloads_its_page(
 
 @pytest.mark.parametrize("recording", [tone(440), mu_law()], ids=["pcm", "mu-law"])
 def test_a_reviewer_hears_the_call_and_is_recorded(
-    page: Any, live_server: LiveServer, people: dict[str, User], recording: bytes
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User], recording: bytes
 ) -> None:
     customer, decision = make_customer(), make_decision()
     keep_audio(decision, customer, recording)
@@ -213,10 +228,10 @@ def test_a_reviewer_hears_the_call_and_is_recorded(
         })"""
     )
     assert AuditEvent.objects.filter(action="decision.audio_played", actor="user:rita").exists()
-    assert page.complaints == []
+    assert complaints == []
 
 
-def test_who_may_not_see_a_page_is_told_so(page: Any, live_server: LiveServer, people: dict[str, User]) -> None:
+def test_who_may_not_see_a_page_is_told_so(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "tom")
     page.goto(f"{live_server.url}/admin/verification/decision/")
     assert "Your role does not allow this" in page.inner_text("#content")

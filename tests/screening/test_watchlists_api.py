@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from tests.support.clients import api_client, error_code, upload
@@ -29,7 +30,7 @@ def fraudsters_of(watchlist: Watchlist) -> str:
     return f"{LISTS}/{watchlist.pk}/fraudsters"
 
 
-def put(client: APIClient, watchlist: Watchlist, **fields: Any) -> Any:
+def put(client: APIClient, watchlist: Watchlist, **fields: Any) -> Response:
     return client.post(fraudsters_of(watchlist), fields, format="multipart")
 
 

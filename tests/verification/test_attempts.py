@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.utils import timezone
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import services as enrollment
@@ -40,11 +41,11 @@ def ann(worker: StandInWorker) -> Customer:
     return enrolled_customer("ann")
 
 
-def verify(ivr: APIClient, customer_id: str, audio: bytes, **more: Any) -> Any:
+def verify(ivr: APIClient, customer_id: str, audio: bytes, **more: Any) -> Response:
     return ivr.post("/api/v1/verify", {"customer_id": customer_id, "audio": upload(audio), **more})
 
 
-def told(answer: Any) -> dict[str, Any]:
+def told(answer: Response) -> dict[str, Any]:
     return {name: value for name, value in answer.json().items() if name not in VARYING}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import selectors
@@ -55,11 +56,11 @@ def ann(teller: APIClient) -> str:
     return "ann"
 
 
-def enroll(client: APIClient, audio: bytes, **fields: Any) -> Any:
+def enroll(client: APIClient, audio: bytes, **fields: Any) -> Response:
     return client.post("/api/v1/customers/ann/enrollments", {"audio": upload(audio), **fields})
 
 
-def verify(client: APIClient, audio: bytes, **fields: Any) -> Any:
+def verify(client: APIClient, audio: bytes, **fields: Any) -> Response:
     return client.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(audio), **fields})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.models import AudioSample, Customer, HeardRecording, Voiceprint
@@ -48,7 +49,7 @@ def worker_process(model: ModelVersion, tmp_path: Path) -> Iterator[Worker]:
         yield worker
 
 
-def post_audio(client: APIClient, path: str, audio: bytes, **fields: Any) -> Any:
+def post_audio(client: APIClient, path: str, audio: bytes, **fields: Any) -> Response:
     return client.post(f"/api/v1/{path}", {"audio": upload(audio), **fields})
 
 

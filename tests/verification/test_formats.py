@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import selectors
@@ -41,7 +42,7 @@ def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     return model
 
 
-def enroll(client: APIClient, audio: bytes, **fields: Any) -> Any:
+def enroll(client: APIClient, audio: bytes, **fields: Any) -> Response:
     return client.post("/api/v1/customers/ann/enrollments", {"audio": upload(audio), **fields})
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.models import Customer
@@ -37,7 +38,7 @@ def called(voice: str, take: int = 1) -> Decision:
     return verification.verify(customer_id="ann", audio=recording(voice, take=take), actor=TELLER)
 
 
-def put(client: APIClient, **fields: Any) -> Any:
+def put(client: APIClient, **fields: Any) -> Response:
     return client.post(f"/api/v1/watchlists/{default().pk}/fraudsters", fields, format="multipart")
 
 
@@ -45,7 +46,7 @@ def uploaded(voice: str = "ann", take: int = 7) -> dict[str, Any]:
     return {"audio": upload(recording(voice, take=take))}
 
 
-def refused(answer: Any) -> None:
+def refused(answer: Response) -> None:
     assert (answer.status_code, error_code(answer)) == (409, "customers_voice")
     assert answer.json()["error"]["data"]["customer_id"] == "ann"
     assert not Fraudster.objects.exists()

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.models import Customer
@@ -27,7 +28,7 @@ def four(worker: StandInWorker) -> StandInWorker:
     return worker
 
 
-def identify(client: APIClient, content: bytes, **fields: Any) -> Any:
+def identify(client: APIClient, content: bytes, **fields: Any) -> Response:
     return client.post("/api/v1/identify", {"audio": upload(content), **fields})
 
 

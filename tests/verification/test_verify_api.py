@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import samples
@@ -24,7 +25,7 @@ from voiceauth.verification.models import CallAudio, Decision
 pytestmark = pytest.mark.django_db
 
 
-def verify(client: APIClient, customer_id: str, content: bytes, **headers: str) -> Any:
+def verify(client: APIClient, customer_id: str, content: bytes, **headers: str) -> Response:
     return client.post("/api/v1/verify", {"customer_id": customer_id, "audio": upload(content)}, **headers)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from tests.support.clients import SignedIn
@@ -17,7 +18,7 @@ from voiceauth.platform.audit.models import AuditEvent
 pytestmark = pytest.mark.urls("tests.support.edge")
 
 
-def error_of(response: Any) -> dict:
+def error_of(response: Response) -> dict:
     content = json.loads(response.content)
     assert set(content) == {"error"}
     assert set(content["error"]) == {"code", "message", "data", "request_id"}

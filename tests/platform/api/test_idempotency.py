@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, connection
 from django.utils import timezone
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from tests.support.clients import SignedIn, api_client
@@ -22,7 +23,7 @@ from voiceauth.platform.audit.models import AuditEvent
 pytestmark = pytest.mark.urls("tests.support.edge")
 
 
-def create(client: APIClient, key: str | None, **content: object) -> Any:
+def create(client: APIClient, key: str | None, **content: object) -> Response:
     headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
     return client.post("/api/v1/clients", content, format="json", **headers)
 
@@ -96,7 +97,7 @@ def test_an_invalid_key_is_refused(teller: APIClient, key: str) -> None:
 
 
 def test_uploads_are_compared_by_the_bytes_of_the_file(teller: APIClient) -> Any:
-    def send(content: bytes) -> Any:
+    def send(content: bytes) -> Response:
         audio = SimpleUploadedFile("a.wav", content)
         return teller.post("/api/v1/idempotent-uploads", {"audio": audio}, HTTP_IDEMPOTENCY_KEY="k1")
 
@@ -219,7 +220,7 @@ def test_after_a_crash_behind_the_commit_a_repeat_finds_what_was_created(
 ) -> None:
     teller = api_client("teller")
 
-    def send() -> Any:
+    def send() -> Response:
         return teller.post(f"/api/v1/{path}", {"name": "x"}, format="json", HTTP_IDEMPOTENCY_KEY="k1")
 
     with monkeypatch.context() as patched, pytest.raises(Crash):

@@ -28,7 +28,7 @@ def operations(schema: dict) -> dict[tuple[str, str], dict]:
     }
 
 
-def test_every_call_of_the_api_is_in_it(schema: Any) -> None:
+def test_every_call_of_the_api_is_in_it(schema: dict[str, Any]) -> None:
     calls = set(operations(schema))
     assert {
         ("POST", "/api/v1/customers"),
@@ -44,7 +44,7 @@ def test_every_call_of_the_api_is_in_it(schema: Any) -> None:
     } <= calls
 
 
-def test_every_call_says_how_it_refuses(schema: Any) -> None:
+def test_every_call_says_how_it_refuses(schema: dict[str, Any]) -> None:
     for (method, path), operation in operations(schema).items():
         expected = {"400", "404", "405", "406", "503"}
         if path.startswith("/api/v1/"):
@@ -54,13 +54,13 @@ def test_every_call_says_how_it_refuses(schema: Any) -> None:
         assert expected <= set(operation["responses"]), (method, path)
 
 
-def test_refusals_have_the_one_error_shape(schema: Any) -> None:
+def test_refusals_have_the_one_error_shape(schema: dict[str, Any]) -> None:
     for operation in operations(schema).values():
         content = operation["responses"]["400"]["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorEnvelope"}
 
 
-def test_calls_need_a_bearer_token_and_health_does_not(schema: Any) -> None:
+def test_calls_need_a_bearer_token_and_health_does_not(schema: dict[str, Any]) -> None:
     assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for (_, path), operation in operations(schema).items():
         if path.startswith("/api/v1/"):
@@ -69,7 +69,7 @@ def test_calls_need_a_bearer_token_and_health_does_not(schema: Any) -> None:
             assert {} in operation.get("security", [{}])
 
 
-def test_every_call_that_creates_takes_an_idempotency_key(schema: Any) -> None:
+def test_every_call_that_creates_takes_an_idempotency_key(schema: dict[str, Any]) -> None:
     for path in ("customers", "customers/{customer_id}/consent", "customers/{customer_id}/enrollments"):
         parameters = operations(schema)["POST", f"/api/v1/{path}"]["parameters"]
         assert "Idempotency-Key" in {parameter["name"] for parameter in parameters}

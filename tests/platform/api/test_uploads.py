@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import Settings
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from tests.support.clients import error_code
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.urls("tests.support.edge")
 LIMIT = 10 * 1024 * 1024
 
 
-def send(client: Any, content: bytes, **fields: object) -> Any:
+def send(client: Any, content: bytes, **fields: object) -> Response:
     return client.post("/api/v1/uploads", {"audio": SimpleUploadedFile("a.wav", content), **fields})
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment.services import erase_customer
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.django_db
 State = Approval.State
 
 
-def decide(client: APIClient, approval: Any, verb: str = "approve") -> Any:
+def decide(client: APIClient, approval: Any, verb: str = "approve") -> Response:
     return client.post(f"/api/v1/approvals/{approval['id']}/{verb}")
 
 
@@ -168,7 +169,7 @@ def ask_for_audio(client: APIClient) -> dict[str, Any]:
     return response.json()
 
 
-def download(client: APIClient, approval: dict[str, Any], customer_id: str = "C-1001") -> Any:
+def download(client: APIClient, approval: dict[str, Any], customer_id: str = "C-1001") -> Response:
     return client.post(f"/api/v1/customers/{customer_id}/audio-exports/{approval['id']}/download")
 
 

@@ -26,7 +26,7 @@ def test_other_roles_may_not_read_the_trail(db: None, role: str) -> None:
     assert api_client(role).get(PATH).status_code == 403
 
 
-def test_the_latest_event_comes_first_with_all_that_was_recorded(reviewer: APIClient, events: Any) -> None:
+def test_the_latest_event_comes_first_with_all_that_was_recorded(reviewer: APIClient, events: None) -> None:
     latest, before, *_ = reviewer.get(PATH).json()["results"]
     assert (latest["action"], latest["threshold"], latest["outcome"]) == ("decision.made", 0.5, "failed")
     assert (before["actor"], before["role"], before["after"]) == ("branch-7", "teller", {"a": 1})
@@ -43,11 +43,11 @@ def test_the_latest_event_comes_first_with_all_that_was_recorded(reviewer: APICl
     ],
     ids=str,
 )
-def test_filters_pick_events(reviewer: APIClient, events: Any, query: Any) -> None:
+def test_filters_pick_events(reviewer: APIClient, events: None, query: dict[str, str]) -> None:
     assert [event["customer_id"] for event in reviewer.get(PATH, query).json()["results"]] == ["c1"]
 
 
-def test_a_span_of_time_picks_events(reviewer: APIClient, events: Any) -> None:
+def test_a_span_of_time_picks_events(reviewer: APIClient, events: None) -> None:
     now = timezone.now()
     hour = timedelta(hours=1)
     assert reviewer.get(PATH, {"occurred_after": (now + hour).isoformat()}).json()["count"] == 0
@@ -56,7 +56,7 @@ def test_a_span_of_time_picks_events(reviewer: APIClient, events: Any) -> None:
     assert reviewer.get(PATH, span).json()["count"] == 3
 
 
-def test_a_moment_may_carry_an_offset_that_postgresql_does_not_read(reviewer: APIClient, events: Any) -> None:
+def test_a_moment_may_carry_an_offset_that_postgresql_does_not_read(reviewer: APIClient, events: None) -> None:
     assert reviewer.get(PATH, {"occurred_after": "2000-01-02T12:23:30-18:55"}).json()["count"] == 3
     assert reviewer.get(PATH, {"occurred_after": "0001-01-01T00:00:00+18:55"}).status_code == 400
 
@@ -72,13 +72,13 @@ def test_a_moment_may_carry_an_offset_that_postgresql_does_not_read(reviewer: AP
     ],
     ids=str,
 )
-def test_unknown_filters_and_values_are_refused_by_name(reviewer: APIClient, query: Any) -> None:
+def test_unknown_filters_and_values_are_refused_by_name(reviewer: APIClient, query: dict[str, str]) -> None:
     response = reviewer.get(PATH, query)
     assert response.status_code == 400
     assert set(response.json()["error"]["data"]["fields"]) == set(query)
 
 
-def test_pages_are_limited(reviewer: APIClient, events: Any) -> None:
+def test_pages_are_limited(reviewer: APIClient, events: None) -> None:
     first = reviewer.get(PATH, {"page_size": 2}).json()
     assert (first["count"], len(first["results"])) == (3, 2)
     assert len(reviewer.get(first["next"]).json()["results"]) == 1
@@ -92,7 +92,7 @@ def test_an_invalid_page_size_is_refused_by_name(reviewer: APIClient, size: Any)
 
 
 def test_a_page_costs_a_fixed_number_of_queries(
-    reviewer: APIClient, events: Any, django_assert_num_queries: DjangoAssertNumQueries
+    reviewer: APIClient, events: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     reviewer.get(PATH)  # notes that the token is in use, for a minute
     with django_assert_num_queries(3):  # the token, the count, the page
