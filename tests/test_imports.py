@@ -19,7 +19,7 @@ HEAVY = ("torch", "torchaudio", "torchvision", "timm", "onnxruntime", "av", "mat
 def loaded_by_web() -> set[str]:
     """The names of the modules that a web process has loaded once its URLconf is there."""
     code = (
-        "import sys, voiceauth.wsgi, voiceauth.urls\n"
+        "import sys, voiceauth.asgi, voiceauth.urls\n"
         "from django.urls import get_resolver; get_resolver().url_patterns\n"
         "print(*sys.modules)"
     )

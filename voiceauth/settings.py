@@ -93,7 +93,6 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "voiceauth.urls"
-WSGI_APPLICATION = "voiceauth.wsgi.application"
 APPEND_SLASH = False
 TEMPLATES = [
     {
@@ -179,6 +178,7 @@ VOICEAUTH_VELOCITY_THRESHOLD = env.number("VOICEAUTH_VELOCITY_THRESHOLD", 2, min
 VOICEAUTH_VELOCITY_HOURS = env.integer("VOICEAUTH_VELOCITY_HOURS", 24, minimum=1, maximum=720)
 VOICEAUTH_VELOCITY_MAX_CALLS = env.integer("VOICEAUTH_VELOCITY_MAX_CALLS", 20_000, minimum=1, maximum=1_000_000)
 VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+VOICEAUTH_UPLOAD_SECONDS = env.number("VOICEAUTH_UPLOAD_SECONDS", 60, minimum=0.1, maximum=600)
 VOICEAUTH_MAX_AUDIO_SECONDS = 120
 # Added to the recipe of every retrain, for example "training.epochs=15,training.batch_size=16".
 VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")

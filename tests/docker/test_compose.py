@@ -125,7 +125,7 @@ def test_django_accepts_the_containers_environment_for_deployment(container_envi
 
 @pytest.mark.parametrize("name", [name for name in OURS if name not in ("migrate", "bootstrap")])
 def test_a_services_command_becomes_its_part(name: str, container_environment: dict[str, str]) -> None:
-    """The command is run up to the point where it becomes gunicorn or Celery, which then print their help."""
+    """The command is run up to the point where it becomes the web server or Celery, which then print their help."""
     assert SERVICES[name]["command"][:3] == ["python", "-m", "voiceauth.launcher.parts"]
     part = SERVICES[name]["command"][3]
     code = (
@@ -138,7 +138,7 @@ def test_a_services_command_becomes_its_part(name: str, container_environment: d
         [sys.executable, "-c", code], cwd=ROOT, env=container_environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert ("--worker-class" in result.stdout) if part == "web" else ("Usage:" in result.stdout)
+    assert "usage:" in result.stdout.lower()
 
 
 @pytest.mark.parametrize("name", ["migrate", "bootstrap"])

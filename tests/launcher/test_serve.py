@@ -254,14 +254,16 @@ def test_a_command_comes_and_goes_while_the_service_runs(service: Service) -> No
 
 
 def test_the_web_server_loads_no_torch(service: Service) -> None:
-    web = service.part("gunicorn")
+    web = service.part("voiceauth.launcher.web")
     for process in [web, *web.children()]:
         maps = " ".join(each.path for each in process.memory_maps())
         assert "torch" not in maps
         assert "onnxruntime" not in maps
 
 
-@pytest.mark.parametrize(("name", "words"), [("redis", "redis-server"), ("scoring", "scoring@"), ("web", "gunicorn")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("redis", "redis-server"), ("scoring", "scoring@"), ("web", "voiceauth.launcher.web")]
+)
 def test_a_part_that_is_killed_comes_back(service: Service, name: str, words: str) -> None:
     service.part(words).kill()
     until(lambda: f"{name} ended with signal SIGKILL" in service.output())

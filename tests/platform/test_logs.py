@@ -86,15 +86,6 @@ def test_a_task_is_logged_without_its_result_and_its_error() -> None:
     assert "raised unexpected" in text
 
 
-@pytest.mark.parametrize("message", [f"Invalid request from ip=::1: {SECRET}", f"Error handling request /{SECRET}"])
-def test_what_gunicorn_cannot_parse_is_not_repeated(message: str) -> None:
-    assert SECRET not in formatted(message, name="gunicorn.error")
-
-
-def test_other_lines_of_gunicorn_are_logged_as_they_are() -> None:
-    assert formatted("Booting worker with pid: %s", 7, name="gunicorn.error") == "Booting worker with pid: 7"
-
-
 @pytest.mark.parametrize("host", [f"{SECRET}.example", "testserver"])
 def test_a_wrong_host_and_a_plain_403_write_one_line(
     db: None, host: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture

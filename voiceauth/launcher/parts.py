@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 from voiceauth.launcher import embedded
 from voiceauth.launcher.supervisor import Part
 from voiceauth.platform import env
@@ -23,6 +25,14 @@ DEFAULT_BIND = "127.0.0.1:8000"
 def bind_address() -> str:
     """Return host:port of the web server (``VOICEAUTH_BIND``)."""
     return env.text("VOICEAUTH_BIND", DEFAULT_BIND)
+
+
+def host_and_port(bind: str) -> tuple[str, int]:
+    """Take host:port apart; an IPv6 host may stand in brackets. Raises ``ImproperlyConfigured``."""
+    host, _, port = bind.rpartition(":")
+    if not port.isdigit():
+        raise ImproperlyConfigured(f"VOICEAUTH_BIND must be host:port, not {bind!r}.")
+    return host.strip("[]"), int(port)
 
 
 def redis_part() -> tuple[Part, str]:
@@ -48,8 +58,8 @@ def redis_part() -> tuple[Part, str]:
 
 
 def web_part() -> Part:
-    """Return the web server of the API and the dashboard; ``launcher/gunicorn.py`` configures it."""
-    return Part("web", [PYTHON, "-m", "gunicorn", "--config", "python:voiceauth.launcher.gunicorn"], stage=0)
+    """Run the API and the dashboard."""
+    return Part("web", [PYTHON, "-m", "voiceauth.launcher.web"], stage=0)
 
 
 def scoring_part() -> Part:

@@ -35,8 +35,7 @@ def configuration(*, level: str, private: bool = True) -> dict[str, Any]:
         "formatters": {"line": line},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
         "loggers": {
-            "gunicorn.error": {"handlers": [], "level": "INFO", "propagate": True},  # its own would pass us by
-            "gunicorn.access": {"handlers": [], "propagate": False},  # whole paths
+            "_granian": {"level": "INFO"},  # the web server's
         },
         "root": {"handlers": ["stderr"], "level": level},
     }
@@ -88,8 +87,6 @@ class PrivateFormatter(logging.Formatter):
             _describe_request(kept, request)
         elif isinstance(task := getattr(record, "data", None), Mapping) and record.name.startswith("celery."):
             _describe_task(kept, task)
-        elif record.name == "gunicorn.error":
-            _describe_connection(kept)
         return super().format(kept)
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  logging's name
@@ -121,13 +118,6 @@ def _describe_task(record: logging.LogRecord, task: Mapping[str, Any]) -> None:
     words = f"{task.get('description') or 'succeeded'}"
     took = f" in {task['runtime']:.3f} s" if isinstance(task.get("runtime"), float) else ""
     record.msg, record.args = f"Task {task.get('name')}[{task.get('id')}] {words}{took}", None
-
-
-def _describe_connection(record: logging.LogRecord) -> None:
-    """Leave out the request lines and headers that gunicorn repeats where it cannot parse them."""
-    for beginning in ("Invalid request from ip=", "Error handling request"):
-        if str(record.msg).startswith(beginning):
-            record.msg, record.args = beginning.removesuffix(" from ip="), None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

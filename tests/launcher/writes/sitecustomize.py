@@ -28,9 +28,9 @@ def note(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _part() -> str:
     words = " ".join(sys.orig_argv)
-    named = [name for name in ("gunicorn", "beat") if name in words]
+    named = [name for name in ("launcher.web", "beat") if name in words]
     return os.environ.get("VOICEAUTH_WORKER") or (
-        {"gunicorn": "web", "beat": "beat"}[named[0]] if named else "launcher"
+        {"launcher.web": "web", "beat": "beat"}[named[0]] if named else "launcher"
     )
 
 

@@ -24,6 +24,17 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def find_client(authorization: str) -> ApiClient | None:
+    """Return the client whose valid token an ``Authorization`` header carries."""
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not TOKEN.fullmatch(token):
+        return None
+    hashed = token_hash(token)
+    client = ApiClient.objects.filter(Q(token_hash=hashed) | Q(previous_token_hash=hashed)).first()
+    return client if client is not None and client.takes(hashed) else None
+
+
 class TokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer va_<role>_<secret>``; ``request.user`` becomes the ``ApiClient``.
 
@@ -36,18 +47,13 @@ class TokenAuthentication(BaseAuthentication):
 
         Raises ``AuthenticationFailed`` and ``Throttled``.
         """
-        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
-            throttling.admit_anonymous(request)
-            return None
-        token = token.strip()
-        if TOKEN.fullmatch(token):
-            hashed = token_hash(token)
-            client = ApiClient.objects.filter(Q(token_hash=hashed) | Q(previous_token_hash=hashed)).first()
-            if client is not None and client.takes(hashed):
-                _note_use(client)
-                return client, None
+        authorization = request.META.get("HTTP_AUTHORIZATION", "")
+        if (client := find_client(authorization)) is not None:
+            _note_use(client)
+            return client, None
         throttling.admit_anonymous(request)
+        if authorization.partition(" ")[0].lower() != "bearer":
+            return None
         raise AuthenticationFailed("The token is not valid.")
 
     def authenticate_header(self, request: Any) -> str:

@@ -133,10 +133,11 @@ def answer(error: BaseException, request: HttpRequest) -> JsonResponse:
     return JsonResponse(failure.body(request), status=failure.status, headers=failure.headers)
 
 
-def unavailable(error: BaseException, request: HttpRequest) -> HttpResponseBase:
-    """The same for people: a page that needs nothing of the database."""
+def explain(error: BaseException, request: HttpRequest) -> HttpResponseBase:
+    """Answer with a page for people, which needs nothing of the database."""
     failure = note(error, request)
-    return HttpResponse(render_to_string("503.html"), status=failure.status, headers=failure.headers)
+    page = render_to_string("failure.html", {"message": failure.message})
+    return HttpResponse(page, status=failure.status, headers=failure.headers)
 
 
 # Django's own handlers (``voiceauth.urls``): JSON for programs, Django's pages for people.

@@ -14,10 +14,10 @@ from django.http import HttpRequest, HttpResponseBase
 
 from voiceauth.platform import logs
 from voiceauth.platform.api.actor import actor_of
-from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, unavailable
+from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, explain
 from voiceauth.platform.api.parsers import refuse_repeated
 from voiceauth.platform.api.paths import API_PATHS
-from voiceauth.platform.api.uploads import UploadTooLarge
+from voiceauth.platform.api.uploads import UploadTooLarge, most_bytes
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
@@ -33,7 +33,7 @@ CONTENT_SECURITY_POLICY = (
 )
 PERMISSIONS_POLICY = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
 DOCS_PATH = "/api/docs"  # Swagger UI writes style elements; scripts stay forbidden there too
-DRAIN_CHUNK = 64 * 1024
+REFUSAL = "voiceauth.refusal"  # in the ASGI scope: why the body was not received (``front``)
 
 
 class RequestContextMiddleware:
@@ -52,9 +52,8 @@ class RequestContextMiddleware:
                 _refuse_early(request)
                 response = self.get_response(request)
             except DomainError as error:
-                response = answer(error, request)
+                response = answer(error, request) if _is_api(request) else explain(error, request)
             _record_refusal(request)
-            _drain(request)
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
@@ -65,9 +64,9 @@ class RequestContextMiddleware:
 
         A page that needs the database while it is away says so; every other bug in a page is Django's to show.
         """
-        if request.path.startswith(API_PATHS):
+        if _is_api(request):
             return answer(exception, request)
-        return unavailable(exception, request) if isinstance(exception, DATABASE_IS_AWAY) else None
+        return explain(exception, request) if isinstance(exception, DATABASE_IS_AWAY) else None
 
 
 def client_ip_of(request: Any) -> str:
@@ -95,6 +94,10 @@ def _client_ip_of(request: HttpRequest) -> str:
     return ""
 
 
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith(API_PATHS)
+
+
 def _content_length(request: HttpRequest) -> int:
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
@@ -104,27 +107,16 @@ def _content_length(request: HttpRequest) -> int:
 
 def _refuse_early(request: HttpRequest) -> None:
     """Refuse bodies that are too long to read, NUL, which PostgreSQL cannot store, and a parameter given twice."""
-    if not request.path.startswith(API_PATHS):
+    if (refusal := request.META.get("asgi.scope", {}).get(REFUSAL)) is not None:
+        raise refusal
+    if not _is_api(request):
         return
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if request.content_type == "multipart/form-data":
-        limit += settings.VOICEAUTH_MAX_UPLOAD_BYTES
+    limit = most_bytes(request.content_type or "")
     if _content_length(request) > limit:
         raise UploadTooLarge(limit_bytes=limit)
     if "\x00" in request.path or any("\x00" in part for pair in request.GET.lists() for part in (pair[0], *pair[1])):
         raise MalformedRequest("NUL characters are not allowed.")
     refuse_repeated(request.GET)
-
-
-def _drain(request: Any) -> None:
-    """Read what is left of a refused upload: closing on unread bytes could cost the caller our answer."""
-    if not request.path.startswith(API_PATHS):
-        return
-    left = min(_content_length(request), 4 * settings.VOICEAUTH_MAX_UPLOAD_BYTES)
-    # The caller may be gone, which each server tells by errors of its own; the refusal is answered all the same.
-    with contextlib.suppress(Exception):
-        while left > 0 and (chunk := request._stream.read(DRAIN_CHUNK)):
-            left -= len(chunk)
 
 
 def _record_refusal(request: Any) -> None:

@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     404: "There is no such object.",
     405: "The path does not support this method.",
     406: "The API answers only application/json.",
+    408: "The body took too long to arrive.",
     409: "The object is not in a state that allows this.",
     413: "The upload or the audio is too large.",
     415: "The type of the body or of the audio is not supported.",
@@ -32,7 +33,7 @@ DESCRIPTIONS = {
 }
 ALWAYS = (400, 404, 405, 406, 503)
 AUTHENTICATED = (401, 403, 429)
-WITH_BODY = (409, 413, 415, 422)
+WITH_BODY = (408, 409, 413, 415, 422)
 
 
 def internal_classes() -> list[type]:

@@ -24,6 +24,28 @@ class UploadTooLarge(DomainError):
     message = "The upload is too large."
 
 
+class UploadTooSlow(DomainError):
+    """Carries ``limit_seconds``."""
+
+    code = "upload_too_slow"
+    status = 408
+    message = "The body took longer than {limit_seconds:g} s to arrive. Send it again over a faster connection."
+
+
+class TooManyUploads(DomainError):
+    """Carries ``retry_after_seconds``."""
+
+    code = "too_many_uploads"
+    status = 503
+    message = "Too many uploads are arriving at once. Send it again shortly."
+
+
+def most_bytes(content_type: str) -> int:
+    """Return how long the body of a request with this ``Content-Type`` may be."""
+    is_form = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE + (settings.VOICEAUTH_MAX_UPLOAD_BYTES if is_form else 0)
+
+
 class CappedMemoryUploadHandler(FileUploadHandler):
     """Keeps the files of a request in memory, together up to ``VOICEAUTH_MAX_UPLOAD_BYTES``.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
@@ -142,10 +143,10 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 def _address(bind: str) -> tuple[str, int]:
-    host, _, port = bind.rpartition(":")
-    if not port.isdigit():
-        raise CommandError(f"VOICEAUTH_BIND must be host:port, not {bind!r}.")
-    return host.strip("[]"), int(port)
+    try:
+        return parts.host_and_port(bind)
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from error
 
 
 def _wait_for_port(bind: str, *, patience: float) -> None:

@@ -1,0 +1,43 @@
+"""The web server: granian with two processes, and private logs. ``python -m voiceauth.launcher.web`` runs it."""
+
+import argparse
+import os
+
+from voiceauth.launcher import parts
+
+PROCESSES = 2
+HEADER_SECONDS = 20  # to send a request's headers, and how long a connection is kept for the next request
+STOP_SECONDS = 8  # for what is under way
+CONNECTIONS = 4096  # of each process at once
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    argparse.ArgumentParser(prog="python -m voiceauth.launcher.web", description=__doc__).parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
+    from django.conf import settings
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
+
+    host, port = parts.host_and_port(parts.bind_address())
+    Granian(
+        "voiceauth.asgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=PROCESSES,
+        loop=Loops.asyncio,
+        http=HTTPModes.http1,
+        websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        log_dictconfig=settings.LOGGING,
+        workers_kill_timeout=STOP_SECONDS,
+        respawn_failed_workers=True,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()
