@@ -4,6 +4,7 @@
 # make demo        the story through the REST API (SPEECH=DIR tells it with real speech, see docs/speech-format.md)
 # make bench       how fast a call is scored (PIPELINE=DIR); with SPEECH=DIR also what the gate and the replay check catch
 # make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
+# make fuzz        give mutated recordings to the code of a scoring worker (EXAMPLES=20000)
 # make hooks       install the git hooks, which run the checks of CI before each commit
 # make clean       remove the virtual environment (the state in var/ stays)
 
@@ -15,9 +16,9 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 # Tests without a worker process, a browser, a launcher or a training program.
 SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/test_openapi_contract.py \
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
-        tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py
+        tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py
 
-.PHONY: run quick test demo bench mutations hooks lint clean
+.PHONY: run quick test demo bench mutations fuzz hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -49,6 +50,10 @@ endif
 
 mutations: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutations $(MODULE)
+
+EXAMPLES ?= 20000
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.support.fuzz --examples $(EXAMPLES) $(FUZZ)
 
 hooks: $(VENV)/installed-dev
 	$(BIN)/pre-commit install

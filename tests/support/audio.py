@@ -100,7 +100,7 @@ def encode(samples: np.ndarray, name: str = "wav", *, source_rate: int = 16_000)
     planes = np.atleast_2d(samples).astype(np.float32)
     layout = {1: "mono", 2: "stereo"}[len(planes)]
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container_name) as container:
+    with av.open(buffer, "w", format=container_name, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         context = stream.codec_context
         assert isinstance(context, av.AudioCodecContext)

@@ -42,7 +42,8 @@ def snr_db(samples: np.ndarray, speech: np.ndarray) -> float:
     if not len(power):
         return 0.0
     total = float(power.sum(axis=1).mean())
-    noise = min(total, float(_floor(power).sum(axis=1).mean()) / _shrinkage())
+    # A running mean may come out a little below zero where loud frames are beside silent ones.
+    noise = float(np.clip(_floor(power).sum(axis=1).mean() / _shrinkage(), 1e-9 * total, total))
     return float(np.clip(10 * np.log10(max(total - noise, 1e-9 * noise) / noise), *SNR_DB))
 
 

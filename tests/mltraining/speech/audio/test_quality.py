@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mltraining.speech.audio import quality, telephone
+from mltraining.speech.audio import measures, quality, telephone
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.waveform import Waveform, resample
 from tests.support.audio import encode, voice
@@ -228,3 +228,11 @@ def test_the_detector_is_found_without_importing_its_package_or_torch() -> None:
         "assert not {'torch', 'silero_vad'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 1e-12, 1e-9, 1e-7])
+def test_a_loud_sound_before_near_silence_has_a_measurable_ratio(amplitude: float) -> None:
+    """A running mean of powers that differ by so much may come out below zero."""
+    random = np.random.default_rng(1)
+    samples = np.concatenate([random.normal(0, 0.3, 800), random.normal(0, amplitude, RATE)]).astype(np.float32)
+    assert -20 <= measures.snr_db(samples, np.ones(-(-len(samples) // measures.FRAME), dtype=bool)) <= 80
