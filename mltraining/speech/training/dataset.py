@@ -1,9 +1,13 @@
 """Clips decoded once into memory, and the batches of random crops that training takes from them."""
 
+import ctypes
 import hashlib
+import multiprocessing
+import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from mltraining.speech.training.teaching import Lessons
 Corrupt = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # Crops (batch, n) int16, class indices (batch,) and, where there are teachers, what they say (batch, d) float32
 Crops = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent ends
 MAX_CLIP_SECONDS = 3600  # a training file may be a whole recording
 
 
@@ -220,30 +225,37 @@ class BalancedCrops:
         batch_size: int,
         lengths: tuple[int, int],
         seed: Sequence[int],
-        threads: int,
+        workers: int,
         rank: int,
         world: int,
     ) -> Iterator[Crops]:
         """Yield an epoch of ``crops``, in batches.
 
         All crops of a batch have one length, drawn between the two ``lengths`` (samples) on a logarithmic scale, since
-        it is the short ones that are hard. The same seed gives the same epoch. Crops are prepared in threads, two
-        batches ahead. Each of ``world`` processes prepares its own share of every batch.
+        it is the short ones that are hard. The same seed gives the same epoch. Each of ``world`` processes prepares its
+        own share of every batch, two batches ahead, in child processes: in threads, the interpreter's lock would let
+        the network wait for the codecs between any two of its operations.
         """
         share = max(1, batch_size // world)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        pool = ProcessPoolExecutor(
+            max(1, workers), mp_context=multiprocessing.get_context("fork"), initializer=_take, initargs=(self,)
+        )
+        try:
             ahead: deque[list[Future[Drawn]]] = deque()
             for start in range(0, max(1, crops // batch_size) * batch_size, batch_size):
                 numbers = range(start + rank * share, start + (rank + 1) * share)
                 drawn = np.random.default_rng([*seed, start, 2]).uniform(*np.log(lengths))
                 length = round(float(np.exp(drawn)))
-                ahead.append([pool.submit(self._draw, length, seed, number) for number in numbers])
+                ahead.append([pool.submit(_draw, length, seed, number) for number in numbers])
                 if len(ahead) > 2:
                     yield _batch(ahead.popleft())
             while ahead:
                 yield _batch(ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _draw(self, length: int, seed: Sequence[int], number: int) -> Drawn:
+    def draw(self, length: int, seed: Sequence[int], number: int) -> Drawn:
+        """Draw the crop ``number`` of an epoch, ``length`` samples long. The same arguments give the same crop."""
         shared = np.random.default_rng([*seed, number // self.crops_a_speaker, 0])
         speaker = int(shared.choice(self.speakers, p=self.share))
         changed = len(self.versions) > 1 and shared.random() < self.speed_probability
@@ -265,6 +277,24 @@ class BalancedCrops:
         if self.lessons is not None:
             lesson = self.lessons.target(parts, speaker, version, self.speaker_lesson_share)
         return crop, speaker + version * self.speakers, lesson
+
+
+_source: BalancedCrops | None = None  # in a child process: what it inherited when it was forked
+
+
+def _take(source: BalancedCrops) -> None:
+    """Begin a child process: keep what it draws from, and end with its parent, however that ends."""
+    global _source
+    _source = source
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the parent after its epoch
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _draw(length: int, seed: Sequence[int], number: int) -> Drawn:
+    assert _source is not None
+    return _source.draw(length, seed, number)
 
 
 def _batch(drawn: list[Future[Drawn]]) -> Crops:

@@ -165,7 +165,7 @@ class Run:
                 batch_size=training.batch_size,
                 lengths=(min(length, round(shortest * config.audio.sample_rate)), length),
                 seed=[config.environment.seed, epoch],
-                threads=config.environment.number_of_workers,
+                workers=config.environment.number_of_workers,
                 **place,
             )
         return dataset.epoch_batches(

@@ -43,7 +43,7 @@ def untouched(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def batches(
     crops: dataset.BalancedCrops, *, lengths: tuple[int, int] = (4000, 4000), rank: int = 0, world: int = 1
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    epoch = crops.batches(crops=40, batch_size=8, lengths=lengths, seed=[1, 1], threads=2, rank=rank, world=world)
+    epoch = crops.batches(crops=40, batch_size=8, lengths=lengths, seed=[1, 1], workers=2, rank=rank, world=world)
     return [(drawn, labels) for drawn, labels, _ in epoch]
 
 
