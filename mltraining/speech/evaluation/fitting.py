@@ -19,12 +19,17 @@ RIDGE = 1e-4
 
 
 def fit_calibration(
-    scores: np.ndarray, is_target: np.ndarray, prior: float, measures: QualityMeasures | None = None
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    prior: float,
+    measures: QualityMeasures | None = None,
+    weights: np.ndarray | None = None,
 ) -> Calibration:
     """Fit a calibration by prior-weighted logistic regression (Brümmer and du Preez, 2006).
 
     ``scores`` (n,), ``is_target`` (n,) bool; with ``measures`` (of n trials) their features are weighed, too. All
-    target trials together weigh ``prior`` and all impostor trials 1 - prior, however many there are of each. See RIDGE
+    target trials together weigh ``prior`` and all impostor trials 1 - prior, however many there are of each;
+    ``weights`` (n,) say how much each counts among its kind, all alike where None. See RIDGE
     for trials that a threshold separates perfectly. A feature that does not vary gets no weight. Scores that do not
     vary, or that are higher for impostors, carry no evidence: slope and weights are then 0.
 
@@ -49,9 +54,10 @@ def fit_calibration(
 
     varying = spread >= 1e-12
     standardised = (columns - center[:, None])[varying] / spread[varying, None]
-    weight = np.where(is_target, prior / target.shape[1], (1 - prior) / impostor.shape[1])
+    weight = np.ones(len(is_target)) if weights is None else weights.astype(np.float64)
+    kinds = np.where(is_target, prior / weight[is_target].sum(), (1 - prior) / weight[~is_target].sum())
     model = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    model.fit(standardised.T, is_target, sample_weight=weight)
+    model.fit(standardised.T, is_target, sample_weight=weight * kinds)
     slopes = np.zeros(1 + len(NO_WEIGHTS))
     slopes[np.flatnonzero(varying)] = model.coef_[0] / spread[varying]
     offset = model.intercept_[0] - math.log(prior / (1 - prior)) - slopes[: len(center)] @ center
@@ -67,6 +73,22 @@ def fit_with_thresholds(trials: ScoredTrials, *, fitting_prior: float, prior: fl
     calibration = Calibration.of(fitted.slope, fitted.offset, prior, fitted.weights)
     ratios = calibration.log_likelihood_ratio(trials.scores, trials.measures)
     return calibration.with_thresholds(ratios[trials.is_target], ratios[~trials.is_target])
+
+
+def fit_evenly(corpora: Sequence[ScoredTrials], *, fitting_prior: float, prior: float) -> Calibration:
+    """Fit on the trials of several corpora, each of which weighs the same, and set the thresholds that they support.
+
+    A false-accept rate is then the mean of the corpora's. See ``fit_with_thresholds`` for the rest.
+    """
+    trials = ScoredTrials.joined(corpora)
+    kinds = np.array([[each.is_target.sum(), (~each.is_target).sum()] for each in corpora])
+    corpus = np.repeat(np.arange(len(corpora)), [len(each.scores) for each in corpora])
+    weights = 1 / kinds[corpus, np.where(trials.is_target, 0, 1)]
+    fitted = fit_calibration(trials.scores, trials.is_target, fitting_prior, trials.measures, weights)
+    calibration = Calibration.of(fitted.slope, fitted.offset, prior, fitted.weights)
+    ratios = calibration.log_likelihood_ratio(trials.scores, trials.measures)
+    impostor = ~trials.is_target
+    return calibration.with_thresholds(ratios[trials.is_target], ratios[impostor], weights[impostor])
 
 
 @dataclass(frozen=True, eq=False)

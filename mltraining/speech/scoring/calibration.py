@@ -83,15 +83,18 @@ class Calibration:
         thresholds = [list(pair) for pair in self.thresholds]
         return numbers | {"weights": list(self.weights), "thresholds": thresholds, "version": self.version}
 
-    def with_thresholds(self, target: np.ndarray, impostor: np.ndarray) -> "Calibration":
+    def with_thresholds(
+        self, target: np.ndarray, impostor: np.ndarray, weights: np.ndarray | None = None
+    ) -> "Calibration":
         """Add a threshold for each of FALSE_ACCEPT_RATES that the trials support.
 
-        ``target`` (n,) and ``impostor`` (m,) are log-likelihood ratios under this calibration.
+        ``target`` (n,) and ``impostor`` (m,) are log-likelihood ratios under this calibration; ``weights`` (m,) are of
+        the impostor trials, all alike where None.
         """
         found = []
         for rate in FALSE_ACCEPT_RATES:
             with suppress(UnsupportedRate):  # a lower rate needs more trials
-                found.append((rate, threshold_for(target, impostor, rate)))
+                found.append((rate, threshold_for(target, impostor, rate, weights)))
         return Calibration.of(self.slope, self.offset, self.prior, self.weights, found)
 
     def threshold_at(self, target_far: float) -> float | None:
@@ -151,15 +154,22 @@ def check_supported(target_far: float, impostor_trials: int) -> None:
         raise UnsupportedRate(target_far, impostor_trials, needed)
 
 
-def threshold_for(target: np.ndarray, impostor: np.ndarray, target_far: float) -> float:
+def threshold_for(
+    target: np.ndarray, impostor: np.ndarray, target_far: float, weights: np.ndarray | None = None
+) -> float:
     """Return the lowest log-likelihood ratio to accept from whose measured false-accept rate is <= ``target_far``.
 
-    ``target`` (n,) and ``impostor`` (m,) are log-likelihood ratios. The threshold lies in the middle of the gap between
-    two trials, so that rounding changes no decision. Raises what ``check_supported`` raises.
+    ``target`` (n,) and ``impostor`` (m,) are log-likelihood ratios; ``weights`` (m,) say how much each impostor trial
+    counts, all alike where None. The threshold lies in the middle of the gap between two trials, so that rounding
+    changes no decision. Raises what ``check_supported`` raises.
     """
     check_supported(target_far, len(impostor))
-    allowed = min(math.floor(target_far * len(impostor) + 1e-9), len(impostor) - 1)
-    refused = float(np.partition(impostor, len(impostor) - 1 - allowed)[len(impostor) - 1 - allowed])
+    if weights is None:
+        weights = np.ones(len(impostor))
+    falling = np.argsort(-impostor, kind="stable")
+    accepted_share = np.cumsum(weights[falling]) / weights.sum()
+    allowed = int(np.searchsorted(accepted_share, target_far * (1 + 1e-9), side="right"))
+    refused = float(impostor[falling[min(allowed, len(impostor) - 1)]])
     above = np.concatenate([target, impostor])
     above = above[above > refused]
     if not len(above):
