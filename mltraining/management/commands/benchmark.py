@@ -42,8 +42,9 @@ class Command(BaseCommand):
         self.stdout.write("milliseconds on one thread; in brackets how many times as fast as torch")
         self.stdout.write("clip".rjust(6) + "".join(name.rjust(16) for name in stages))
         for seconds, found in rows:
+            compared = RUNTIMES[1:] if "torch" in found else ()
             cells = [
-                f"{found[name]:.1f}" + (f" ({found['torch'] / found[name]:.1f}x)" if name in RUNTIMES[1:] else "")
+                f"{found[name]:.1f}" + (f" ({found['torch'] / found[name]:.1f}x)" if name in compared else "")
                 for name in stages
             ]
             self.stdout.write(f"{seconds:>4} s" + "".join(cell.rjust(16) for cell in cells))

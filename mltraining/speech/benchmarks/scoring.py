@@ -8,13 +8,19 @@ import torch
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.scoring.encoder import Runtime
+from mltraining.speech.scoring.imported import ImportedEncoder
 from mltraining.speech.scoring.onnx_runtime import FILES
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.scoring.timing import REPEATS, clip, milliseconds
 
 
 def runtimes(folder: Path) -> dict[Runtime, ScoringPipeline]:
-    """Load the pipeline under torch and under each of its exports. Call it within ``one_thread``."""
+    """Load the pipeline under torch and under each of its exports, an imported encoder as it is.
+
+    Call it within ``one_thread``.
+    """
+    if isinstance((imported := ScoringPipeline.load(folder)).encoder, ImportedEncoder):
+        return {"fp32": imported}
     names: list[Runtime] = ["torch", *(name for name, file in FILES.items() if (folder / file).exists())]
     return {name: ScoringPipeline.load(folder, runtime=name) for name in names}
 
@@ -22,20 +28,25 @@ def runtimes(folder: Path) -> dict[Runtime, ScoringPipeline]:
 def stages(loaded: dict[Runtime, ScoringPipeline], seconds: float, repeats: int = REPEATS) -> dict[str, float]:
     """Return the milliseconds of each stage on a clip of so many seconds: decode, VAD, features, encoder by runtime.
 
-    The encoder takes the clip in one piece here, even where scoring would cut it into chunks.
+    Our own network takes the clip in one piece here, even where scoring would cut it into chunks.
     """
-    own = loaded["torch"].own
     data = clip(seconds)
     waveform = decode(data)
+    found = {
+        "decode": milliseconds(lambda: decode(data), repeats),
+        # a copy, because a waveform keeps the speech that was detected in it
+        "VAD": milliseconds(lambda: quality.measure(dataclasses.replace(waveform)), repeats),
+    }
+    if isinstance(imported := next(iter(loaded.values())).encoder, ImportedEncoder):
+        heard = imported.samples(waveform)
+        units = imported.units(heard)
+        found["features"] = milliseconds(lambda: imported.units(heard), repeats)
+        return found | {"fp32": milliseconds(lambda: imported.vectors(units), repeats)}
+    own = loaded["torch"].own
     samples = torch.from_numpy(own.samples(waveform))[None]
     with torch.inference_mode():
         spectrogram = own.features(samples)
-        found: dict[str, float] = {
-            "decode": milliseconds(lambda: decode(data), repeats),
-            # a copy, because a waveform keeps the speech that was detected in it
-            "VAD": milliseconds(lambda: quality.measure(dataclasses.replace(waveform)), repeats),
-            "features": milliseconds(lambda: own.features(samples), repeats),
-        }
+        found["features"] = milliseconds(lambda: own.features(samples), repeats)
         for name, one in loaded.items():
             found[name] = milliseconds(lambda one=one: one.own.pooled(spectrogram), repeats)  # type: ignore[misc]
     return found

@@ -34,14 +34,16 @@ SPEECH = ("enrollment", "trials", "audio_root")
 class Recalibration:
     """A fitted calibration, the threshold on its probability, and what was measured on the trials.
 
-    Both error rates are at the threshold, which is ``llr_threshold`` as a log-likelihood ratio. ``cllr_before`` is
-    under the calibration in force; ``cllr_after`` and ``min_cllr`` are of the trials within halves of the speakers,
-    each calibrated by the other half (None where there are too few speakers for that). Cllr is in bits.
+    The equal error rate is that of the scores, before any calibration. The other two error rates are at the threshold,
+    which is ``llr_threshold`` as a log-likelihood ratio. ``cllr_before`` is under the calibration in force;
+    ``cllr_after`` and ``min_cllr`` are of the trials within halves of the speakers, each calibrated by the other half
+    (None where there are too few speakers for that). Cllr is in bits.
     """
 
     calibration: Calibration
     threshold: float
     llr_threshold: float
+    equal_error_rate: Figure
     false_accept_rate: Figure
     false_reject_rate: Figure
     cllr_before: float
@@ -61,6 +63,7 @@ class Recalibration:
             f"{self.left_out} left out",
             f"Cllr: {self.cllr_before:.4f} under the calibration in force; cross-fitted over the speakers: {crossed}",
             f"threshold: {self.threshold:.6g} on the probability, log-likelihood ratio {self.llr_threshold:+.3f}",
+            f"equal error rate: {self.equal_error_rate.percent()}",
             f"false accepts: {self.false_accept_rate.percent()}",
             f"false rejects: {self.false_reject_rate.percent()}",
             f"calibration: {json.dumps(self.calibration.to_dict())}",
@@ -93,6 +96,11 @@ def fit_on_trials(
         calibration=calibration,
         threshold=calibration.threshold_probability(llr_threshold),
         llr_threshold=llr_threshold,
+        equal_error_rate=Figure.of_rate(
+            metrics.equal_error_rate(trials.scores[target], trials.scores[impostor]),
+            min(counts.target_trials, counts.impostor_trials),
+            counts,
+        ),
         false_accept_rate=Figure.of_errors(accepted[impostor], counts),
         false_reject_rate=Figure.of_errors(~accepted[target], counts),
         cllr_before=metrics.cllr(before[target], before[impostor]),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mltraining.speech import cli
-from mltraining.speech.evaluation import recalibration
+from mltraining.speech.evaluation import metrics, recalibration
 from mltraining.speech.evaluation.figures import Trials
 from mltraining.speech.evaluation.recalibration import fit_on_trials
 from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, TrialList, score_labelled_trials
@@ -131,4 +131,8 @@ def test_a_folder_is_calibrated_from_the_command_line(
         assert found is not None
         rate, low, high = map(float, found.groups())
         assert low <= rate <= high and low < high
+    given = TrialList.read(recorded / "enrollment.csv", recorded / "trials.csv", recorded)
+    scored = score_labelled_trials(ScoringPipeline.load(folder), given)
+    eer = 100 * metrics.equal_error_rate(scored.scores[scored.is_target], scored.scores[~scored.is_target])
+    assert any(line.startswith(f"equal error rate: {eer:.2f} % (95 %: ") for line in figures)
     assert json.loads(printed.removeprefix("calibration: ")) == ScoringPipeline.load(folder).calibration.to_dict()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mltraining.speech import cli
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.waveform import Waveform, resample
+from mltraining.speech.benchmarks import scoring as benchmark
 from mltraining.speech.features.front_ends import features_of
 from mltraining.speech.scoring import importing
 from mltraining.speech.scoring.calibration import Calibration
@@ -28,6 +29,7 @@ from mltraining.speech.scoring.folder import PipelineError
 from mltraining.speech.scoring.imported import Description, EncoderRefused, ImportedEncoder
 from mltraining.speech.scoring.importing import About, import_encoder
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
+from mltraining.speech.scoring.timing import one_thread
 from mltraining.speech.settings_reader import ConfigError
 from tests.support.audio import voice, wav
 from tests.support.foreign import (
@@ -422,6 +424,20 @@ def test_the_command_makes_a_pipeline_and_says_its_fingerprint(
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.startswith("unreadable_file: ")
     assert ScoringPipeline.load(tmp_path / "pipeline").fingerprint == centred.fingerprint  # nothing was replaced
+
+
+def test_the_stages_of_scoring_are_timed(imported: Path) -> None:
+    with one_thread():
+        found = benchmark.stages(benchmark.runtimes(imported), seconds=1, repeats=1)
+    assert list(found) == ["decode", "VAD", "features", "fp32"]
+    assert all(value > 0 for value in found.values())
+
+
+def test_exports_of_an_imported_encoder_are_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (copy / "pipeline.json").read_text()
+    assert cli.main(["export-onnx", str(copy)]) == 2
+    assert "was imported" in capsys.readouterr().err
+    assert (copy / "pipeline.json").read_text() == before
 
 
 def test_every_code_is_documented() -> None:
