@@ -4,34 +4,54 @@ A replayed recording claims the customer whose voice it holds, so it is compared
 customer only. They are few, sealed under the customer's key, and erased with it.
 """
 
+from typing import TYPE_CHECKING
+
 from enrollment import keys
 from enrollment.models import Customer, HeardRecording
 from mltraining.recordings import Analysis
 from voiceauth.screening.risk import REPLAY, Hit
 
+if TYPE_CHECKING:
+    from mltraining.speech.audio.replay import Replay
+
 LATEST = 500  # recordings of one customer that are compared
 
 
-def hits(customer: Customer | None, analysis: Analysis) -> list[Hit]:
-    """Return one hit that names the earlier recording, or none where this one is new. Worker-side only."""
+LEAST_NEW_SECONDS = 1.5  # of speech that was never heard: with less, the recording is a replay
+
+
+def new_speech(customer: Customer | None, analysis: Analysis) -> tuple[Analysis, list[Hit]]:
+    """Return what of a recording is new, and one hit where too little of it is. Worker-side only.
+
+    Stretches that repeat an earlier recording, such as the announcement of a line, are cut out: they prove nothing, so
+    the voice is judged by the rest. Where hardly any speech is left the recording is returned as it is, and the hit
+    names the earlier one.
+    """
     from mltraining.speech.audio import replay
 
     if customer is None:
-        return []
+        return analysis, []
     heard = list(HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST])
+    fingerprints = [keys.unseal_heard(customer, row.pk, row.content) for row in heard]
     index = replay.ReplayIndex()
-    index.add_many([(at, keys.unseal_heard(customer, row.pk, row.content)) for at, row in enumerate(heard)])
-    found = index.find(analysis.views) if heard else None
-    if found is None:
-        return []
-    original = heard[found.key]
-    return [
-        Hit(
-            reason=REPLAY,
-            score=found.score,
-            aligned=found.aligned,
-            offset_seconds=found.offset_seconds,
-            heard_in_sample=str(original.sample_id) if original.sample_id else None,
-            heard_in_decision=str(original.decision_id) if original.decision_id else None,
-        )
-    ]
+    index.add_many(enumerate(fingerprints))
+    rest = analysis
+    while heard and (found := index.find(rest.views)):
+        stretches = replay.repeated(fingerprints[found.key], rest.views, found.offset_seconds)
+        shorter = rest.without(stretches)
+        if not stretches or shorter.quality.speech_seconds < LEAST_NEW_SECONDS:
+            return analysis, [_hit(heard[found.key], found)]
+        rest = shorter
+        index.remove_many([found.key])
+    return rest, []
+
+
+def _hit(original: HeardRecording, found: "Replay") -> Hit:
+    return Hit(
+        reason=REPLAY,
+        score=found.score,
+        aligned=found.aligned,
+        offset_seconds=found.offset_seconds,
+        heard_in_sample=str(original.sample_id) if original.sample_id else None,
+        heard_in_decision=str(original.decision_id) if original.decision_id else None,
+    )

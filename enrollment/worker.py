@@ -1,5 +1,7 @@
 """What a scoring worker answers about a recording that is to be enrolled. Worker-side only."""
 
+from collections.abc import Sequence
+
 from enrollment import gallery, replay, voiceprints
 from enrollment.messages import ANALYSE_SAMPLE, AnalyseSample, Duplicate, SampleAnalysis, VoiceReport
 from enrollment.models import Customer
@@ -19,20 +21,19 @@ def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
     Raises ``ModelUnavailable`` and ``InvalidAudio``.
     """
     model = scorer.active_model()
-    analysis = recordings.analyse(question.recording)
     customer = Customer.objects.filter(pk=question.customer).first()
+    analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
     voice = None if model is None else recordings.voice_of(analysis, model)
-    replayed = tuple(replay.hits(customer, analysis))
     return SampleAnalysis(
         quality=analysis.report(),
-        voice=VoiceReport(hits=replayed) if voice is None else _report(voice, customer, replayed),
+        voice=VoiceReport(hits=tuple(replayed)) if voice is None else _report(voice, customer, replayed),
         embedding=None if voice is None else voice.embedding(),
         acoustic_fingerprint=analysis.acoustic_fingerprint(),
         remainder=analysis.remainder(),
     )
 
 
-def _report(voice: Voice, customer: Customer | None, replayed: tuple[Hit, ...]) -> VoiceReport:
+def _report(voice: Voice, customer: Customer | None, replayed: Sequence[Hit]) -> VoiceReport:
     from mltraining.speech.audio import one_speaker
 
     own = None if customer is None else voiceprints.voiceprint_of(customer, voice.model.fingerprint)

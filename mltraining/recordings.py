@@ -16,6 +16,7 @@ from mltraining.messages import Embedding, Nearest, QualityReport, Recording
 if TYPE_CHECKING:
     from mltraining.scorer import LoadedModel
     from mltraining.speech.audio.quality import Quality
+    from mltraining.speech.audio.redaction import Intervals
     from mltraining.speech.audio.waveform import Waveform
     from mltraining.speech.scoring.cohort import Statistics
     from mltraining.speech.scoring.pipeline import Comparison, ScoringPipeline
@@ -61,10 +62,18 @@ class Analysis:
     @cached_property
     def views(self) -> list[np.ndarray]:
         """The spectral pairs that are looked up among the fingerprints of earlier recordings."""
-        from mltraining.speech.audio import replay
+        from mltraining.speech.audio import quality, replay
         from mltraining.speech.audio.waveform import resample
 
-        return replay.views(resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE))
+        samples = resample(self.waveform.samples, self.waveform.sample_rate, replay.RATE)
+        return replay.views(samples, quality.speech_segments(self.waveform))
+
+    def without(self, stretches: "Intervals") -> "Analysis":
+        """Return the analysis of the recording without these stretches, in seconds of it."""
+        from mltraining.speech.audio import quality, redaction
+
+        rest = redaction.cut(self.waveform, stretches)
+        return Analysis(rest, quality.measure(rest), is_whole=False)
 
 
 @dataclass(frozen=True)

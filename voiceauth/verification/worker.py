@@ -7,8 +7,9 @@ import numpy as np
 from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
 from mltraining import calibrations, recordings, scorer
-from mltraining.messages import Nearest, Recording
+from mltraining.messages import Nearest
 from mltraining.recordings import Voice
+from mltraining.scorer import LoadedModel
 from mltraining.worker_server import answers
 from voiceauth.screening import watch
 from voiceauth.screening.messages import Screening
@@ -36,15 +37,16 @@ def verify_call(question: VerifyCall) -> CallScore:
     Raises ``NoActiveModel``, ``ModelUnavailable``, ``TierNotCalibrated`` and ``InvalidAudio``.
     """
     started = time.perf_counter()
-    voice = _heard(question.recording)
-    calibration = voice.model.calibration
+    model = _active_model()
+    calibration = model.calibration
     if question.promised and (missing := calibrations.shortfalls(calibration, question.target_far)):
         raise TierNotCalibrated(target_far=question.target_far, missing=[each.as_dict() for each in missing])
     threshold = calibrations.threshold(calibration, question.target_far)
-    screened = watch.screen(voice, customer_id=question.claimed)
     # The customer is read afresh, so that nothing is compared with a stale copy.
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
-    replayed = tuple(replay.hits(customer, voice.analysis))
+    analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
+    voice = recordings.voice_of(analysis, model)
+    screened = watch.screen(voice, customer_id=question.claimed)
     matches: tuple[Nearest, ...] = ()
     speech_seconds = None
     if question.customer is None:
@@ -73,7 +75,8 @@ def verify_call(question: VerifyCall) -> CallScore:
 def identify_call(question: IdentifyCall) -> CallScore:
     """Search the gallery for the voice of a call. Raises as ``verify_call`` does."""
     started = time.perf_counter()
-    voice = _heard(question.recording)
+    model = _active_model()
+    voice = recordings.voice_of(recordings.analyse(question.recording), model)
     known = gallery.of_model(voice.model)
     matches = known.nearest(voice.compare, names=question.candidates, limit=question.max_results)
     return CallScore(
@@ -116,11 +119,11 @@ def _likeliest_customer(voice: Voice) -> Nearest | None:
     return max(found, key=lambda each: each.log_likelihood_ratio, default=None)
 
 
-def _heard(recording: Recording) -> Voice:
+def _active_model() -> LoadedModel:
     model = scorer.active_model()
     if model is None:
         raise NoActiveModel
-    return recordings.voice_of(recordings.analyse(recording), model)
+    return model
 
 
 def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:

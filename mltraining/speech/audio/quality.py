@@ -128,6 +128,8 @@ def _detector() -> onnxruntime.InferenceSession:
 def _probabilities(samples: np.ndarray) -> np.ndarray:
     """Probability of speech in each 32 ms frame, (ceil(n / 512),), of (n,) samples at 16 kHz."""
     count = -(-len(samples) // FRAME)
+    if not count:
+        return np.zeros(0, dtype=np.float32)
     padded = np.zeros(CONTEXT + count * FRAME, dtype=np.float32)
     padded[CONTEXT : CONTEXT + len(samples)] = samples
     frames = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + FRAME)[::FRAME]  # (count, 576)

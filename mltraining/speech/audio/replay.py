@@ -2,11 +2,12 @@
 
 The method is that of Wang, "An industrial-strength audio search algorithm", ISMIR 2003. A codec, a gain, noise or a cut
 moves few of the strongest peaks of a spectrogram, and leaves the distances between them. A person who says the same
-words again makes other peaks. The fingerprint of a stored recording is its ``KEPT`` strongest pairs. A new recording is
-looked up with all of its pairs.
+words again makes other peaks. Only speech is fingerprinted: a ringing tone, a beep or music is the same in every call
+of a line. The fingerprint of a stored recording is its ``KEPT`` strongest pairs. A new recording is looked up with all
+of its pairs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,20 +27,33 @@ MOST_POSTINGS = 40_000  # read for a view, the rarest pairs first: pairs that ev
 STRETCH = 8  # frames
 TOLERANCE = 1  # frames by which aligned pairs may be apart
 LEAST_ALIGNED = 12  # of the pairs kept; docs/accuracy.md has what it catches and mistakes
+UNHEARD = 1e-9  # how unlikely a run of pairs without one that is aligned is, where the same recording goes on
+UNHEARD_SECONDS = 1.0  # that such a run lasts at the least
+LEAST_TOGETHER = 6  # aligned pairs of one stretch; a few agree by chance
+PAIR_SECONDS = 0.3  # that a pair reaches beyond its first peak, mostly
 PAIR = np.dtype([("hash", "<u4"), ("frame", "<u2")])
 
 
-def pairs(samples: np.ndarray) -> np.ndarray:
-    """Find the pairs of peaks: (n,) float32 at 8 kHz -> (pairs,) of PAIR, the strongest first. One peak gives none."""
+Stretches = Sequence[tuple[float, float]]  # (start, end) in seconds
+
+
+def pairs(samples: np.ndarray, speech: Stretches | None = None) -> np.ndarray:
+    """Find the pairs of peaks: (n,) float32 at 8 kHz -> (pairs,) of PAIR, the strongest first. One peak gives none.
+
+    ``speech``: only peaks inside these stretches count.
+    """
     if len(samples) < WINDOW:
         return np.zeros(0, dtype=PAIR)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
     level = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, LOW:HIGH] + 1e-6)
     padding = (AROUND[0] // 2, AROUND[1] // 2)
     largest = torch.nn.functional.max_pool2d(torch.from_numpy(level)[None], AROUND, stride=1, padding=padding)[0]
-    top = (level == largest.numpy()) & (level > level.max() - 50)
+    spoken = _inside(speech, len(level))
+    if not spoken.any():
+        return np.zeros(0, dtype=PAIR)
+    top = (level == largest.numpy()) & (level > level[spoken].max() - 50) & spoken[:, None]
     at, bins = np.nonzero(top)
-    strongest = np.argsort(-level[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * len(samples) / RATE))]
+    strongest = np.argsort(-level[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * spoken.sum() * HOP / RATE))]
     chosen = strongest[np.lexsort((bins[strongest], at[strongest]))]
     at, bins, loud = at[chosen], bins[chosen], level[at[chosen], bins[chosen]]
     found = []
@@ -59,9 +73,23 @@ def pairs(samples: np.ndarray) -> np.ndarray:
     return result
 
 
-def views(samples: np.ndarray) -> list[np.ndarray]:
-    """Return what an index is searched with: the strongest pairs of each of ``VIEWS``, of (n,) float32 at 8 kHz."""
-    return [pairs(samples[shift:])[:ASKED] for shift in VIEWS]
+def _inside(speech: Stretches | None, count: int) -> np.ndarray:
+    """Which frames are centred in a stretch, (count,) bool; all of them without stretches."""
+    if speech is None:
+        return np.ones(count, dtype=bool)
+    inside = np.zeros(count, dtype=bool)
+    for start, end in speech:
+        first, last = (round((each * RATE - WINDOW / 2) / HOP) for each in (start, end))
+        inside[max(0, first) : max(0, last)] = True
+    return inside
+
+
+def views(samples: np.ndarray, speech: Stretches | None = None) -> list[np.ndarray]:
+    """Return what an index is searched with: the strongest pairs of each of ``VIEWS``, of (n,) float32 at 8 kHz.
+
+    ``speech``: as in ``pairs``.
+    """
+    return [pairs(samples[shift:], speech)[:ASKED] for shift in VIEWS]
 
 
 def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -97,6 +125,43 @@ class Replay:
     aligned: int  # pairs
     score: float  # share of the pairs kept, 0 to 1
     offset_seconds: float
+
+
+def repeated(fingerprint: bytes, asked: Iterable[np.ndarray], offset_seconds: float) -> list[tuple[float, float]]:
+    """Find which stretches of a recording, seconds, repeat an earlier one that begins ``offset_seconds`` before.
+
+    ``fingerprint`` is the earlier one's, ``asked`` are the ``views`` of the new one. Of a recording that is played
+    again, pairs are aligned all over. Where both only share a sound, such as the announcement of a line, a long run of
+    pairs has none that is aligned. Up to such a run the recording counts as repeated, so that in doubt it all does.
+    """
+    old = np.frombuffer(fingerprint, dtype=PAIR)
+    old = old[np.argsort(old["frame"], kind="stable")]
+    offset = round(offset_seconds * RATE / HOP)
+    aligned = np.zeros(len(old), dtype=bool)
+    for view in asked:
+        for step in range(-TOLERANCE, TOLERANCE + 1):
+            known = view["hash"].astype(np.int64) << 20 | (view["frame"].astype(np.int64) + offset + step)
+            aligned |= np.isin(old["hash"].astype(np.int64) << 20 | old["frame"].astype(np.int64), known)
+    places = np.flatnonzero(aligned)
+    if len(places) < LEAST_ALIGNED:
+        return []
+    inner = places[len(places) // 10 : len(places) - len(places) // 10]  # a few pairs agree by chance
+    rate = min(0.99, len(inner) / (inner[-1] - inner[0] + 1))
+    longest = np.log(UNHEARD) / np.log(1 - rate)  # pairs in a row, none of them aligned
+    at = old["frame"].astype(int)
+    breaks = (np.diff(places) > longest) & (np.diff(at[places]) * HOP > UNHEARD_SECONDS * RATE)
+    found = []
+    for group in np.split(places, np.flatnonzero(breaks) + 1):
+        if len(group) < LEAST_TOGETHER:
+            continue
+        first, last = group[0], group[-1]
+        if first <= longest or (at[first] - at[0]) * HOP <= UNHEARD_SECONDS * RATE:
+            first = 0
+        if len(old) - 1 - last <= longest or (at[-1] - at[last]) * HOP <= UNHEARD_SECONDS * RATE:
+            last = len(old) - 1
+        start, end = ((int(at[each]) - offset) * HOP / RATE for each in (first, last))
+        found.append((start, end + WINDOW / RATE + PAIR_SECONDS))
+    return found
 
 
 class ReplayIndex:

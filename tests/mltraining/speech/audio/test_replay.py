@@ -80,3 +80,48 @@ def test_a_fingerprint_is_small_and_the_same_each_time() -> None:
     content = replay.acoustic_fingerprint(recording(1, 1))
     assert content == replay.acoustic_fingerprint(recording(1, 1)) and 0 < len(content) <= 6 * replay.KEPT
     assert content == replay.kept(replay.views(recording(1, 1)))
+
+
+def test_only_what_is_said_to_be_speech_is_fingerprinted() -> None:
+    at = np.arange(2 * RATE) / RATE
+    ringing = (0.1 * np.sin(2 * np.pi * 440 * at) + 0.1 * np.sin(2 * np.pi * 480 * at)).astype(np.float32)
+    calls = [np.concatenate([ringing, recording(0, take)]) for take in range(2)]
+    known = replay.ReplayIndex()
+    known.add_many([(0, replay.kept(replay.views(calls[0], [(2.0, 5.0)])))])
+    assert known.find(replay.views(calls[1], [(2.0, 5.0)])) is None
+    assert known.find(replay.views(calls[0], [(2.0, 5.0)])) is not None
+    assert not len(replay.pairs(ringing, []))
+
+
+def repeated_seconds(old: np.ndarray, new: np.ndarray) -> list[tuple[float, float]]:
+    known = replay.ReplayIndex()
+    known.add_many([(0, replay.acoustic_fingerprint(old))])
+    found = known.find(replay.views(new))
+    assert found is not None
+    return replay.repeated(replay.acoustic_fingerprint(old), replay.views(new), found.offset_seconds)
+
+
+@pytest.mark.parametrize("name", ["as it was", "G.711", "noise"])
+def test_of_two_calls_that_begin_with_the_same_announcement_only_that_is_repeated(name: str) -> None:
+    announcement = recording(5, 0, 2.0)
+    first, second = (np.concatenate([announcement, recording(0, take, 4.0)]) for take in range(2))
+    stretches = repeated_seconds(first, attacked(second, name))
+    assert min(start for start, _ in stretches) < 0.5
+    assert 1.5 < max(end for _, end in stretches) < 3.2
+
+
+@pytest.mark.parametrize("name", ["as it was", "G.711", "noise", "trim"])
+def test_a_recording_that_is_played_again_is_repeated_from_its_beginning_to_its_end(name: str) -> None:
+    for speaker in range(4):
+        again = attacked(recording(speaker, 1, 5.0), name)
+        stretches = repeated_seconds(recording(speaker, 1, 5.0), again)
+        covered = np.zeros(len(again), dtype=bool)
+        for start, end in stretches:
+            covered[max(0, round(start * RATE)) : max(0, round(end * RATE))] = True
+        assert covered.mean() > 0.9
+
+
+def test_a_replay_that_goes_on_with_new_words_is_repeated_only_where_it_is_a_replay() -> None:
+    old = recording(2, 0, 4.0)
+    stretches = repeated_seconds(old, np.concatenate([old, recording(2, 1, 4.0)]))
+    assert max(end for _, end in stretches) < 5.2
