@@ -125,7 +125,7 @@ class RecordingTooLong(SampleRefused):
 
 
 class MoreThanOneSpeaker(SampleRefused):
-    """Carries ``separation``, of the two most different groups of parts, and its ``limit``."""
+    """Carries ``llr``, of one voice in the two parts that are least alike, and its ``limit``."""
 
     code = "more_than_one_speaker"
     message = "More than one person speaks in the recording. Record the customer alone."

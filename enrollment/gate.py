@@ -27,8 +27,8 @@ def check(quality: QualityReport, voice: VoiceReport, limits: EnrollmentLimits) 
     _check_quality(quality, limits)
     if any(hit.reason == REPLAY for hit in voice.hits):
         raise Replayed(hits=[hit.evidence() for hit in voice.hits])
-    if voice.separation is not None and voice.separation > limits.max_separation:
-        raise MoreThanOneSpeaker(separation=voice.separation, limit=limits.max_separation)
+    if voice.one_voice_llr is not None and voice.one_voice_llr < limits.min_one_voice_llr:
+        raise MoreThanOneSpeaker(llr=voice.one_voice_llr, limit=limits.min_one_voice_llr)
     if voice.cohesion_llr is not None and voice.cohesion_llr < limits.min_cohesion_llr:
         raise AnotherVoice(llr=voice.cohesion_llr, limit=limits.min_cohesion_llr)
     reasons = [APPROVAL] if limits.needs_approval else []

@@ -28,7 +28,7 @@ class Duplicate:
 class VoiceReport:
     """What the worker heard under the model in service; natural-log likelihood ratios, ``None``: not measurable."""
 
-    separation: float | None = None  # of the two most different groups of parts of the recording, in cosines
+    one_voice_llr: float | None = None  # of the two parts of the recording that are least alike
     cohesion_llr: float | None = None  # to the customer's voiceprint so far
     duplicates: tuple[Duplicate, ...] = ()  # the likeliest first
     hits: tuple[Hit, ...] = ()  # fraudsters whom the voice sounds like, and a replay

@@ -34,13 +34,11 @@ def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
 
 
 def _report(voice: Voice, customer: Customer | None, replayed: Sequence[Hit]) -> VoiceReport:
-    from mltraining.speech.audio import one_speaker
-
     own = None if customer is None else voiceprints.voiceprint_of(customer, voice.model.fingerprint)
     own_id = None if customer is None else customer.customer_id
     nearest = gallery.of_model(voice.model).nearest(voice.compare, limit=MAX_DUPLICATES + 1)
     return VoiceReport(
-        separation=one_speaker.separation(voice.windows()),
+        one_voice_llr=None if voice.parts is None else voice.parts.log_likelihood_ratio,
         cohesion_llr=None
         if own is None
         else voice.compare_one("", own.vector, own.speech_seconds).log_likelihood_ratio,

@@ -3,7 +3,7 @@
 torch and the decoder are imported on first use, so that a worker starts before it needs them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mltraining.speech.audio.redaction import Intervals
     from mltraining.speech.audio.waveform import Waveform
     from mltraining.speech.scoring.cohort import Statistics
+    from mltraining.speech.scoring.one_voice import Part, Parts, Windows
     from mltraining.speech.scoring.pipeline import Comparison, ScoringPipeline
 
 
@@ -100,12 +101,23 @@ class Voice:
             probability=float(found.probability[0]),
         )
 
-    def windows(self) -> np.ndarray:
-        """Embed stretches of the recording's speech: (windows, d) float32; see ``speech.audio.one_speaker``."""
-        from mltraining.speech.audio import one_speaker
+    def windows(self) -> "Windows":
+        """Embed stretches of the recording's speech."""
+        from mltraining.speech.scoring import one_voice
 
-        found = [self.model.pipeline.embed(each) for each in one_speaker.windows(self.analysis.waveform)]
-        return np.stack(found) if found else np.zeros((0, self.model.pipeline.dimensions), dtype=np.float32)
+        return one_voice.embed_windows(self.model.pipeline, self.analysis.waveform)
+
+    @cached_property
+    def parts(self) -> "Parts | None":
+        """The two parts of the recording that are least alike; ``None`` where there is too little speech for two."""
+        from mltraining.speech.scoring import one_voice
+
+        return one_voice.split(self.model.pipeline, self.windows(), self.analysis.quality)
+
+    def of_part(self, part: "Part") -> "Voice":
+        """Return the voice of one part alone, to compare it."""
+        quality = replace(self.analysis.quality, speech_seconds=part.speech_seconds)
+        return Voice(replace(self.analysis, quality=quality), self.model, part.vector)
 
     def embedding(self) -> Embedding:
         """Return the embedding as a message."""

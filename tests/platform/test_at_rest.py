@@ -28,7 +28,7 @@ from voiceauth.platform.errors import ScoringUnavailable
 from voiceauth.retraining import training_data
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.verification import call_audio
-from voiceauth.verification.messages import VERIFY, VerifyCall
+from voiceauth.verification.messages import VERIFY, OneVoice, VerifyCall
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_recogniser")]
@@ -81,6 +81,7 @@ def ask_a_worker_that_is_not_there(number: int) -> None:
         claimed=f"BANK-{number}",
         customer=None,
         target_far=0.01,
+        rules=OneVoice(min_llr=0.0, min_speech_seconds=1.0),
         promised=False,
     )
     with pytest.raises(ScoringUnavailable):

@@ -7,7 +7,7 @@ voice it is and what the worker would measure: ``recording("ann", take=2, speech
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -21,9 +21,11 @@ from mltraining.models import ModelVersion
 from mltraining.recordings import Analysis, Voice
 from mltraining.speech.audio import replay
 from mltraining.speech.audio.quality import Quality
+from mltraining.speech.audio.redaction import Intervals
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
+from mltraining.speech.scoring.one_voice import Windows
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from voiceauth.celery import app
 
@@ -59,18 +61,26 @@ class _Analysis(Analysis):
         hashes = np.random.default_rng(list(seed)).integers(0, 2**22, replay.KEPT)
         return [np.array([(value, frame) for frame, value in enumerate(hashes)], dtype=replay.PAIR)]
 
+    def without(self, stretches: Intervals) -> "_Analysis":
+        """Leave the voices of the windows that begin in the first stretch out, and none of a replay."""
+        voices = self.said.get("voices", [])[round(stretches[0][1]) :]
+        if not voices:
+            return replace(self, quality=replace(self.quality, speech_seconds=0.0), is_whole=False)
+        return replace(self, said=self.said | {"voice": voices[-1], "voices": voices}, is_whole=False)
+
     def remainder(self) -> bytes | None:
         return None if self.is_whole else json.dumps({"redacted": self.said}).encode()
 
 
 @dataclass(frozen=True)
 class _Voice(Voice):
-    def windows(self) -> np.ndarray:
+    def windows(self) -> Windows:
         """Those of "voices", where the recording has more than one."""
         assert isinstance(self.analysis, _Analysis)
         said = self.analysis.said
-        voices = said.get("voices", [said["voice"]] * 3)
-        return np.stack([embedding_of(voice, number, self.model.fingerprint) for number, voice in enumerate(voices)])
+        voices = said.get("voices", [said["voice"]] * 4)
+        vectors = [embedding_of(voice, number, self.model.fingerprint) for number, voice in enumerate(voices)]
+        return Windows(np.stack(vectors), np.arange(len(voices), dtype=float), 2.0)
 
 
 @dataclass

@@ -33,7 +33,7 @@ class EnrollmentLimits:
     max_clipping_ratio: float
     max_duration_seconds: float
     min_cohesion_llr: float = -3.0  # to the customer's earlier recordings
-    max_separation: float = 0.35  # of the two most different groups of parts of a recording, in cosines
+    min_one_voice_llr: float = -2.0  # of the two parts of a recording that are least alike
     duplicate_voice_llr: float = 6.0  # from which another customer's voiceprint counts as the same voice
     needs_approval: bool = False  # by a second person, before the recording counts
 
@@ -45,6 +45,7 @@ class VerificationLimits:
     min_speech_seconds: float
     min_snr_db: float
     max_clipping_ratio: float
+    min_one_voice_llr: float = 0.0  # of the two parts of a call that are least alike
     target_far: float = 0.01  # of a call without a tier, and what a model must prove before it serves
     delay_after: int = 5  # refusals in a row
     first_delay_seconds: float = 30.0  # doubled with each further refusal
@@ -157,11 +158,12 @@ class EnrollmentDocument(StrictSerializer):
         max_value=100,
         help_text="To the customer's earlier recordings, as a natural logarithm of a likelihood ratio.",
     )
-    max_separation = GivenNumber(
+    min_one_voice_llr = GivenNumber(
         required=False,
-        min_value=0,
-        max_value=2,
-        help_text="Of the two most different groups of parts of a recording, in cosines: more are two speakers.",
+        min_value=-100,
+        max_value=100,
+        help_text="That one voice speaks in the two parts of a recording that are least alike, natural logarithm: "
+        "below, more than one person speaks.",
     )
     duplicate_voice_llr = GivenNumber(
         required=False,
@@ -183,6 +185,13 @@ class VerificationDocument(StrictSerializer):
     min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
     max_clipping_ratio = GivenNumber(
         required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
+    )
+    min_one_voice_llr = GivenNumber(
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text="That one voice speaks in the two parts of a recording that are least alike, natural logarithm: "
+        "below, more than one person speaks.",
     )
     target_far = GivenNumber(
         required=False,

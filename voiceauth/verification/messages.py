@@ -9,6 +9,14 @@ from voiceauth.screening.risk import Hit
 
 
 @dataclass(frozen=True, kw_only=True)
+class OneVoice:
+    """What the policy asks of a call so that one voice speaks in it."""
+
+    min_llr: float  # of the two parts that are least alike
+    min_speech_seconds: float  # of the last voice, to be scored alone
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyCall:
     """Compare a call with the voiceprint of whom the caller claims to be.
 
@@ -20,6 +28,7 @@ class VerifyCall:
     claimed: str  # the bank's identifier
     customer: UUID | None
     target_far: float  # the false-accept rate to decide at
+    rules: OneVoice
     promised: bool  # refuse where the calibration's trials do not support this rate: a tier promises it
 
 
@@ -29,6 +38,7 @@ class IdentifyCall:
 
     recording: Recording
     target_far: float  # the false-accept rate to decide at
+    rules: OneVoice
     candidates: tuple[str, ...] | None
     max_results: int
 
@@ -43,6 +53,7 @@ class CallScore:
     calibration_version: str
     threshold: float  # on the probability
     matches: tuple[Nearest, ...]  # the best first, named by customer; none without a voiceprint under this model
+    part_llr: float | None = None  # where more than one person speaks: of the best match and the closest part
     enrollment_speech_seconds: float | None = None  # net, behind the claimed voiceprint
     screening: Screening
     acoustic_fingerprint: bytes = field(default=b"", repr=False)  # of a call that claimed a customer

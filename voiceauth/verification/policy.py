@@ -9,6 +9,8 @@ The first rule that applies decides::
     3  audio that would mislead        INCONCLUSIVE with TOO_NOISY, CLIPPED or both
        nothing to compare with         INCONCLUSIVE with VOICEPRINT_STALE: none yet under the model in service
        a recording heard before        REJECT with REPLAY: a challenge is accepted once
+       more than one voice             INCONCLUSIVE with MORE_THAN_ONE_SPEAKER where one may be the claimed speaker's,
+                                       otherwise REJECT or NO_MATCH with it
     4  probability >= threshold        ACCEPT (verify), MATCH (identify, the best candidate)
        otherwise                       REJECT (verify), NO_MATCH (identify)
 
@@ -36,6 +38,7 @@ State = Customer.State
 
 TOO_NOISY = "TOO_NOISY"
 CLIPPED = "CLIPPED"
+MORE_THAN_ONE_SPEAKER = "MORE_THAN_ONE_SPEAKER"
 VOICEPRINT_STALE = "VOICEPRINT_STALE"
 
 RESULT_OF_STATE = {
@@ -125,21 +128,37 @@ def decide_verification(
     threshold: float,
     *,
     replayed: bool = False,
+    part_llr: float | None = None,
 ) -> Verdict:
-    """Steps 2 to 4: decide for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint."""
+    """Steps 2 to 4: decide for an enrolled speaker; ``probability`` is ``None`` where there is no voiceprint.
+
+    ``part_llr`` is there where more than one person speaks: of the voiceprint and the part that is closest to it.
+    """
     if verdict := judge_audio(limits, quality):
         return verdict
     if replayed:
         return Verdict(Result.REJECT, (REPLAY,))
     if probability is None:
         return Verdict(Result.INCONCLUSIVE, (VOICEPRINT_STALE,))
+    if part_llr is not None:
+        return _more_than_one(part_llr, Result.REJECT)
     return Verdict(Result.ACCEPT if probability >= threshold else Result.REJECT)
 
 
 def decide_identification(
-    limits: VerificationLimits, quality: Quality, best: float | None, threshold: float
+    limits: VerificationLimits, quality: Quality, best: float | None, threshold: float, *, part_llr: float | None = None
 ) -> Verdict:
-    """Steps 2 to 4: decide over all candidates; ``best`` is the highest probability, ``None`` without candidates."""
+    """Steps 2 to 4: decide over all candidates; ``best`` is the highest probability, ``None`` without candidates.
+
+    ``part_llr`` is as in ``decide_verification``.
+    """
     if verdict := judge_audio(limits, quality):
         return verdict
+    if part_llr is not None:
+        return _more_than_one(part_llr, Result.NO_MATCH)
     return Verdict(Result.MATCH if best is not None and best >= threshold else Result.NO_MATCH)
+
+
+def _more_than_one(part_llr: float, refusal: Result) -> Verdict:
+    """A refusal, which counts as an attempt, where no part of the call sounds like the claimed speaker."""
+    return Verdict(Result.INCONCLUSIVE if part_llr >= 0 else refusal, (MORE_THAN_ONE_SPEAKER,))

@@ -104,7 +104,8 @@ class DecisionBase(AnswerSerializer):
     threshold = Probability(allow_null=True, help_text="The probability from which a call is accepted.")
     reasons = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Why: TOO_NOISY, CLIPPED or VOICEPRINT_STALE for INCONCLUSIVE, REPLAY for REJECT.",
+        help_text="Why: TOO_NOISY, CLIPPED, VOICEPRINT_STALE or MORE_THAN_ONE_SPEAKER for INCONCLUSIVE; REPLAY or "
+        "MORE_THAN_ONE_SPEAKER for a refusal.",
     )
     model = serializers.SerializerMethodField(help_text="The model that scored the call; null without a score.")
     fallback_required = serializers.SerializerMethodField(

@@ -22,7 +22,7 @@ from voiceauth.policies import selectors as policies
 from voiceauth.policies.document import Policy, Tier
 from voiceauth.screening.risk import REPLAY
 from voiceauth.verification import attempts, call_audio, decisions, policy
-from voiceauth.verification.messages import IDENTIFY, VERIFY, CallScore, IdentifyCall, VerifyCall
+from voiceauth.verification.messages import IDENTIFY, VERIFY, CallScore, IdentifyCall, OneVoice, VerifyCall
 from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import Verdict
 
@@ -88,12 +88,15 @@ def identify(
         IdentifyCall(
             recording=_recording(audio, channel, format, redact, rules, actor),
             target_far=rules.verification.target_far,
+            rules=_one_voice(rules),
             candidates=None if candidates is None else tuple(candidates),
             max_results=max_results,
         ),
         deadline_seconds=settings.VOICEAUTH_SCORING_DEADLINE_SECONDS,
     )
-    verdict = policy.decide_identification(rules.verification, score.quality, score.probability, score.threshold)
+    verdict = policy.decide_identification(
+        rules.verification, score.quality, score.probability, score.threshold, part_llr=score.part_llr
+    )
     matched = score.best.name if score.best and verdict.result == Result.MATCH else ""
     with transaction.atomic():
         decision = decisions.prepare(Kind.IDENTIFY, verdict, score, customer_id=matched, actor=actor)
@@ -144,6 +147,7 @@ class _Claim:
                     claimed=self.customer_id,
                     customer=customer.pk if customer else None,
                     target_far=self.terms.target_far if self.terms else self.rules.verification.target_far,
+                    rules=_one_voice(self.rules),
                     promised=self.terms is not None,
                 ),
                 deadline_seconds=settings.VOICEAUTH_SCORING_DEADLINE_SECONDS,
@@ -172,7 +176,12 @@ class _Claim:
             raise _ClaimChanged
         replayed = any(hit.reason == REPLAY for hit in score.screening.hits)
         heard = policy.decide_verification(
-            self.rules.verification, score.quality, score.probability, score.threshold, replayed=replayed
+            self.rules.verification,
+            score.quality,
+            score.probability,
+            score.threshold,
+            replayed=replayed,
+            part_llr=score.part_llr,
         )
         decision = self._prepare(barred or heard, score)
         if barred is not None and barred.hidden:
@@ -204,6 +213,11 @@ class _Claim:
 def _locked(customer: Customer | None) -> Customer | None:
     """Read the customer again, locked until the transaction ends."""
     return Customer.objects.select_for_update().filter(pk=customer.pk).first() if customer else None
+
+
+def _one_voice(rules: Policy) -> OneVoice:
+    limits = rules.verification
+    return OneVoice(min_llr=limits.min_one_voice_llr, min_speech_seconds=limits.min_speech_seconds)
 
 
 def _recording(audio: bytes, channel: str, format: str, redact: Intervals, rules: Policy, actor: Actor) -> Recording:

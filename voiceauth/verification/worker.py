@@ -25,6 +25,7 @@ from voiceauth.verification.messages import (
     IdentifyCall,
     VerifyCall,
 )
+from voiceauth.verification.voices import Heard, hear
 
 DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
@@ -45,23 +46,29 @@ def verify_call(question: VerifyCall) -> CallScore:
     # The customer is read afresh, so that nothing is compared with a stale copy.
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
     analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
-    voice = recordings.voice_of(analysis, model)
-    screened = watch.screen(voice, customer_id=question.claimed)
-    matches: tuple[Nearest, ...] = ()
-    speech_seconds = None
+    whole = recordings.voice_of(analysis, model)
+    known = voiceprints.voiceprint_of(customer, model.fingerprint) if customer else None
+    heard = Heard(whole, [])
     if question.customer is None:
-        matches, speech_seconds = (_decoy(voice, key_of(question.claimed), threshold),), DECOY_SPEECH_SECONDS
-    elif customer and (known := voiceprints.voiceprint_of(customer, voice.model.fingerprint)):
-        matches = (voice.compare_one(customer.customer_id, known.vector, known.speech_seconds),)
-        speech_seconds = known.speech_seconds
+        heard = hear(
+            whole, lambda voice, _: [_decoy(voice, key_of(question.claimed), threshold)], threshold, question.rules
+        )
+    elif customer and known:
+        name, vector, seconds = customer.customer_id, known.vector, known.speech_seconds
+        heard = hear(whole, lambda voice, _: [voice.compare_one(name, vector, seconds)], threshold, question.rules)
+    voice = heard.voice
+    screened = watch.screen(voice, customer_id=question.claimed)
     return CallScore(
         quality=voice.analysis.report(),
         model_version=voice.model.version,
         model_fingerprint=voice.model.fingerprint,
         calibration_version=voice.model.pipeline.calibration.version,
         threshold=threshold,
-        matches=matches,
-        enrollment_speech_seconds=speech_seconds,
+        matches=tuple(heard.matches),
+        part_llr=heard.part_llr,
+        enrollment_speech_seconds=known.speech_seconds
+        if known
+        else (None if question.customer else DECOY_SPEECH_SECONDS),
         screening=Screening(
             hits=(*screened.hits, *replayed), voice=screened.voice, speech_seconds=screened.speech_seconds
         ),
@@ -76,16 +83,24 @@ def identify_call(question: IdentifyCall) -> CallScore:
     """Search the gallery for the voice of a call. Raises as ``verify_call`` does."""
     started = time.perf_counter()
     model = _active_model()
-    voice = recordings.voice_of(recordings.analyse(question.recording), model)
-    known = gallery.of_model(voice.model)
-    matches = known.nearest(voice.compare, names=question.candidates, limit=question.max_results)
+    whole = recordings.voice_of(recordings.analyse(question.recording), model)
+    known = gallery.of_model(model)
+    threshold = calibrations.threshold(model.calibration, question.target_far)
+
+    def compare(voice: Voice, name: str | None) -> list[Nearest]:
+        names = question.candidates if name is None else [name]
+        return known.nearest(voice.compare, names=names, limit=question.max_results)
+
+    heard = hear(whole, compare, threshold, question.rules)
+    voice = heard.voice
     return CallScore(
         quality=voice.analysis.report(),
         model_version=voice.model.version,
         model_fingerprint=voice.model.fingerprint,
         calibration_version=voice.model.pipeline.calibration.version,
-        threshold=calibrations.threshold(voice.model.calibration, question.target_far),
-        matches=tuple(matches),
+        threshold=threshold,
+        matches=tuple(heard.matches),
+        part_llr=heard.part_llr,
         screening=watch.screen(voice, customer_id=None),
         remainder=None,  # the audio of an identification is not kept
         milliseconds=(time.perf_counter() - started) * 1000,

@@ -1,49 +1,37 @@
-"""Whether one person speaks in a recording: how far apart are the two most different groups of its short windows?
+"""The windows of a recording's speech by which ``speech.scoring.one_voice`` tells whether one person speaks."""
 
-The measure is in cosines, not in a calibrated likelihood ratio. A calibration is fitted on whole recordings; on short
-windows it could be overconfident and refuse everybody.
-"""
-
-from dataclasses import replace
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.waveform import Waveform
 
-WINDOW_SECONDS = 2.0  # of net speech
-ROUNDS = 10  # of 2-means; it settles in three or four
+WINDOW_SECONDS = 1.0  # of net speech; windows overlap by half
+MOST_WINDOWS = 40  # longer speech has longer windows, so that they take about twice as long as the speech itself
 
 
-def windows(waveform: Waveform) -> list[Waveform]:
-    """Cut the net speech into stretches of ``WINDOW_SECONDS``. What is left over at the end is not used."""
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A stretch of net speech, and where it begins in the recording."""
+
+    start_seconds: float
+    waveform: Waveform
+
+
+def windows(waveform: Waveform) -> list[Window]:
+    """Cut the net speech into windows of the same length, each half a window after the one before."""
     speech = quality.speech_only(waveform)
-    length = round(WINDOW_SECONDS * speech.sample_rate)
+    rate, count = speech.sample_rate, len(speech.samples)
+    length = max(round(WINDOW_SECONDS * rate), 2 * count // (MOST_WINDOWS + 1))
     return [
-        replace(speech, samples=speech.samples[start : start + length])
-        for start in range(0, len(speech.samples) - length + 1, length)
+        Window(_place(waveform, start / rate), replace(speech, samples=speech.samples[start : start + length]))
+        for start in range(0, count - length + 1, max(1, length // 2))
     ]
 
 
-def separation(embeddings: np.ndarray) -> float | None:
-    """Measure how much more alike windows are within the two groups than between them.
-
-    ``embeddings``: (windows, d), unit length. The groups are those that 2-means finds, starting from the two windows
-    that are least alike. Returns the mean cosine within the groups less the mean cosine between them: about 0 where
-    all windows are equally alike, 2 at most. Returns None for fewer than three windows.
-    """
-    count = len(embeddings)
-    if count < 3:
-        return None
-    alike = embeddings @ embeddings.T
-    seeds = np.unravel_index(int(alike.argmin()), alike.shape)
-    first = alike[seeds[0]] >= alike[seeds[1]]
-    for _ in range(ROUNDS):
-        centres = np.stack([embeddings[first].mean(axis=0), embeddings[~first].mean(axis=0)])
-        nearest = (embeddings @ centres.T) @ np.array([1.0, -1.0]) >= 0
-        if (nearest == first).all() or nearest.all() or not nearest.any():
-            break
-        first = nearest
-    together = (first[:, None] == first[None]) & ~np.eye(count, dtype=bool)
-    apart = first[:, None] != first[None]
-    return float(alike[together].mean() - alike[apart].mean())
+def _place(waveform: Waveform, spoken: float) -> float:
+    """Where in the recording ``spoken`` seconds of net speech are over."""
+    for start, end in quality.speech_segments(waveform):
+        if spoken < end - start:
+            return start + spoken
+        spoken -= end - start
+    return waveform.duration_seconds

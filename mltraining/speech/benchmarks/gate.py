@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mltraining.speech.audio import decoding, one_speaker, quality
+from mltraining.speech.audio import decoding, quality
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.evaluation.trials import (
@@ -23,12 +23,13 @@ from mltraining.speech.evaluation.trials import (
     read_table,
     take_from_speech_folder,
 )
+from mltraining.speech.scoring import one_voice
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 from mltraining.speech.scoring.voiceprints import EmbeddedClip, Voiceprint
 
 COHESION, DUPLICATE = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0), (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # natural-log ratios
 SPEECH = ("enrollment", "audio_root")
-SEPARATION = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # cosines
+ONE_VOICE = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0)  # natural-log ratios
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(f"{len(speakers)} speakers, {len(same)} recordings of their own, {len(other)} of somebody else's\n")
     _table("min_cohesion_llr", "own refused", same, "another's refused", other, COHESION, below=True)
     _table("duplicate_voice_llr", "own found", same, "another's taken for it", other, DUPLICATE)
-    one, two = _separations(pipeline, speakers)
-    _say(f"{len(one)} recordings of one speaker and {len(two)} of two, of three windows or more\n")
-    _table("max_separation", "one speaker refused", one, "two speakers refused", two, SEPARATION)
+    one, two = _one_voice(pipeline, speakers)
+    _say(f"{len(one)} recordings of one speaker and {len(two)} of two, with speech enough for two parts\n")
+    _table("min_one_voice_llr", "one speaker refused", one, "two speakers refused", two, ONE_VOICE, below=True)
     return 0
 
 
@@ -88,24 +89,22 @@ def _ratios(pipeline: ScoringPipeline, speakers: list[list[Recording]]) -> tuple
     return np.concatenate(same), np.concatenate(other)
 
 
-def _separations(pipeline: ScoringPipeline, speakers: list[list[Recording]]) -> tuple[np.ndarray, np.ndarray]:
+def _one_voice(pipeline: ScoringPipeline, speakers: list[list[Recording]]) -> tuple[np.ndarray, np.ndarray]:
     """Of each speaker's recordings as one, and of the first two recordings of each speaker and of the next one."""
-    alone = [[each.waveform for each in recordings] for recordings in speakers]
-    mixed = [[*one[:2], *two[:2]] for one, two in itertools.pairwise(alone)]
+    mixed = [[*one[:2], *two[:2]] for one, two in itertools.pairwise(speakers)]
     found = []
-    for kind in (alone, mixed):
-        values = [one_speaker.separation(_windows(pipeline, waveforms)) for waveforms in kind]
-        found.append(np.array([value for value in values if value is not None]))
+    for kind in (speakers, mixed):
+        parts = [_parts(pipeline, recordings) for recordings in kind]
+        found.append(np.array([each.log_likelihood_ratio for each in parts if each is not None]))
     return found[0], found[1]
 
 
-def _windows(pipeline: ScoringPipeline, waveforms: list[Waveform]) -> np.ndarray:
-    """The embeddings of the windows of all of them in one: (windows, d)."""
-    first = waveforms[0]
-    samples = [resample(each.samples, each.sample_rate, first.sample_rate) for each in waveforms]
+def _parts(pipeline: ScoringPipeline, recordings: list[Recording]) -> one_voice.Parts | None:
+    """The least alike parts of all of them in one."""
+    first = recordings[0].waveform
+    samples = [resample(each.waveform.samples, each.waveform.sample_rate, first.sample_rate) for each in recordings]
     whole = Waveform(np.concatenate(samples), first.sample_rate, first.container, first.codec, first.channels)
-    found = [pipeline.embed(each) for each in one_speaker.windows(whole)]
-    return np.stack(found) if found else np.zeros((0, pipeline.dimensions), dtype=np.float32)
+    return one_voice.split(pipeline, one_voice.embed_windows(pipeline, whole), recordings[0].clip.quality)
 
 
 def _table(

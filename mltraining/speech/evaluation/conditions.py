@@ -168,7 +168,7 @@ def score_in_conditions(
     there are. ``progress`` counts speakers that enroll, then clips. Raises EvaluationError ``speaker_without_speech``.
     """
     total = len(audio.speakers) + len(conditions) * len(audio.clips)
-    enrolled = _enroll(pipeline, audio, lambda done: progress(done, total))
+    enrolled = enroll(pipeline, audio, lambda done: progress(done, total))
     vectors = np.stack([each.vector for each in enrolled])
     found = []
     for number, condition in enumerate(conditions):
@@ -196,7 +196,8 @@ def score_in_conditions(
     return found
 
 
-def _enroll(pipeline: ScoringPipeline, audio: TrialAudio, on_speaker: Callable[[int], None]) -> list[Voiceprint]:
+def enroll(pipeline: ScoringPipeline, audio: TrialAudio, on_speaker: Callable[[int], None]) -> list[Voiceprint]:
+    """Enroll every speaker. Raises EvaluationError ``speaker_without_speech``."""
     enrolled = []
     for speaker, waveforms in zip(audio.speakers, audio.enrollment, strict=True):
         clips = [EmbeddedClip(pipeline.embed(each), quality.measure(each)) for each in waveforms]

@@ -1,0 +1,101 @@
+"""More than one voice in a call: the last one is scored alone, or the answer says that there are several."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rest_framework.test import APIClient
+
+from mltraining.speech.audio.quality import Quality
+from mltraining.speech.scoring import one_voice
+from tests.support.clients import upload
+from tests.support.customers import enrolled_customer
+from tests.support.model import activate_model
+from tests.support.stand_in import StandInPipeline, StandInWorker, embedding_of, recording
+from voiceauth.policies.document import VerificationLimits
+from voiceauth.verification import policy
+from voiceauth.verification.models import Decision
+from voiceauth.verification.policy import Verdict
+
+Result = Decision.Result
+GOOD = Quality(duration_seconds=10, speech_seconds=8, snr_db=20, clipping_ratio=0)
+LIMITS = VerificationLimits(min_speech_seconds=3.0, min_snr_db=5.0, max_clipping_ratio=0.05)
+
+
+@pytest.fixture
+def said(db: None, ivr: APIClient, worker: StandInWorker) -> Any:
+    """Answers ann's verification of a call in which ``voices`` speak one after the other, ``whole`` if taken as one."""
+    activate_model()
+    enrolled_customer("ann")
+
+    def verified(*voices: str, whole: str) -> dict[str, Any]:
+        audio = upload(recording(whole, take=7, voices=list(voices)))
+        answer: dict[str, Any] = ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": audio}).json()
+        return answer
+
+    return verified
+
+
+def test_a_call_that_somebody_else_takes_over_is_not_accepted_and_says_why(said: Any) -> None:
+    answer = said("ann", "ann", "bob", "bob", whole="ann")
+    assert (answer["decision"], answer["reasons"]) == ("INCONCLUSIVE", ["MORE_THAN_ONE_SPEAKER"])
+    assert answer["fallback_required"] and answer["probability"] is None
+
+
+def test_the_customer_after_another_voice_is_scored_alone(said: Any) -> None:
+    answer = said("bot", "bot", "ann", "ann", whole="bot")
+    assert (answer["decision"], answer["reasons"]) == ("ACCEPT", [])
+
+
+def test_two_strangers_are_refused_and_the_answer_says_that_they_are_two(said: Any) -> None:
+    answer = said("bot", "bot", "eve", "eve", whole="bot")
+    assert (answer["decision"], answer["reasons"]) == ("REJECT", ["MORE_THAN_ONE_SPEAKER"])
+
+
+def test_voices_that_take_turns_are_not_scored_alone(said: Any) -> None:
+    answer = said("ann", "bob", "ann", "bob", "ann", "bob", whole="ann")
+    assert (answer["decision"], answer["reasons"]) == ("INCONCLUSIVE", ["MORE_THAN_ONE_SPEAKER"])
+
+
+def test_one_stranger_is_rejected_without_a_reason(said: Any) -> None:
+    answer = said("eve", "eve", "eve", "eve", whole="eve")
+    assert (answer["decision"], answer["reasons"]) == ("REJECT", [])
+
+
+def test_an_identification_finds_the_customer_after_another_voice(ivr: APIClient, said: Any) -> None:
+    audio = upload(recording("bot", take=7, voices=["bot", "bot", "ann", "ann"]))
+    assert ivr.post("/api/v1/identify", {"audio": audio}).json()["match"] == "ann"
+    audio = upload(recording("ann", take=7, voices=["ann", "ann", "bob", "bob"]))
+    answer = ivr.post("/api/v1/identify", {"audio": audio}).json()
+    assert (answer["decision"], answer["reasons"]) == ("INCONCLUSIVE", ["MORE_THAN_ONE_SPEAKER"])
+
+
+@pytest.mark.parametrize(
+    ("part_llr", "verified", "identified"),
+    [(0.0, Result.INCONCLUSIVE, Result.INCONCLUSIVE), (-0.1, Result.REJECT, Result.NO_MATCH)],
+)
+def test_several_voices_are_inconclusive_only_where_one_may_be_the_claimed_speakers(
+    part_llr: float, verified: Decision.Result, identified: Decision.Result
+) -> None:
+    reasons = (policy.MORE_THAN_ONE_SPEAKER,)
+    assert policy.decide_verification(LIMITS, GOOD, 0.9, 0.5, part_llr=part_llr) == Verdict(verified, reasons)
+    assert policy.decide_identification(LIMITS, GOOD, 0.9, 0.5, part_llr=part_llr) == Verdict(identified, reasons)
+
+
+def parts_of(*voices: str) -> one_voice.Parts | None:
+    vectors = np.stack([embedding_of(voice, number, "model") for number, voice in enumerate(voices)])
+    windows = one_voice.Windows(vectors, np.arange(len(voices)) / 2, 1.0)
+    pipeline: Any = StandInPipeline()
+    return one_voice.split(pipeline, windows, GOOD)
+
+
+def test_the_change_is_where_the_second_voice_begins() -> None:
+    parts = parts_of("ann", "ann", "ann", "bob", "bob", "bob", "bob")
+    assert parts is not None and parts.log_likelihood_ratio < -4 and parts.changes_at == 1.5
+    assert parts.second.speech_seconds == 2.5
+
+
+def test_parts_of_one_voice_are_alike_and_two_windows_are_no_parts() -> None:
+    parts = parts_of(*["ann"] * 6)
+    assert parts is not None and parts.log_likelihood_ratio > 2
+    assert parts_of("ann", "bob", "ann") is None

@@ -1,0 +1,56 @@
+"""Which voice of a call is scored, where more than one person speaks in it. Worker-side only.
+
+Whoever speaks last holds the call. So an announcement or an agent before the caller is left out, and a second person
+who takes the call over is scored as the stranger that they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mltraining import recordings
+from mltraining.messages import Nearest
+from mltraining.recordings import Voice
+from voiceauth.verification.messages import OneVoice
+
+Compare = Callable[[Voice, str | None], list[Nearest]]  # the likeliest first; the name narrows it to one
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The voice that is scored, and its matches.
+
+    ``part_llr`` is there where more than one person speaks and none could be scored alone: of the likeliest match and
+    the part of the call that is closest to it.
+    """
+
+    voice: Voice
+    matches: list[Nearest]
+    part_llr: float | None = None
+
+
+def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> Heard:
+    """Compare the one voice of a call, or the last one of several where that is accepted alone.
+
+    Two parts that are hardly of one voice are two speakers. A call that would be accepted as a whole must also hold in
+    both parts: the ratio of the parts and the lower of their ratios to the match count together.
+    """
+    matches, parts = compare(voice, None), voice.parts
+    if not matches or parts is None:
+        return Heard(voice, matches)
+    ratios = [
+        compare(voice.of_part(each), matches[0].name)[0].log_likelihood_ratio for each in (parts.first, parts.second)
+    ]
+    apart = parts.log_likelihood_ratio < rules.min_llr
+    if matches[0].probability >= threshold:
+        if parts.log_likelihood_ratio + min(ratios) >= rules.min_llr:
+            return Heard(voice, matches)
+    elif not apart:
+        return Heard(voice, matches)
+    if apart and parts.changes_at is not None:
+        last = voice.analysis.without([(0.0, parts.changes_at)])
+        if last.quality.speech_seconds >= rules.min_speech_seconds:
+            alone = recordings.voice_of(last, voice.model)
+            found = compare(alone, None)
+            if found[0].probability >= threshold:
+                return Heard(alone, found)
+    return Heard(voice, matches, max(ratios))
