@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 INCLUDED_SECONDS = 20.0  # of a recording, in the deadline that is set
-SECONDS_A_SECOND = 0.05  # more for each further second: five for the longest recording, of two minutes
+SECONDS_A_SECOND = 0.1  # more for each further second: ten for the longest recording, of two minutes
 
 
 class CallAbandoned(Exception):

@@ -105,6 +105,7 @@ class Voice:
         """Embed stretches of the recording's speech."""
         from mltraining.speech.scoring import one_voice
 
+        deadlines.check()
         return one_voice.embed_windows(self.model.pipeline, self.analysis.waveform)
 
     @cached_property
@@ -137,6 +138,7 @@ def analyse(recording: Recording) -> Analysis:
         waveform = redaction.cut(waveform, recording.redact)
         if not len(waveform.samples):
             raise EmptyAudio("Nothing is left of the recording: `redact` covers all of it.")
+    deadlines.check()
     is_whole = not (recording.redact or recording.format or waveform.channel)
     return Analysis(waveform, quality.measure(waveform), is_whole=is_whole)
 
