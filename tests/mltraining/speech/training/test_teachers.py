@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mltraining.speech.config import Config, ConfigError
+from mltraining.speech.scoring import inference
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import checkpoints, teachers, trainer
 from mltraining.speech.training.manifest import DataError
+from mltraining.speech.training.processes import Processes
+from mltraining.speech.training.run import Run
 from mltraining.speech.training.teaching import Lessons
 from tests.support.model import small_config
 from tests.support.training_data import load_clips
@@ -106,3 +110,20 @@ def test_the_network_learns_what_the_teacher_says(speech: Path, teacher: Path, t
     assert state is not None
     losses = [row["train_loss"] for row in state["history"]]
     assert min(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_an_earlier_encoder_says_from_the_start_what_the_teachers_say(
+    speech: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """Here the teacher itself is the earlier encoder, so that hardly anything is left to learn but the axes."""
+    config = taught(speech, teacher).with_values(
+        architecture={"pretrained": True, "weights_file": str(teacher / "encoder.safetensors")}
+    )
+    split, clips = load_clips(config, seed=0)
+    lessons = teachers.lessons(config, split, clips, lambda share: None)
+    alone = Processes(0, 1, torch.device("cpu"))
+    run = Run(
+        config, split, clips, tmp_path, alone, lambda event: None, lambda: False, pretrained=True, lessons=lessons
+    )
+    embeddings, _ = inference.run(run.learner.network, run.features, clips.samples, config)
+    assert np.mean(np.sum(embeddings * lessons.clips[0], axis=1)) > 0.8
