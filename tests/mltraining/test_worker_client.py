@@ -28,7 +28,7 @@ from voiceauth.celery import app
 from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringFailed, ScoringUnavailable
 
-pytestmark = pytest.mark.usefixtures("django_db_setup")  # the root key is in the database
+pytestmark = pytest.mark.django_db  # the root key is in the database
 
 PATIENT = 60.0  # seconds: far more than an answer takes
 
