@@ -72,8 +72,8 @@ class Command(BaseCommand):
             others = np.setdiff1d(np.arange(len(audio.speakers)), [owner])
             for clip in random.permutation(own)[: options["calls"]]:
                 second = int(random.choice(np.flatnonzero(audio.owner != owner)))
-                claims = random.choice(others[others != audio.owner[second]], options["strangers"], replace=False)
-                trials.append((owner, audio.clips[clip].samples, audio.clips[second].samples, claims))
+                strangers = random.permutation(others[others != audio.owner[second]])[: options["strangers"]]
+                trials.append((owner, audio.clips[clip].samples, audio.clips[second].samples, strangers))
         self.stdout.write("| call | the speaker accepted | INCONCLUSIVE | strangers accepted | more than one said |")
         self.stdout.write("| --- | ---: | ---: | ---: | ---: |")
         for name, make in CALLS.items():
