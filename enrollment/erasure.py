@@ -80,7 +80,7 @@ def _forget(customer: Customer) -> dict[str, int]:
     counts = {"samples": customer.samples.count(), "voiceprints": customer.voiceprints.count()}
     for forget in _rooms.values():
         counts |= forget(customer)
-    for rows in (customer.samples, customer.voiceprints, customer.heard):
+    for rows in (customer.confirmed_calls, customer.samples, customer.voiceprints, customer.heard):
         rows.all().delete()
     forget_voice(customer.customer_id)
     return counts

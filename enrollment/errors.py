@@ -148,6 +148,20 @@ class Replayed(SampleRefused):
     message = "This recording was heard before. Record the customer anew."
 
 
+class AlreadyConfirmed(Conflict):
+    """The call was added before; one that was revoked since cannot be added again."""
+
+    code = "already_confirmed"
+    message = "This call was confirmed already. Nothing needs to be done."
+
+
+class ConfirmationNotFound(NotFound):
+    """The call is no part of a voiceprint, or no longer."""
+
+    code = "confirmation_not_found"
+    message = "No voiceprint holds this call."
+
+
 class SampleNotHeld(Conflict):
     """Only a recording that is held for a second person can be approved."""
 

@@ -15,6 +15,7 @@ from voiceauth.policies.document import EnrollmentLimits
 from voiceauth.screening.risk import DUPLICATE_VOICE, KNOWN_FRAUDSTER, REPLAY, Hit
 
 APPROVAL = "APPROVAL"  # the origin needs a second person, by policy
+COHESION = "COHESION"  # a confirmed call that may be the customer's voice, but is not sure enough: a reviewer listens
 REVIEW = "REVIEW"  # a suspicion: its review case says which, so that a teller cannot warn the person (tipping off)
 
 
@@ -35,6 +36,18 @@ def check(quality: QualityReport, voice: VoiceReport, limits: EnrollmentLimits) 
     if _duplicates(voice, limits) or any(hit.reason == KNOWN_FRAUDSTER for hit in voice.hits):
         reasons.append(REVIEW)
     return reasons
+
+
+def check_call(quality: QualityReport, voice: VoiceReport, limits: EnrollmentLimits, min_llr: float) -> list[str]:
+    """Judge a call that another factor confirmed as ``check`` judges a recording, and its cohesion more strictly.
+
+    Under ``min_llr``, a natural-log likelihood ratio, it is held. Raises ``AnotherVoice`` where nothing enrolled can be
+    compared with it as well: no call joins a voiceprint unheard.
+    """
+    reasons = check(quality, voice, limits)
+    if voice.cohesion_llr is None:
+        raise AnotherVoice(llr=None, limit=min_llr)
+    return [*reasons, COHESION] if voice.cohesion_llr < min_llr else reasons
 
 
 def _check_quality(report: QualityReport, limits: EnrollmentLimits) -> None:

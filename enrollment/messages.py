@@ -9,10 +9,14 @@ from voiceauth.screening.risk import Hit
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyseSample:
-    """Analyse a recording that is to be enrolled for a customer."""
+    """Analyse a recording that is to be enrolled for a customer.
+
+    ``decision`` is that of a call which is added to the voiceprint: that it was heard then is no replay.
+    """
 
     customer: UUID
     recording: Recording
+    decision: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class VoiceReport:
     """What the worker heard under the model in service; natural-log likelihood ratios, ``None``: not measurable."""
 
     one_voice_llr: float | None = None  # of the two parts of the recording that are least alike
-    cohesion_llr: float | None = None  # to the customer's voiceprint so far
+    cohesion_llr: float | None = None  # to the recordings enrolled so far, without confirmed calls
     duplicates: tuple[Duplicate, ...] = ()  # the likeliest first
     hits: tuple[Hit, ...] = ()  # fraudsters whom the voice sounds like, and a replay
 

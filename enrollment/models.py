@@ -45,7 +45,7 @@ class Customer(models.Model):
     display_name = models.CharField(max_length=128, blank=True)
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)
     data_key = WrappedKeyField("customer")
-    speech_seconds = models.FloatField(default=0)  # net speech over the accepted samples
+    speech_seconds = models.FloatField(default=0)  # net speech over the accepted samples, without confirmed calls
     created_at = models.DateTimeField(default=timezone.now)  # anew when an erased customer comes back
     enrolled_at = models.DateTimeField(null=True)
     last_accessed_at = models.DateTimeField(null=True)  # enrollment or a successful verification
@@ -115,7 +115,7 @@ class AudioSample(models.Model):
     origin = models.CharField(max_length=32, default="default")  # whose limits it met
     policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored
-    held_for = models.JSONField(default=list)  # why it is held: APPROVAL, REVIEW; empty: it counts
+    held_for = models.JSONField(default=list)  # why it is held: APPROVAL, REVIEW, COHESION; empty: it counts
     approved_by = models.CharField(max_length=128, blank=True)
 
     class Meta:
@@ -124,6 +124,19 @@ class AudioSample(models.Model):
 
     def __str__(self) -> str:
         return f"recording of {self.created_at:%d %b %Y, %H:%M}"
+
+
+class ConfirmedCall(models.Model):
+    """A call that another factor confirmed and that was added to the customer's recordings: a part of the voiceprint.
+
+    ``decision_id`` is a bare number because decisions live in a room above. The row stays when the recording is
+    removed, so that a revoked call cannot be added again.
+    """
+
+    decision_id = models.UUIDField(primary_key=True)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="confirmed_calls")
+    sample = models.OneToOneField(AudioSample, null=True, on_delete=models.SET_NULL, related_name="confirmation")
+    method = models.CharField(max_length=32)  # the other factor, of ``policies.document.METHODS``
 
 
 class SealedAudio(models.Model):
@@ -147,8 +160,8 @@ class SampleEmbedding(models.Model):
 class Voiceprint(models.Model):
     """A customer's row in the classifier of one model: a unit vector in its embedding space, sealed float32.
 
-    It is the mean of the sample embeddings, weighted by net speech. ``revision`` grows with every write, so that a
-    scoring worker's gallery fetches only what has changed.
+    It is the mean of the sample embeddings, weighted by net speech (``voiceprints.weights``). ``revision`` grows with
+    every write, so that a scoring worker's gallery fetches only what has changed.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="voiceprints")

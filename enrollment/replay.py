@@ -5,6 +5,7 @@ customer only. They are few, sealed under the customer's key, and erased with it
 """
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from enrollment import keys
 from enrollment.models import Customer, HeardRecording
@@ -20,18 +21,23 @@ LATEST = 500  # recordings of one customer that are compared
 LEAST_NEW_SECONDS = 1.5  # of speech that was never heard: with less, the recording is a replay
 
 
-def new_speech(customer: Customer | None, analysis: Analysis) -> tuple[Analysis, list[Hit]]:
+def new_speech(
+    customer: Customer | None, analysis: Analysis, *, decision: UUID | None = None
+) -> tuple[Analysis, list[Hit]]:
     """Return what of a recording is new, and one hit where too little of it is. Worker-side only.
 
     Stretches that repeat an earlier recording, such as the announcement of a line, are cut out: they prove nothing, so
     the voice is judged by the rest. Where hardly any speech is left the recording is returned as it is, and the hit
-    names the earlier one.
+    names the earlier one. ``decision`` is the one that the recording itself led to, which is left out.
     """
     from mltraining.speech.audio import replay
 
     if customer is None:
         return analysis, []
-    heard = list(HeardRecording.objects.filter(customer=customer).order_by("-heard_at")[:LATEST])
+    earlier = HeardRecording.objects.filter(customer=customer)
+    if decision is not None:
+        earlier = earlier.exclude(decision_id=decision)
+    heard = list(earlier.order_by("-heard_at")[:LATEST])
     fingerprints = [keys.unseal_heard(customer, row.pk, row.content) for row in heard]
     index = replay.ReplayIndex()
     index.add_many(enumerate(fingerprints))

@@ -1,18 +1,23 @@
 """Reads of customers and their samples."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Count, Prefetch, QuerySet
+from django.utils import timezone
 
 from enrollment import keys
 from enrollment.errors import CustomerNotFound
-from enrollment.models import AudioSample, Customer
+from enrollment.models import AudioSample, ConfirmedCall, Customer
 from voiceauth.platform import storage as audio_store
+from voiceauth.policies.document import Enrichment
 
 
 def customers() -> QuerySet[Customer]:
     """Return all customers but the erased, by identifier, with their consents, the latest first."""
     known = Customer.objects.exclude(state=Customer.State.ERASED)
-    return known.prefetch_related("consents").order_by("customer_id")
+    calls = Prefetch("confirmed_calls", ConfirmedCall.objects.select_related("sample"))
+    return known.prefetch_related("consents", calls).order_by("customer_id")
 
 
 def customer(customer_id: str) -> Customer:
@@ -25,7 +30,27 @@ def customer(customer_id: str) -> Customer:
 
 def samples(customer_id: str) -> QuerySet[AudioSample]:
     """Return the customer's samples, the oldest first. Raises ``CustomerNotFound``."""
-    return customer(customer_id).samples.order_by("created_at", "id")
+    return customer(customer_id).samples.select_related("confirmation").order_by("created_at", "id")
+
+
+def excess_calls(customer: Customer, rules: Enrichment) -> list[AudioSample]:
+    """Return the confirmed calls that are too old for ``rules``, and the oldest of those that are too many."""
+    calls = customer.samples.filter(confirmation__isnull=False).order_by("-created_at", "id")
+    old = calls.filter(created_at__lt=_oldest(rules))
+    many = calls.filter(held_for=[]).exclude(created_at__lt=_oldest(rules))[rules.max_calls :]
+    return [*old, *many]
+
+
+def customers_with_excess_calls(rules: Enrichment) -> set[str]:
+    """Return the identifiers of the customers of whom ``excess_calls`` finds any."""
+    old = ConfirmedCall.objects.filter(sample__created_at__lt=_oldest(rules)).values_list("customer__customer_id")
+    counting = ConfirmedCall.objects.filter(sample__held_for=[]).values_list("customer__customer_id")
+    many = counting.annotate(count=Count("pk")).filter(count__gt=rules.max_calls).values_list("customer__customer_id")
+    return {customer_id for (customer_id,) in [*old, *many]}
+
+
+def _oldest(rules: Enrichment) -> datetime:
+    return timezone.now() - timedelta(days=rules.max_age_days)
 
 
 def sample_audio(sample: AudioSample) -> bytes:

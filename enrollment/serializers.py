@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from enrollment import selectors
-from enrollment.models import AudioSample, Consent, Customer, customer_id_validator
+from enrollment.models import AudioSample, ConfirmedCall, Consent, Customer, customer_id_validator
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, StrictSerializer, rounded
 from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField, IntervalList
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
@@ -86,7 +86,10 @@ class ConsentAnswer(serializers.ModelSerializer):
 class CustomerAnswer(AnswerSerializer):
     """A customer's state, and how far the enrollment is."""
 
-    speech_seconds = Number(help_text="Net speech over the accepted samples.")
+    speech_seconds = Number(help_text="Net speech over the accepted samples, without confirmed calls.")
+    confirmed_calls = serializers.SerializerMethodField(
+        help_text="Calls in the voiceprint that another factor confirmed."
+    )
     remaining_seconds = serializers.SerializerMethodField(
         help_text="Net speech that the customer still needs to be enrolled."
     )
@@ -100,6 +103,7 @@ class CustomerAnswer(AnswerSerializer):
             "state",
             "speech_seconds",
             "remaining_seconds",
+            "confirmed_calls",
             "consents",
             "created_at",
             "enrolled_at",
@@ -111,11 +115,27 @@ class CustomerAnswer(AnswerSerializer):
         """Return the net speech that is missing, in seconds."""
         return rounded(selectors.remaining_seconds(customer))
 
+    def get_confirmed_calls(self, customer: Customer) -> int:
+        """Return how many confirmed calls count."""
+        return sum(1 for call in customer.confirmed_calls.all() if call.sample and not call.sample.held_for)
+
+
+class SampleConfirmation(AnswerSerializer):
+    """What confirmed the caller of a call that was added to the voiceprint."""
+
+    class Meta:
+        model = ConfirmedCall
+        fields = ("decision_id", "method")
+        read_only_fields = fields
+
 
 class SampleAnswer(AnswerSerializer):
-    """One enrollment recording: its format, its quality, and the limits that it met."""
+    """One recording: its format, its quality, the limits that it met, and the call that it is of, if it is of one."""
 
     sample_id = serializers.UUIDField(source="id")
+    confirmation = serializers.SerializerMethodField(
+        help_text="The decision and the factor of a confirmed call; null for an enrolled recording."
+    )
 
     class Meta:
         model = AudioSample
@@ -137,8 +157,14 @@ class SampleAnswer(AnswerSerializer):
             "redacted",
             "held_for",
             "approved_by",
+            "confirmation",
         )
         read_only_fields = fields
+
+    @extend_schema_field(SampleConfirmation(allow_null=True))
+    def get_confirmation(self, sample: AudioSample) -> Any:
+        """Return what confirmed the caller; ``None`` for an enrolled recording."""
+        return SampleConfirmation(sample.confirmation).data if hasattr(sample, "confirmation") else None
 
 
 class QualityReportAnswer(AnswerSerializer):
@@ -169,7 +195,7 @@ class EnrollmentAnswer(serializers.Serializer):
     held_for = serializers.ListField(
         child=serializers.CharField(),
         help_text="Why the recording is pending approval and does not count yet. APPROVAL: the origin needs a second "
-        "person. REVIEW: a reviewer looks into it.",
+        "person. REVIEW, COHESION: a reviewer looks into it.",
     )
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
     speech_seconds = Number(source="customer.speech_seconds")

@@ -2,12 +2,13 @@
 
 from celery import shared_task
 
-from enrollment import services
+from enrollment import enrichment, services
 from enrollment.batches import services as batches
 
 
 @shared_task(name="enrollment.expire_unused")
 def expire_unused() -> None:
-    """Erase voices that were not used for too long, and batch results past their time."""
+    """Erase voices that were not used for too long, confirmed calls and batch results past their time."""
     services.expire_unused()
+    enrichment.expire_calls()
     batches.purge_results()

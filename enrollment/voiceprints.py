@@ -30,31 +30,23 @@ def store_embedding(sample: AudioSample, model_fingerprint: str, vector: np.ndar
 
 
 def refresh_voiceprint(customer: Customer, model_fingerprint: str) -> Voiceprint | None:
-    """Store the mean of the customer's sample embeddings under one model, weighted by their net speech.
+    """Store the mean of the customer's sample embeddings under one model, weighted by ``weights``.
 
-    Recordings that are pending approval do not count. Without any embedding the voiceprint is deleted, and ``None``
-    is returned.
+    Recordings that are pending approval do not count. Without the embedding of an enrolled recording the voiceprint is
+    deleted, and ``None`` is returned.
     """
-    embeddings = list(
-        SampleEmbedding.objects.filter(
-            sample__customer=customer, sample__held_for=[], model_fingerprint=model_fingerprint
-        )
-        .select_related("sample")
-        .order_by("sample__created_at", "sample_id")
-    )
-    if not embeddings:
+    embedded = _embedded(customer, model_fingerprint)
+    if embedded.is_call.all():
         Voiceprint.objects.filter(customer=customer, model_fingerprint=model_fingerprint).delete()
         return None
-    vectors = [keys.unseal_embedding(customer, row.sample_id, model_fingerprint, row.content) for row in embeddings]
-    weights = np.array([row.sample.speech_seconds for row in embeddings], dtype=np.float32)
-    mean = mean_voiceprint(np.stack(vectors), weights)
+    mean = mean_voiceprint(embedded.vectors, weights(embedded.seconds, embedded.is_call))
     voiceprint, _ = Voiceprint.objects.update_or_create(
         customer=customer,
         model_fingerprint=model_fingerprint,
         defaults={
             "content": keys.seal_voiceprint(customer, model_fingerprint, mean),
-            "sample_count": len(embeddings),
-            "speech_seconds": float(weights.sum()),
+            "sample_count": len(embedded.seconds),
+            "speech_seconds": float(embedded.seconds.sum()),
             "revision": _next_revision(),
         },
     )
@@ -68,6 +60,54 @@ def voiceprint_of(customer: Customer, model_fingerprint: str) -> KnownVoice | No
         KnownVoice(keys.unseal_voiceprint(customer, model_fingerprint, row.content), row.speech_seconds)
         if row
         else None
+    )
+
+
+def enrolled_voice_of(customer: Customer, model_fingerprint: str) -> KnownVoice | None:
+    """Return the mean of the enrolled recordings alone, or ``None``.
+
+    A further recording is compared with it. Were it compared with the whole voiceprint, one call after the other could
+    move the voiceprint to another voice.
+    """
+    embedded = _embedded(customer, model_fingerprint)
+    enrolled = ~embedded.is_call
+    if not enrolled.any():
+        return None
+    seconds = embedded.seconds[enrolled]
+    return KnownVoice(mean_voiceprint(embedded.vectors[enrolled], seconds), float(seconds.sum()))
+
+
+def weights(seconds: np.ndarray, is_call: np.ndarray) -> np.ndarray:
+    """Return the weights (n,) of a voiceprint's recordings: their net speech ``seconds`` (n,).
+
+    Those of confirmed calls, ``is_call`` (n,) bool, are scaled down where together they would weigh more than the
+    enrolled recordings, which so keep at least half of the voiceprint.
+    """
+    enrolled, calls = seconds[~is_call].sum(), seconds[is_call].sum()
+    return np.where(is_call, seconds * (enrolled / calls), seconds) if calls > enrolled else seconds
+
+
+class _Embedded(NamedTuple):
+    """A customer's recordings that count: embeddings (n, d), net speech (n,), and which are confirmed calls."""
+
+    vectors: np.ndarray
+    seconds: np.ndarray
+    is_call: np.ndarray
+
+
+def _embedded(customer: Customer, model_fingerprint: str) -> _Embedded:
+    rows = list(
+        SampleEmbedding.objects.filter(
+            sample__customer=customer, sample__held_for=[], model_fingerprint=model_fingerprint
+        )
+        .select_related("sample__confirmation")
+        .order_by("sample__created_at", "sample_id")
+    )
+    vectors = [keys.unseal_embedding(customer, row.sample_id, model_fingerprint, row.content) for row in rows]
+    return _Embedded(
+        vectors=np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32),
+        seconds=np.array([row.sample.speech_seconds for row in rows], dtype=np.float32),
+        is_call=np.array([hasattr(row.sample, "confirmation") for row in rows], dtype=bool),
     )
 
 

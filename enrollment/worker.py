@@ -22,7 +22,7 @@ def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
     """
     model = scorer.active_model()
     customer = Customer.objects.filter(pk=question.customer).first()
-    analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
+    analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording), decision=question.decision)
     voice = None if model is None else recordings.voice_of(analysis, model)
     return SampleAnalysis(
         quality=analysis.report(),
@@ -34,7 +34,7 @@ def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
 
 
 def _report(voice: Voice, customer: Customer | None, replayed: Sequence[Hit]) -> VoiceReport:
-    own = None if customer is None else voiceprints.voiceprint_of(customer, voice.model.fingerprint)
+    own = None if customer is None else voiceprints.enrolled_voice_of(customer, voice.model.fingerprint)
     own_id = None if customer is None else customer.customer_id
     nearest = gallery.of_model(voice.model).nearest(voice.compare, limit=MAX_DUPLICATES + 1)
     return VoiceReport(

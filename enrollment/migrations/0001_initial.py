@@ -53,6 +53,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='ConfirmedCall',
+            fields=[
+                ('decision_id', models.UUIDField(primary_key=True, serialize=False)),
+                ('method', models.CharField(max_length=32)),
+                ('sample', models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='confirmation', to='enrollment.audiosample')),
+            ],
+        ),
+        migrations.CreateModel(
             name='Customer',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
@@ -76,6 +84,11 @@ class Migration(migrations.Migration):
             model_name='audiosample',
             name='customer',
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='enrollment.customer'),
+        ),
+        migrations.AddField(
+            model_name='confirmedcall',
+            name='customer',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='confirmed_calls', to='enrollment.customer'),
         ),
         migrations.CreateModel(
             name='HeardRecording',

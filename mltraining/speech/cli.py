@@ -34,6 +34,7 @@ COMMANDS = {  # besides train: the module whose main() takes the arguments, and 
     "export-onnx": ("training.export_onnx", "build a pipeline's ONNX exports and measure them"),
     "evaluate": ("evaluation.evaluate", "error rates on trials, by channel, duration, noise and group"),
     "evaluate-corpora": ("evaluation.corpora", "how a calibration holds on speech and lines that it was not fitted on"),
+    "evaluate-sessions": ("evaluation.sessions", "what further sessions in a voiceprint are worth"),
     "ablate": ("benchmarks.ablation", "what each piece of a recipe is worth: the same training without it"),
     "benchmark-gate": ("benchmarks.gate", "whom the limits of the enrollment gate would refuse"),
     "benchmark-replay": ("benchmarks.replay", "what replay detection catches, mistakes and costs"),

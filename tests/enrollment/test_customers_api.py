@@ -28,6 +28,7 @@ def test_a_new_customer_is_pending_and_told_what_remains(teller: APIClient) -> N
         "state": "PENDING",
         "speech_seconds": 0.0,
         "remaining_seconds": 20.0,
+        "confirmed_calls": 0,
         "consents": [],
         "created_at": None,
         "enrolled_at": None,

@@ -78,6 +78,17 @@ def test_the_channel_of_each_client_s_recordings_is_changed_and_kept(signed_in: 
     assert "channels.ivr-1&quot;: &quot;— → right" in page
 
 
+def test_the_methods_that_confirm_a_call_are_ticked_and_kept(signed_in: SignIn) -> None:
+    client = signed_in("admin")
+    change(client, enrichment__methods=["document", "app"], enrichment__max_calls="2")
+    assert PolicyVersion.objects.get().content == {"enrichment": {"methods": ["app", "document"], "max_calls": 2}}
+    assert selectors.in_force().enrichment.methods == ("app", "document")
+    form = client.get(FORM).content.decode()
+    assert re.findall(r'name="enrichment\.methods" value="(\w+)"[^>]* checked', form) == ["app", "document"]
+    change(client, verification__lock_after="20")
+    assert selectors.in_force().enrichment.methods == ()
+
+
 def test_a_tier_of_one_s_own_shows_what_holds_where_it_says_nothing(signed_in: SignIn) -> None:
     client = signed_in("admin")
     change(client, tiers__another__name="card", tiers__another__target_far="0.02")

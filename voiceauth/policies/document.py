@@ -2,6 +2,7 @@
 
     {"enrollment":   {"default": {"min_snr_db": 8}, "phone": {"needs_approval": true}},   an origin's limits
      "verification": {"lock_after": 20},
+     "enrichment":   {"methods": ["one_time_passcode"]},                       calls that join a voiceprint
      "tiers":        {"transfer": {"target_far": 0.001}},                                 risk tiers of transactions
      "channels":     {"ivr-1": "right"}}                                the customer's channel, by API client
 
@@ -21,6 +22,7 @@ from voiceauth.policies.errors import UnknownTier
 
 DEFAULT_ORIGIN = "default"
 NAME = r"^[a-z][a-z0-9_-]{0,31}\Z"  # of an origin or a tier
+METHODS = ("one_time_passcode", "knowledge", "app", "card", "document")  # factors that confirm a caller: never a voice
 NAME_OR_NOTHING = r"^([a-z][a-z0-9_-]{0,31})?\Z"  # as a form's empty field has it
 
 
@@ -55,6 +57,16 @@ class VerificationLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Enrichment:
+    """Which confirmed calls join a voiceprint, and how many. Without a method none does."""
+
+    methods: tuple[str, ...] = ()  # of METHODS
+    max_calls: int = 4  # in a voiceprint; a further one takes the place of the oldest
+    max_age_days: int = 730
+    min_llr: float = 0.0  # to the enrolled recordings, natural logarithm; less is held for a reviewer
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tier:
     """A kind of transaction: how often a stranger may be accepted, and what an ACCEPT is worth."""
 
@@ -74,6 +86,7 @@ class Policy:
     verification: VerificationLimits
     origins: Mapping[str, EnrollmentLimits]
     tiers: Mapping[str, Tier] = field(default_factory=_default_tiers)
+    enrichment: Enrichment = field(default_factory=Enrichment)
     channels: Mapping[str, str] = field(default_factory=dict)
 
     def enrollment(self, origin: str = DEFAULT_ORIGIN) -> EnrollmentLimits:
@@ -98,6 +111,7 @@ class Policy:
             "number": self.number,
             "enrollment": {name: asdict(limits) for name, limits in self.origins.items()},
             "verification": asdict(self.verification),
+            "enrichment": asdict(self.enrichment) | {"methods": list(self.enrichment.methods)},
             "tiers": {name: asdict(tier) for name, tier in self.tiers.items()},
             "channels": dict(self.channels),
         }
@@ -107,6 +121,7 @@ def read(content: Mapping[str, Any], number: int) -> Policy:
     """Return the policy that a stored, valid document gives."""
     origins: dict[str, Any] = dict(content.get("enrollment", {}))
     default = replace(_default_enrollment(), **origins.pop(DEFAULT_ORIGIN, {}))
+    enrichment = content.get("enrichment", {})
     tiers = _default_tiers()
     for name, departs in content.get("tiers", {}).items():
         tiers[name] = replace(tiers[name], **departs) if name in tiers else Tier(**departs)
@@ -115,6 +130,7 @@ def read(content: Mapping[str, Any], number: int) -> Policy:
         verification=replace(_default_verification(), **content.get("verification", {})),
         origins={DEFAULT_ORIGIN: default} | {name: replace(default, **each) for name, each in origins.items()},
         tiers=tiers,
+        enrichment=Enrichment(**enrichment | {"methods": tuple(enrichment.get("methods", ()))}),
         channels=content.get("channels", {}),
     )
 
@@ -223,6 +239,38 @@ class VerificationDocument(StrictSerializer):
     )
 
 
+class EnrichmentDocument(StrictSerializer):
+    """Which confirmed calls join a voiceprint. What it leaves out stays at the default: none does."""
+
+    methods = serializers.MultipleChoiceField(
+        choices=METHODS,
+        required=False,
+        help_text="The factors that may confirm the caller of a call that joins a voiceprint. Without any, none does.",
+    )
+    max_calls = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=20,
+        help_text="Confirmed calls in a voiceprint. A further one takes the place of the oldest.",
+    )
+    max_age_days = serializers.IntegerField(
+        required=False, min_value=1, max_value=3650, help_text="Days after which a confirmed call is removed again."
+    )
+    min_llr = GivenNumber(
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text="To the enrolled recordings, natural logarithm: a call with less is held for a reviewer.",
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return the methods as a list, which JSON can hold."""
+        content: dict[str, Any] = super().to_internal_value(data)
+        if "methods" in content:
+            content["methods"] = sorted(content["methods"])
+        return content
+
+
 class TierDocument(StrictSerializer):
     """One risk tier of transactions. Every tier needs a target false-accept rate."""
 
@@ -250,6 +298,7 @@ class PolicyDocument(StrictSerializer):
 
     enrollment = _Named(child=EnrollmentDocument(), required=False, help_text="By origin, and 'default'.")
     verification = VerificationDocument(required=False)
+    enrichment = EnrichmentDocument(required=False)
     tiers = _Named(child=TierDocument(), required=False, help_text="By risk tier of the transaction.")
     channels = serializers.DictField(
         child=serializers.RegexField(CHANNEL),

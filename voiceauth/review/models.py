@@ -13,6 +13,7 @@ class Capability(models.Model):
             ("play_audio", "Can listen to stored audio"),
             ("erase_customer", "Can erase a customer's audio and voiceprints"),
             ("approve_enrollment", "Can approve and remove recordings that wait for a second person"),
+            ("revoke_confirmation", "Can remove a confirmed call from a voiceprint"),
             ("lock_customer", "Can lock and unlock a customer"),
             ("change_policy", "Can put a new policy into force"),
             ("cancel_batch", "Can cancel a batch enrollment"),

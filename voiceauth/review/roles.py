@@ -32,6 +32,7 @@ CAPABILITY_OF = {
     "review.manage_clients": "clients:write",
     "review.play_audio": "audio:play",
     "review.promote_model": "models:promote",
+    "review.revoke_confirmation": "confirmations:revoke",
     "review.run_training": "training:write",
     "review.verify_trail": "audit:verify",
     "screening.handle_reviewcase": "cases:write",

@@ -14,12 +14,14 @@ from voiceauth.platform.api.filters import MomentFilter, StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.api.serializers import validated
-from voiceauth.verification import selectors, services
+from voiceauth.verification import confirmations, selectors, services
 from voiceauth.verification.models import Decision
 from voiceauth.verification.serializers import (
+    ConfirmationAnswer,
     DecisionAnswer,
     IdentifyAnswer,
     IdentifySerializer,
+    NewConfirmation,
     VerifyAnswer,
     VerifySerializer,
 )
@@ -95,3 +97,34 @@ class DecisionDetail(APIView):
     def get(self, request: Request, decision_id: UUID) -> Response:
         """Show one decision, and everything that it rested on."""
         return Response(DecisionAnswer(selectors.decision(decision_id)).data)
+
+
+@extend_schema(tags=["decisions"])
+class DecisionConfirmation(IdempotentCreate, APIView):
+    """The confirmation of a caller by another factor than the voice."""
+
+    permission_classes = (needs("confirmations:write", deletes="confirmations:revoke"),)
+
+    @extend_schema(request=NewConfirmation, responses={201: ConfirmationAnswer})
+    def post(self, request: Request, decision_id: UUID) -> Response:
+        """State that another factor has confirmed the caller: the call joins the customer's voiceprint.
+
+        It does where the policy accepts the method, its audio was kept, and it sounds like the enrolled recordings.
+        """
+        data = validated(NewConfirmation, request.data)
+        found = confirmations.confirm(decision_id=decision_id, **data, actor=actor_of(request))
+        return Response(ConfirmationAnswer(found).data, status=201)
+
+    @extend_schema(responses={200: ConfirmationAnswer})
+    def delete(self, request: Request, decision_id: UUID) -> Response:
+        """Remove a confirmed call from the voiceprint. It cannot be added again."""
+        found = confirmations.revoke(decision_id=decision_id, actor=actor_of(request))
+        return Response(ConfirmationAnswer(found).data)
+
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with what the first request committed."""
+        if kind != "decision":
+            return None
+        given = validated(NewConfirmation, self.request.data)
+        found = confirmations.outcome_of(UUID(identifier), given["method"])
+        return Response(ConfirmationAnswer(found).data, status=201)

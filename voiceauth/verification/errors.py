@@ -25,6 +25,20 @@ class TierNotCalibrated(Conflict):
     message = "The calibration in force cannot promise this tier's false-accept rate. Use another factor."
 
 
+class MethodNotAccepted(Conflict):
+    """The policy does not name the method. Carries ``method`` and ``accepted``."""
+
+    code = "method_not_accepted"
+    message = "The policy does not accept {method} for this. `data.accepted` lists the methods that it accepts."
+
+
+class NotConfirmable(Conflict):
+    """The call was not scored, is an identification, or was flagged. Carries ``decision`` and ``reasons``."""
+
+    code = "not_confirmable"
+    message = "Only an ACCEPT or a REJECT without a suspicion can be confirmed. `data` says what this one is."
+
+
 class NoAudio(NotFound):
     """The recording of a call, a customer or a fraudster is not, or no longer, kept."""
 

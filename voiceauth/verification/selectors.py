@@ -2,17 +2,19 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from enrollment import keys
+from enrollment.models import ConfirmedCall
 from voiceauth.platform import storage as audio_store
 from voiceauth.verification.errors import DecisionNotFound
 from voiceauth.verification.models import CallAudio, Decision
 
 
 def decisions() -> QuerySet[Decision]:
-    """Select all decisions, the latest first."""
-    return Decision.objects.order_by("-created_at", "id")
+    """Select all decisions, the latest first, each with ``confirmed_by``: what confirmed a call that was added."""
+    confirmed_by = ConfirmedCall.objects.filter(pk=OuterRef("pk")).values("method")
+    return Decision.objects.annotate(confirmed_by=Subquery(confirmed_by)).order_by("-created_at", "id")
 
 
 def decision(decision_id: UUID) -> Decision:

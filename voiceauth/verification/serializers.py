@@ -10,8 +10,9 @@ from enrollment.models import customer_id_validator
 from voiceauth.platform.api.parsers import loads
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, NumbersDict, Probability, StrictSerializer
 from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField, IntervalList
-from voiceauth.policies.document import NAME_OR_NOTHING
+from voiceauth.policies.document import METHODS, NAME_OR_NOTHING
 from voiceauth.screening.serializers import FraudRisk
+from voiceauth.verification.confirmations import ADDED, HELD, NOT_ADDED, REVOKED
 from voiceauth.verification.models import Decision
 
 AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a browser."
@@ -204,9 +205,30 @@ class IdentifyAnswer(DecisionBase):
         return decision.customer_id or None
 
 
+class NewConfirmation(StrictSerializer):
+    """What has confirmed the caller."""
+
+    method = serializers.ChoiceField(METHODS, help_text="The factor other than the voice; the policy says which count.")
+
+
+class ConfirmationAnswer(serializers.Serializer):
+    """What became of a confirmed call."""
+
+    decision_id = serializers.UUIDField()
+    method = serializers.CharField()
+    outcome = serializers.ChoiceField(
+        [ADDED, HELD, NOT_ADDED, REVOKED],
+        help_text="ADDED: the call is a part of the voiceprint. HELD: a reviewer decides. NOT_ADDED: the audit trail "
+        "says why. REVOKED: it was removed.",
+    )
+
+
 class DecisionAnswer(DecisionBase):
     """Everything that a decision rested on, for the reviewer."""
 
+    confirmed_by = serializers.CharField(
+        allow_null=True, help_text="The factor that confirmed the caller, where the call was added to the voiceprint."
+    )
     candidates = Candidate(many=True)
     told = NumbersDict(allow_null=True, help_text="What the caller was told where the cause is hidden.")
     redacted = serializers.ListField(child=serializers.ListField(child=serializers.FloatField()))
@@ -239,6 +261,7 @@ class DecisionAnswer(DecisionBase):
             "channel",
             "redacted",
             "told",
+            "confirmed_by",
             "actor",
             "request_id",
             "scoring_milliseconds",

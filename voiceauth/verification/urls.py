@@ -10,6 +10,9 @@ urlpatterns = [
     path("decisions", apis.DecisionList.as_view(), name="decisions"),
     path("decisions/<uuid:decision_id>", apis.DecisionDetail.as_view(), name="decision"),
     path(
+        "decisions/<uuid:decision_id>/confirmation", apis.DecisionConfirmation.as_view(), name="decision-confirmation"
+    ),
+    path(
         "watchlists/<uuid:watchlist_id>/fraudsters", fraudster_apis.FraudsterList.as_view(), name="watchlist-fraudsters"
     ),
 ]

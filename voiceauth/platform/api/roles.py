@@ -24,6 +24,8 @@ _TABLE = {
     "cases:write":        "           reviewer                 ",
     "clients:read":       "                     admin  auditor ",
     "clients:write":      "                     admin          ",
+    "confirmations:revoke": "         reviewer  admin          ",
+    "confirmations:write": "teller ivr                          ",
     "customers:erase":    "teller               admin          ",
     "customers:lock":     "           reviewer  admin          ",
     "customers:read":     "teller     reviewer  admin  auditor ",

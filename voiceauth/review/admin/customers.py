@@ -37,9 +37,10 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
     """A customer's enrollment recordings."""
 
     model = AudioSample
-    verbose_name_plural = "enrollment recordings"
+    verbose_name_plural = "recordings of the voiceprint"
     fields = readonly_fields = (
         "created_at",
+        "source",
         "speech",
         "duration",
         "snr",
@@ -63,6 +64,10 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
             return super().waits(obj)
         address = reverse("admin:enrollment_audiosample_change", args=[obj.pk])
         return format_html('{} <a href="{}">Decide</a>', super().waits(obj), address)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AudioSample]:
+        """Select the rows, each with the call that it is of."""
+        return super().get_queryset(request).select_related("confirmation")
 
     @admin.display(description="listen")
     def listen(self, obj: AudioSample) -> str | SafeString:

@@ -10,18 +10,39 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
-from enrollment.models import Customer
-from voiceauth.review.admin.base import ReadOnlyAdmin
+from enrollment.models import ConfirmedCall, Customer
+from voiceauth.platform.audit import Actor
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.held import method_label
 from voiceauth.review.charts import badge, probability_bar
 from voiceauth.review.playback import answer, play_call
+from voiceauth.verification.confirmations import revoke
 from voiceauth.verification.models import CallAudio, Decision
 
 TONES = {"ACCEPT": "good", "MATCH": "good", "REJECT": "bad", "NO_MATCH": "bad", "SPEAKER_LOCKED": "bad"}
 
 
+def _revoke(decision: Decision, actor: Actor, _: dict[str, Any]) -> str:
+    revoke(decision_id=decision.pk, actor=actor)
+    return f"The call is no longer a part of the voiceprint of {decision.customer_id}."
+
+
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
     """Decisions, and the audio of their calls."""
+
+    operations = [
+        Action(
+            name="revoke",
+            label="Remove from the voiceprint",
+            permission="review.revoke_confirmation",
+            question="Remove the call of {object} from the customer's voiceprint? Its recording is deleted there, and "
+            "it cannot be added again. The decision stays.",
+            run=_revoke,
+            available=lambda decision: ConfirmedCall.objects.filter(pk=decision.pk).exclude(sample=None).exists(),
+            danger=True,
+        )
+    ]
 
     list_display = ["created_at", "result", "kind", "customer", "bar", "scored_by"]
     list_filter = ["decision", "kind", ("model_version", admin.AllValuesFieldListFilter)]
@@ -30,7 +51,10 @@ class DecisionAdmin(ReadOnlyAdmin):
     search_help_text = "A customer's identifier or a request's, exactly."
     change_form_template = "review/decision.html"
     fieldsets = [
-        ("Answer", {"fields": ["result", "kind", "customer", "bar", "threshold", "reasons_given", "created_at"]}),
+        (
+            "Answer",
+            {"fields": ["result", "kind", "customer", "bar", "threshold", "reasons_given", "confirmed", "created_at"]},
+        ),
         (
             "Based on",
             {
@@ -114,6 +138,14 @@ class DecisionAdmin(ReadOnlyAdmin):
     def clipping(self, obj: Decision) -> str:
         """Show the column “clipped samples”."""
         return "—" if obj.clipping_ratio is None else f"{obj.clipping_ratio:.2%}"
+
+    @admin.display(description="confirmed by")
+    def confirmed(self, obj: Decision) -> str:
+        """Show what confirmed the caller, where the call was added to the voiceprint."""
+        call = ConfirmedCall.objects.filter(pk=obj.pk).first()
+        if call is None:
+            return "—"
+        return f"{method_label(call)}{'' if call.sample_id else ' (removed from the voiceprint)'}"
 
     @admin.display(description="reasons")
     def reasons_given(self, obj: Decision) -> str:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from enrollment.models import AudioSample
+from enrollment.models import AudioSample, ConfirmedCall
 from enrollment.samples import approve_sample, remove_sample
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
@@ -45,11 +45,24 @@ class SampleColumns:
         """Show the column “format”."""
         return f"{obj.container} {obj.codec}, {obj.sample_rate / 1000:g} kHz"
 
+    @admin.display(description="comes from")
+    def source(self, obj: AudioSample) -> str | SafeString:
+        """Show the origin of an enrolled recording, or the decision of a confirmed call and what confirmed it."""
+        if not hasattr(obj, "confirmation"):
+            return obj.origin
+        address = reverse("admin:verification_decision_change", args=[obj.confirmation.decision_id])
+        return format_html('<a href="{}">call</a>, confirmed by {}', address, method_label(obj.confirmation))
+
     @admin.display(description="held for")
     def waits(self, obj: AudioSample) -> str | SafeString:
         """Show the column “held for”."""
         reasons = ", ".join(reason.replace("_", " ").lower() for reason in obj.held_for)
         return badge(reasons, "busy") if reasons else "—"
+
+
+def method_label(call: ConfirmedCall) -> str:
+    """Return the factor that confirmed a call, in words."""
+    return call.method.replace("_", " ")
 
 
 def player(sample: AudioSample) -> SafeString:
@@ -73,11 +86,11 @@ def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
 class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
     """Recordings that a second person must approve."""
 
-    list_display = ["created_at", "of", "waits", "origin", "speech", "snr", "created_by"]
+    list_display = ["created_at", "of", "waits", "source", "speech", "snr", "created_by"]
     list_filter = ["origin"]
     search_fields = ["customer__customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
-    fields = ["of", "waits", "origin", "speech", "duration", "snr", "clipping", "format", "created_at", "created_by"]
+    fields = ["of", "waits", "source", "speech", "duration", "snr", "clipping", "format", "created_at", "created_by"]
     operations = [
         Action(
             name="approve",
@@ -99,7 +112,7 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AudioSample]:
         """Select the rows of the list."""
-        return super().get_queryset(request).exclude(held_for=[]).select_related("customer")
+        return super().get_queryset(request).exclude(held_for=[]).select_related("customer", "confirmation")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Offer the audio to those who may listen."""

@@ -20,7 +20,8 @@ from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 
 # A part of the document: its title, how its fields are named in the form, and what they may hold.
-ENROLLMENT, VERIFICATION, TIERS, ANOTHER = "enrollment", "verification", "tiers", "+"  # no name has a +
+ENROLLMENT, VERIFICATION, ENRICHMENT, TIERS = "enrollment", "verification", "enrichment", "tiers"
+ANOTHER = "+"  # no name has a +
 
 
 def _name() -> forms.Field:
@@ -68,6 +69,9 @@ class PolicyForm(forms.Form):
         limits = _limits(document.VerificationDocument(), defaults.verification, content.get(VERIFICATION, {}))
         self._part("Verification", limits, VERIFICATION)
 
+        limits = _limits(document.EnrichmentDocument(), defaults.enrichment, content.get(ENRICHMENT, {}))
+        self._part("Confirmed calls in a voiceprint", limits, ENRICHMENT)
+
         tiers = content.get(TIERS, {})
         for name in sorted(policy.tiers):
             limits = _limits(document.TierDocument(), defaults.tiers.get(name, document.Tier), tiers.get(name, {}))
@@ -94,7 +98,7 @@ class PolicyForm(forms.Form):
         content: dict[str, Any] = {}
         for path, value in given.items():
             part, _, rest = path.partition(".")
-            if not rest or value in (None, ""):
+            if not rest or value in (None, "", []):
                 continue
             called, _, name = rest.rpartition(".")
             into = content.setdefault(part, {})
@@ -154,6 +158,9 @@ def _field(name: str, field: serializers.Field[Any, Any, Any, Any], holds: Any, 
                 empty_value=None,
                 **common,
             )
+        case serializers.MultipleChoiceField():
+            choices = [(choice, pretty_name(choice)) for choice in field.choices]
+            return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **common)
         case serializers.IntegerField():
             shown: forms.Field = forms.IntegerField(min_value=field.min_value, max_value=field.max_value, **common)
         case serializers.FloatField():
