@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import torch
 
-from mltraining.speech.config import Config
+from mltraining.speech.config import load_config
 from mltraining.speech.network import Pool, build_network
 from mltraining.speech.res2net import Block, SERes2Net
+
+RECIPE = Path(__file__).parents[3] / "mltraining" / "recipes" / "voice.yaml"
 
 
 def test_it_hears_33_bands_as_24_cepstra_and_halves_their_resolution_four_times() -> None:
@@ -55,17 +59,6 @@ def test_attentive_pooling_follows_the_frames_that_it_attends_to() -> None:
     assert pool(maps)[0, 0].item() > 4.9
 
 
-def test_the_configuration_builds_it() -> None:
-    config = Config.from_dict(
-        {
-            "architecture": {
-                "backbone": "se_res2net50",
-                "cepstra": 24,
-                "embedding_dimensions": 8,
-                "pool": "Attentive",
-                "pretrained": False,
-            },
-            "audio": {"mel_frequency_bins": 33},
-        }
-    )
-    assert build_network(config, 0).eval().embed(torch.randn(1, 1, 33, 100)).shape == (1, 8)
+def test_the_recipe_builds_it() -> None:
+    config = load_config(RECIPE, ["architecture.pretrained=false"])
+    assert build_network(config, 0).eval().embed(torch.randn(1, 1, 33, 100)).shape == (1, 256)
