@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db.models import ForeignObjectRel
@@ -10,7 +11,7 @@ from rest_framework.test import APIClient
 
 from enrollment import samples, services
 from enrollment.batches.models import BatchEnrollment, BatchResult
-from enrollment.models import Customer, HeardRecording, SealedAudio
+from enrollment.models import ConfirmedCall, Customer, HeardRecording, SealedAudio
 from tests.support.clients import error_code
 from tests.support.customers import IVR, TELLER, enrolled_customer, run_erasures
 from tests.support.model import activate_model
@@ -40,6 +41,7 @@ def customer_with_a_past(customer_id: str) -> Customer:
         refusals=3,
         refused_at=LAST_YEAR,
     )
+    ConfirmedCall.objects.create(decision_id=uuid4(), customer=customer, method="document")  # revoked since
     customer.refresh_from_db()
     return customer
 
