@@ -23,6 +23,7 @@ from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.calibration import Calibration
 from tests.support import evidence
 from tests.support.evidence import THRESHOLDS
+from voiceauth.policies.models import PolicyVersion
 from voiceauth.retraining.training_settings import RECIPE
 
 Section = dict[str, Any]
@@ -108,6 +109,14 @@ def register_untrained(folder: Path, *, seed: int = 0, apart: tuple[bytes, bytes
 def put_into_service(model: ModelVersion) -> None:
     """What a promotion does last, where there is nobody yet whose voiceprint it must make anew."""
     ModelVersion.objects.filter(pk=model.pk).update(state=ModelVersion.State.ACTIVE)
+
+
+def leave_voices_together() -> None:
+    """Have the policy ask of no recording that one voice speaks: an untrained network takes its parts for strangers."""
+    least = {"min_one_voice_llr": -1e9}
+    PolicyVersion.objects.create(
+        number=1, content={"enrollment": {"default": least}, "verification": least}, reason="an untrained network"
+    )
 
 
 def make_model(

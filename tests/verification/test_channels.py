@@ -17,12 +17,12 @@ from mltraining.speech.audio.decoding import decode
 from tests.support.audio import wav
 from tests.support.batches import carried_out, line, put, results, submitted
 from tests.support.clients import api_client, error_code, upload
-from tests.support.customers import TELLER, consenting_customer
-from tests.support.model import put_into_service, register_untrained
+from tests.support.customers import consenting_customer
+from tests.support.model import leave_voices_together, put_into_service, register_untrained
 from tests.support.stand_in import StandInWorker
 from voiceauth.demo import voices
 from voiceauth.platform import storage as audio_store
-from voiceauth.policies import services as policies
+from voiceauth.policies.models import PolicyVersion
 from voiceauth.screening import keys
 from voiceauth.screening import selectors as watchlists
 from voiceauth.screening.models import Fraudster
@@ -43,6 +43,7 @@ def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
     model = register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
     put_into_service(model)
+    leave_voices_together()
     return model
 
 
@@ -89,8 +90,8 @@ def test_an_identification_hears_the_named_channel(ivr: APIClient, ann: str) -> 
 
 
 def test_the_policy_names_a_default_by_api_client(ivr: APIClient, ann: str) -> None:
-    content = {"channels": {"a-ivr": "right", "elsewhere": "left"}}
-    policies.change(content=content, reason="stereo recorder", based_on=0, actor=TELLER)
+    content = PolicyVersion.objects.get().content | {"channels": {"a-ivr": "right", "elsewhere": "left"}}
+    PolicyVersion.objects.create(number=2, content=content, reason="stereo recorder")
     assert verify(ivr, STEREO).json()["decision"] == "ACCEPT"
     HeardRecording.objects.all().delete()
     assert verify(ivr, STEREO, channel="left").json()["decision"] == "REJECT"

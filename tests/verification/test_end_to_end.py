@@ -20,7 +20,7 @@ from tests.support import evidence
 from tests.support.audio import encode, voice, wav
 from tests.support.clients import error_code, upload
 from tests.support.customers import consenting_customer
-from tests.support.model import put_into_service, register_untrained
+from tests.support.model import leave_voices_together, put_into_service, register_untrained
 from tests.support.workers import Worker, running_worker
 from voiceauth.demo import voices
 from voiceauth.platform.audit import SYSTEM, chain
@@ -40,6 +40,7 @@ def model(tmp_path: Path, settings: Settings) -> ModelVersion:
     settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 30
     model = register_untrained(tmp_path, apart=(ANN, BOB))
     put_into_service(model)
+    leave_voices_together()
     return model
 
 

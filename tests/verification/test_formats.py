@@ -20,7 +20,7 @@ from tests.support.audio import encode
 from tests.support.batches import carried_out, line, put, results, submitted
 from tests.support.clients import error_code, upload
 from tests.support.customers import consenting_customer
-from tests.support.model import put_into_service, register_untrained
+from tests.support.model import leave_voices_together, put_into_service, register_untrained
 from tests.support.stand_in import StandInWorker
 from voiceauth.demo import voices
 from voiceauth.platform.api import uploads
@@ -39,6 +39,7 @@ def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
     model = register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
     put_into_service(model)
+    leave_voices_together()
     return model
 
 
