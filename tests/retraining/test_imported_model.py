@@ -22,7 +22,7 @@ from tests.support.audio import voice, wav
 from tests.support.clients import error_code, upload
 from tests.support.customers import consenting_customer
 from tests.support.foreign import BANDS, DESCRIPTION, EXAMPLE, MEL, Random, onnx_of, statistics
-from tests.support.model import export_untrained, register_untrained
+from tests.support.model import export_untrained, leave_voices_together, register_untrained
 from tests.support.waiting import until
 from tests.support.workers import Worker, running_worker
 from voiceauth.platform.audit import chain
@@ -119,6 +119,7 @@ def test_an_imported_encoder_is_calibrated_promoted_decides_and_is_rolled_back(
 ) -> None:
     own = register_untrained(tmp_path, apart=(ANN, BOB))
     registry.put_first_in_service(own.version)
+    leave_voices_together()
     for customer_id, audio in (("ann", ANN), ("bob", BOB)):
         consenting_customer(customer_id)
         assert post_audio(teller, f"customers/{customer_id}/enrollments", audio).status_code == 201
