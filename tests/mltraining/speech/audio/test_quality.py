@@ -133,6 +133,17 @@ def test_no_tone_and_no_tune_is_speech(name: str) -> None:
     assert quality.measure(sound(heard)).speech_seconds == 0
 
 
+@pytest.mark.parametrize("before", ["ringing", "music"])
+def test_the_first_words_after_a_sound_are_heard(before: str) -> None:
+    head = np.concatenate([tones([440, 480], 3.0) if before == "ringing" else tune(10.0), np.zeros(RATE // 3)])
+    for clip in real_clips(8):
+        wide = decode(clip)
+        speech = 0.08 * wide.samples / np.sqrt(np.mean(wide.samples**2))
+        speech = resample(speech.astype(np.float32), wide.sample_rate, RATE)
+        alone, after = (quality.measure(sound(each)).speech_seconds for each in (speech, np.append(head, speech)))
+        assert after == pytest.approx(alone, rel=0.15)
+
+
 @pytest.mark.parametrize("gain_db", [0, -20, -40, -60])
 def test_soft_speech_is_speech_and_sounds_the_same(gain_db: float) -> None:
     soft = quality.measure(sound(talk() * 10 ** (gain_db / 20)))
@@ -177,7 +188,7 @@ def test_a_lone_peak_is_no_clipping_and_a_loud_beep_is_none_of_the_speech() -> N
     assert quality.measure(sound(np.concatenate([square, np.zeros(RATE), 0.3 * talk()]))).clipping_ratio < 0.05
 
 
-def test_real_speech_is_clipped_where_it_was_overdriven_before_a_telephone_line_and_nowhere_else() -> None:
+def test_real_speech_is_hardly_ever_missed_as_clipped_before_a_telephone_line_and_never_where_it_was_not() -> None:
     found = []
     for clip in real_clips(8):
         wide = decode(clip)
@@ -186,7 +197,7 @@ def test_real_speech_is_clipped_where_it_was_overdriven_before_a_telephone_line_
             said = np.clip(gain * speech / np.abs(speech).max(), -1, 1)
             line = telephone.transmit(said.astype(np.float32), "mulaw")
             found.append(quality.measure(Waveform(line, telephone.RATE)).clipping_ratio > 0.05)
-    assert found == [False, True] * 8
+    assert not any(found[::2]) and sum(found[1::2]) >= 7
 
 
 def test_a_short_pause_is_part_of_speaking_and_a_long_one_is_not() -> None:
@@ -203,12 +214,11 @@ def test_a_burst_is_not_speech_and_speech_lasts_until_well_below_its_start() -> 
     ]  # fmt: skip
 
 
-def test_long_audio_is_detected_block_by_block_as_if_in_one() -> None:
-    samples = np.tile(talk(), 6)  # 24 s: over the 16 s of a block
-    whole = quality._probabilities(samples)
-    assert len(whole) == -(-len(samples) // quality.FRAME)
-    first = quality._probabilities(samples[: quality.BLOCK_FRAMES * quality.FRAME])
-    np.testing.assert_allclose(whole[: quality.BLOCK_FRAMES], first, atol=1e-5)
+def test_what_was_heard_before_the_last_seconds_changes_no_decision() -> None:
+    heard = talk()
+    after = quality._probabilities(np.append(np.zeros(20 * quality.BLOCK_FRAMES * quality.FRAME), heard))
+    alone = quality._probabilities(np.append(np.zeros(quality.BLOCK_FRAMES * quality.FRAME), heard))
+    np.testing.assert_allclose(after[-len(alone) + quality.BLOCK_FRAMES :], alone[quality.BLOCK_FRAMES :], atol=1e-5)
 
 
 def test_real_telephone_speech_gives_nearly_the_net_speech_of_its_wide_band_original() -> None:
