@@ -1,6 +1,6 @@
 """The ``evaluate-corpora`` command: does a calibration hold on speech and lines that it was not fitted on?
 
-``python -m mltraining.speech evaluate-corpora --pipeline FOLDER --corpus NAME=DIR --corpus NAME=DIR …`` takes several
+``python -m mltraining.speech evaluate-corpora --pipeline FOLDER --corpus NAME=DIR --calls NAME=DIR …`` takes several
 folders of speech (docs/speech-format.md). Each is left out in turn: the calibration and the threshold for a
 false-accept rate of 1 % are fitted on the others, and tried on it. With ``--recalibrate``, what is fitted on all of
 them goes into the pipeline.
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,14 @@ from mltraining.speech.evaluation import metrics
 from mltraining.speech.evaluation.conditions import chosen_conditions, load_audio, score_in_conditions
 from mltraining.speech.evaluation.figures import Trials
 from mltraining.speech.evaluation.fitting import fit_evenly
-from mltraining.speech.evaluation.slices import FITTING_PRIOR, TARGET_FALSE_ACCEPT_RATE, pooled
+from mltraining.speech.evaluation.slices import EVEN_ODDS, FITTING_PRIOR, TARGET_FALSE_ACCEPT_RATE, pooled
 from mltraining.speech.evaluation.trials import SPEECH_FOLDER, EvaluationError, ScoredTrials, TrialList
 from mltraining.speech.scoring.calibration import UnsupportedRate
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline, recalibrate
 
 DONE, REFUSED = 0, 2
-CONDITIONS = ("recorded", "g711", "gsm")  # that each corpus is heard in; a corpus of telephone calls: as recorded alone
-EVEN_ODDS = 0.5
+LINES = ("recorded", "g711", "gsm")  # that a corpus of ordinary recordings is heard through
+CALLS = LINES[:1]  # real calls are heard as they were recorded
 
 
 @dataclass(frozen=True)
@@ -98,22 +99,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns 0, or 2 where the pipeline or a corpus is refused."""
     parser = argparse.ArgumentParser(prog="python -m mltraining.speech evaluate-corpora", description=__doc__)
     parser.add_argument("--pipeline", required=True, type=Path, help="the pipeline folder that train left")
-    parser.add_argument(
-        "--corpus",
-        action="append",
-        required=True,
-        type=_named,
-        metavar="NAME=DIR",
-        help="a folder of speech; NAME ends in @line where it is heard as recorded alone (real calls)",
-    )
+    given: dict[str, Any] = {"action": "append", "default": [], "type": _named, "metavar": "NAME=DIR"}
+    parser.add_argument("--corpus", **given, help="a folder of speech, also heard through simulated telephones")
+    parser.add_argument("--calls", **given, help="a folder of real telephone calls, heard as recorded alone")
     parser.add_argument("--recalibrate", action="store_true", help="write what all corpora fit into the pipeline")
     parser.add_argument("--strangers", action="store_true", help="state that none of the speakers trained the model")
     options = parser.parse_args(arguments)
     try:
         pipeline = ScoringPipeline.load(options.pipeline)
         corpora = {
-            name: score(pipeline, folder, CONDITIONS[:1] if name.endswith("@line") else CONDITIONS)
-            for name, folder in options.corpus
+            name: score(pipeline, folder, conditions)
+            for folders, conditions in ((options.corpus, LINES), (options.calls, CALLS))
+            for name, folder in folders
         }
         sys.stdout.write(markdown(leave_one_out(corpora)))
         if options.recalibrate:

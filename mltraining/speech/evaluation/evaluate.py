@@ -32,6 +32,7 @@ from mltraining.speech.evaluation.conditions import (
 from mltraining.speech.evaluation.fitting import CrossFitted, fit_with_thresholds
 from mltraining.speech.evaluation.silence_probe import probe_silence
 from mltraining.speech.evaluation.slices import (
+    EVEN_ODDS,
     FITTING_PRIOR,
     RESAMPLES,
     TARGET_FALSE_ACCEPT_RATE,
@@ -55,7 +56,6 @@ from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline, recalibrate
 
 DONE, REFUSED = 0, 2
-EVEN_ODDS = 0.5  # the prior of the probability that the API answers
 SPEECH = ("enrollment", "trials", "audio_root", "clips", "noise")
 
 

@@ -29,9 +29,9 @@ def fit_calibration(
 
     ``scores`` (n,), ``is_target`` (n,) bool; with ``measures`` (of n trials) their features are weighed, too. All
     target trials together weigh ``prior`` and all impostor trials 1 - prior, however many there are of each;
-    ``weights`` (n,) say how much each counts among its kind, all alike where None. See RIDGE
-    for trials that a threshold separates perfectly. A feature that does not vary gets no weight. Scores that do not
-    vary, or that are higher for impostors, carry no evidence: slope and weights are then 0.
+    ``weights`` (n,) say how much each counts among its kind, all alike where None. See RIDGE for trials that a
+    threshold separates perfectly. A feature that does not vary gets no weight. Scores that do not vary, or that are
+    higher for impostors, carry no evidence: slope and weights are then 0.
 
     Raises ValueError where a kind of trial is missing, a number is not finite, or the prior is outside (0, 1).
     """
@@ -64,31 +64,33 @@ def fit_calibration(
     return Calibration.of(slopes[0], offset, prior, slopes[1:].tolist())
 
 
-def fit_with_thresholds(trials: ScoredTrials, *, fitting_prior: float, prior: float) -> Calibration:
+def fit_with_thresholds(
+    trials: ScoredTrials, *, fitting_prior: float, prior: float, weights: np.ndarray | None = None
+) -> Calibration:
     """Fit on all trials with the weight ``fitting_prior`` of target trials, and set the thresholds that they support.
 
-    ``prior`` is the one that probabilities are then given for. Raises ValueError as ``fit_calibration`` does.
+    ``prior`` is the one that probabilities are then given for. ``weights`` (n,) say how much each trial counts among
+    its kind. Raises ValueError as ``fit_calibration`` does.
     """
-    fitted = fit_calibration(trials.scores, trials.is_target, fitting_prior, trials.measures)
-    calibration = Calibration.of(fitted.slope, fitted.offset, prior, fitted.weights)
-    ratios = calibration.log_likelihood_ratio(trials.scores, trials.measures)
-    return calibration.with_thresholds(ratios[trials.is_target], ratios[~trials.is_target])
-
-
-def fit_evenly(corpora: Sequence[ScoredTrials], *, fitting_prior: float, prior: float) -> Calibration:
-    """Fit on the trials of several corpora, each of which weighs the same, and set the thresholds that they support.
-
-    A false-accept rate is then the mean of the corpora's. See ``fit_with_thresholds`` for the rest.
-    """
-    trials = ScoredTrials.joined(corpora)
-    kinds = np.array([[each.is_target.sum(), (~each.is_target).sum()] for each in corpora])
-    corpus = np.repeat(np.arange(len(corpora)), [len(each.scores) for each in corpora])
-    weights = 1 / kinds[corpus, np.where(trials.is_target, 0, 1)]
     fitted = fit_calibration(trials.scores, trials.is_target, fitting_prior, trials.measures, weights)
     calibration = Calibration.of(fitted.slope, fitted.offset, prior, fitted.weights)
     ratios = calibration.log_likelihood_ratio(trials.scores, trials.measures)
     impostor = ~trials.is_target
-    return calibration.with_thresholds(ratios[trials.is_target], ratios[impostor], weights[impostor])
+    return calibration.with_thresholds(
+        ratios[trials.is_target], ratios[impostor], None if weights is None else weights[impostor]
+    )
+
+
+def fit_evenly(corpora: Sequence[ScoredTrials], *, fitting_prior: float, prior: float) -> Calibration:
+    """Do what ``fit_with_thresholds`` does, on several corpora, each of which weighs the same.
+
+    A false-accept rate is then the mean of the corpora's.
+    """
+    kinds = np.array([[each.is_target.sum(), (~each.is_target).sum()] for each in corpora])
+    trials = ScoredTrials.joined(corpora)
+    corpus = np.repeat(np.arange(len(corpora)), [len(each.scores) for each in corpora])
+    weights = 1 / kinds[corpus, np.where(trials.is_target, 0, 1)]
+    return fit_with_thresholds(trials, fitting_prior=fitting_prior, prior=prior, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from mltraining.speech.evaluation.metrics import ResampledTrials
 from mltraining.speech.evaluation.trials import ScoredTrials
 
 FITTING_PRIOR = 0.01  # the weight of target trials where a calibration is fitted, that of the detection cost
+EVEN_ODDS = 0.5  # the prior of the probability that the API answers
 TARGET_FALSE_ACCEPT_RATE = 0.01  # that the threshold is set for
 UNKNOWN_PARTS = 3  # a third of the speakers is unknown, each third in turn
 RESAMPLES = 200

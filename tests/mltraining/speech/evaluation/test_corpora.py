@@ -86,12 +86,12 @@ def test_the_command_puts_what_all_corpora_fit_into_the_pipeline(
         str(pipeline),
         "--corpus",
         f"one={one}",
-        "--corpus",
-        f"calls@line={other}",
+        "--calls",
+        f"calls={other}",
     ]
     assert cli.main([*command, "--recalibrate", "--strangers"]) == 0
-    assert "| calls@line | 30 | 120 |" in capsys.readouterr().out
+    assert "| calls | 30 | 120 |" in capsys.readouterr().out
     described = json.loads((pipeline / "pipeline.json").read_text())["calibrated_on"]
-    assert described["strangers"] and described["source"] == "trials of one, calls@line"
+    assert described["strangers"] and described["source"] == "trials of one, calls"
     assert cli.main([*command[:3], "--corpus", f"one={one}"]) == 2
     assert "too_few_corpora" in capsys.readouterr().err
