@@ -68,9 +68,8 @@ def split(pipeline: ScoringPipeline, windows: Windows, quality: Quality) -> Part
         return None
     found = []
     for first in range(LEAST_WINDOWS, count - LEAST_WINDOWS + 1):
-        before = np.arange(count) < max(
-            LEAST_WINDOWS, first - 1
-        )  # the windows that reach across the change are left out
+        # The windows that reach across the change are left out.
+        before = np.arange(count) < max(LEAST_WINDOWS, first - 1)
         after = np.arange(count) >= first
         found.append(_parts(pipeline, windows, quality, before, after, float(windows.starts[first])))
     change = min(found, key=lambda each: each.log_likelihood_ratio)

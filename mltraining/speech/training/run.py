@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from mltraining.speech.config import Config
 from mltraining.speech.features.log_mel import LogMel, on_16_bit_grid
-from mltraining.speech.network import CosineHead, SpeakerNetwork, build_network
-from mltraining.speech.scoring import inference
-from mltraining.speech.training import checkpoints, dataset, validation
+from mltraining.speech.network import SpeakerNetwork, build_network
+from mltraining.speech.training import checkpoints, dataset, starting, validation
 from mltraining.speech.training.augment import mix_audio
 from mltraining.speech.training.corruption import Corruption
 from mltraining.speech.training.learner import Batch, Learner
@@ -28,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]  # what a run reports: "event", "phase", "percent", …; see docs/training-configuration.md
 Progress = Callable[[Event], None]
-AIMED_CLIPS, AIMED_SECONDS, RIDGE = 1200, (1.0, 4.0), 1e-3  # the shortest clip, and what is taken of a longer one
-IMPRINTED_SECONDS = 4.0  # of each speaker, where the class rows start from an earlier encoder
 DECODED, TRAINED = 5.0, 88.0  # percent of a run that is done when all clips are decoded, when all epochs are trained
 
 
@@ -63,9 +59,10 @@ class Run:
         self.features = LogMel(config.audio).to(processes.device)
         network = build_network(config, self.classes, weights=pretrained).to(processes.device)
         if pretrained and lessons is not None:
-            self._aim(network, lessons)
+            order = np.random.default_rng([config.environment.seed, 4]).permutation(manifest.train)
+            starting.aim(network, self.features, lessons, clips.samples, order)
         if pretrained and network.tells_voices and self.crops is not None:
-            self._imprint(network, self.crops, lessons)
+            starting.imprint(network, self.features, self.crops, config, lessons)
         self.batches = dataset.batches_an_epoch(
             training.crops_an_epoch or len(manifest.train),
             training.batch_size,
@@ -75,48 +72,6 @@ class Run:
             logger.warning("training.drop_last_batch: all clips fit in one batch, which is kept")
         steps = -(-self.batches // training.grad_accumulation)
         self.learner = Learner(config, network, self.features, processes, steps_an_epoch=steps)
-
-    def _imprint(self, network: SpeakerNetwork, crops: dataset.BalancedCrops, lessons: Lessons | None) -> None:
-        """Start the class rows where the encoder already hears the speakers (weight imprinting, Qi et al., 2018).
-
-        With teachers, they start where these hear the speakers, since that is where the embeddings are to go.
-        """
-        if isinstance(network.head, CosineHead):
-            if lessons is not None:
-                embeddings = lessons.speakers.reshape(self.classes, -1)
-            else:
-                voices = crops.voices(round(IMPRINTED_SECONDS * self.config.audio.sample_rate))
-                embeddings, _ = inference.run(network, self.features, voices, self.config)
-            with torch.no_grad():
-                network.head.weight.copy_(torch.from_numpy(embeddings))
-
-    @torch.no_grad()
-    def _aim(self, network: SpeakerNetwork, lessons: Lessons) -> None:
-        """Start the projection where what an earlier encoder hears of clean clips says best what the teachers say.
-
-        By ridge regression on the pooled maps. The axes of the lessons are this run's own, so an earlier projection
-        points elsewhere, and learning to turn it would first spoil what is below it.
-        """
-        assert isinstance(network.projection, nn.Linear)
-        random = np.random.default_rng([self.config.environment.seed, 4])
-        rows = [row for row in random.permutation(self.manifest.train) if lessons.seconds[row] >= AIMED_SECONDS[0]]
-        length = round(AIMED_SECONDS[1] * self.config.audio.sample_rate)
-        heard: list[Tensor] = []
-        network.eval()
-        for row in rows[:AIMED_CLIPS]:
-            clip = torch.from_numpy(self.clips.samples[row][:length]).to(self.processes.device)
-            heard.append(network.pool(network.maps(self.features(clip[None])))[0])
-        network.train()
-        pooled = torch.stack(heard).double()
-        design = torch.cat([pooled, torch.ones_like(pooled[:, :1])], dim=1)
-        square = design.T @ design
-        square += (
-            RIDGE * square.trace() / len(square) * torch.eye(len(square), dtype=square.dtype, device=square.device)
-        )
-        targets = torch.from_numpy(lessons.clips[0, rows[:AIMED_CLIPS]]).to(design)
-        solved = torch.linalg.solve(square, design.T @ targets)
-        network.projection.weight.copy_(solved[:-1].T)
-        network.projection.bias.copy_(solved[-1])
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""

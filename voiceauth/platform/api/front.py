@@ -40,8 +40,6 @@ LOOKUP_THREADS = 2  # that ask the database about tokens
 STRANGERS_BYTES = 64 * 1024  # of a form that somebody sends to a page before signing in
 HELD_BYTES = 256 * 1024 * 1024  # bodies that this process holds at once
 DRAIN_SECONDS = 2.0  # for the rest of a refused body: closing on unread bytes could cost the caller our answer
-
-
 ASCII = "".join(map(chr, range(128)))
 
 
