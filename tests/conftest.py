@@ -28,7 +28,7 @@ from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
 from tests.support.model import models_folder, small_recogniser
 from tests.support.people import people, signed_in
-from tests.support.stand_in import worker
+from tests.support.stand_in import real_audio_model, worker
 from tests.support.training_data import clips
 from tests.support.waiting import until
 from tests.support.workers import Worker, running_worker
@@ -43,6 +43,7 @@ __all__ = [
     "ivr",
     "models_folder",
     "people",
+    "real_audio_model",
     "reviewer",
     "signed_in",
     "small_recogniser",

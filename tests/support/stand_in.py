@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from pytest_django import Settings
 
 from mltraining import calibrations, recordings, scorer, worker_client, worker_server
 from mltraining.errors import NotAudio
@@ -27,7 +29,9 @@ from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.one_voice import Windows
 from mltraining.speech.scoring.pipeline import ScoringPipeline
+from tests.support import model
 from voiceauth.celery import app
+from voiceauth.demo import voices
 
 DIMENSIONS = 32
 
@@ -152,3 +156,15 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr(recordings, "analyse", _analyse)
     monkeypatch.setattr(recordings, "voice_of", _voice_of)
     return stand_in
+
+
+@pytest.fixture
+def real_audio_model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
+    """A small model in service that tells the demo's first two voices apart, and this process as its worker."""
+    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
+    settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
+    monkeypatch.setattr(worker_client, "call", StandInWorker().call)
+    row = model.register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
+    model.put_into_service(row)
+    model.leave_voices_together()
+    return row

@@ -5,21 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pytest_django import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from enrollment import selectors
 from enrollment.models import AudioSample, HeardRecording
-from mltraining import worker_client
-from mltraining.models import ModelVersion
 from mltraining.speech.audio.decoding import decode
 from tests.support.audio import wav
 from tests.support.batches import carried_out, line, put, results, submitted
 from tests.support.clients import api_client, error_code, upload
 from tests.support.customers import consenting_customer
-from tests.support.model import leave_voices_together, put_into_service, register_untrained
-from tests.support.stand_in import StandInWorker
 from voiceauth.demo import voices
 from voiceauth.platform import storage as audio_store
 from voiceauth.policies.models import PolicyVersion
@@ -29,22 +24,10 @@ from voiceauth.screening.models import Fraudster
 from voiceauth.verification import selectors as calls
 from voiceauth.verification.models import CallAudio, Decision
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_audio_model")]
 CUSTOMER, AGENT = (decode(voices.recording(number, 0)).samples for number in (0, 1))
 LENGTH = min(len(CUSTOMER), len(AGENT))
 STEREO = wav(np.stack([AGENT[:LENGTH], CUSTOMER[:LENGTH]]), voices.RATE)
-
-
-@pytest.fixture(autouse=True)
-def model(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
-    """A small model in service, and this process as its worker."""
-    settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
-    settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
-    monkeypatch.setattr(worker_client, "call", StandInWorker().call)
-    model = register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
-    put_into_service(model)
-    leave_voices_together()
-    return model
 
 
 @pytest.fixture

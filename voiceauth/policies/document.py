@@ -155,15 +155,27 @@ def _default_verification() -> VerificationLimits:
 # --- what a document may hold ------------------------------------------------------------------
 
 
-class EnrollmentDocument(StrictSerializer):
+class RecordingDocument(StrictSerializer):
+    """The limits that every recording has, of an enrollment or of a call."""
+
+    min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
+    max_clipping_ratio = GivenNumber(
+        required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
+    )
+    min_one_voice_llr = GivenNumber(
+        required=False,
+        min_value=-100,
+        max_value=100,
+        help_text="That one voice speaks in the two parts of a recording that are least alike, natural logarithm: "
+        "below, more than one person speaks.",
+    )
+
+
+class EnrollmentDocument(RecordingDocument):
     """The limits of enrollment from one origin. What it leaves out stays at the default."""
 
     min_sample_speech_seconds = GivenNumber(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a recording needs."
-    )
-    min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
-    max_clipping_ratio = GivenNumber(
-        required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
     )
     max_duration_seconds = GivenNumber(
         required=False, min_value=1, max_value=120, help_text="Seconds that a recording may last."
@@ -173,13 +185,6 @@ class EnrollmentDocument(StrictSerializer):
         min_value=-100,
         max_value=100,
         help_text="To the customer's earlier recordings, as a natural logarithm of a likelihood ratio.",
-    )
-    min_one_voice_llr = GivenNumber(
-        required=False,
-        min_value=-100,
-        max_value=100,
-        help_text="That one voice speaks in the two parts of a recording that are least alike, natural logarithm: "
-        "below, more than one person speaks.",
     )
     duplicate_voice_llr = GivenNumber(
         required=False,
@@ -192,22 +197,11 @@ class EnrollmentDocument(StrictSerializer):
     )
 
 
-class VerificationDocument(StrictSerializer):
+class VerificationDocument(RecordingDocument):
     """The limits of calls. What it leaves out stays at the default."""
 
     min_speech_seconds = GivenNumber(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a call needs to be scored."
-    )
-    min_snr_db = GivenNumber(required=False, min_value=-20, max_value=60, help_text="Decibels of speech over noise.")
-    max_clipping_ratio = GivenNumber(
-        required=False, min_value=0, max_value=1, help_text="Share of the samples of speech that are clipped, 0 to 1."
-    )
-    min_one_voice_llr = GivenNumber(
-        required=False,
-        min_value=-100,
-        max_value=100,
-        help_text="That one voice speaks in the two parts of a recording that are least alike, natural logarithm: "
-        "below, more than one person speaks.",
     )
     target_far = GivenNumber(
         required=False,

@@ -25,7 +25,7 @@ from voiceauth.verification.messages import (
     IdentifyCall,
     VerifyCall,
 )
-from voiceauth.verification.voices import Heard, hear
+from voiceauth.verification.voices import Compare, Heard, hear
 
 DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
@@ -47,15 +47,8 @@ def verify_call(question: VerifyCall) -> CallScore:
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
     analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
     whole = recordings.voice_of(analysis, model)
-    known = voiceprints.voiceprint_of(customer, model.fingerprint) if customer else None
-    heard = Heard(whole, [])
-    if question.customer is None:
-        heard = hear(
-            whole, lambda voice, _: [_decoy(voice, key_of(question.claimed), threshold)], threshold, question.rules
-        )
-    elif customer and known:
-        name, vector, seconds = customer.customer_id, known.vector, known.speech_seconds
-        heard = hear(whole, lambda voice, _: [voice.compare_one(name, vector, seconds)], threshold, question.rules)
+    compare, enrolled_seconds = _claimed(question, customer, model, threshold)
+    heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
     voice = heard.voice
     screened = watch.screen(voice, customer_id=question.claimed)
     return CallScore(
@@ -66,9 +59,7 @@ def verify_call(question: VerifyCall) -> CallScore:
         threshold=threshold,
         matches=tuple(heard.matches),
         part_llr=heard.part_llr,
-        enrollment_speech_seconds=known.speech_seconds
-        if known
-        else (None if question.customer else DECOY_SPEECH_SECONDS),
+        enrollment_speech_seconds=enrolled_seconds,
         screening=Screening(
             hits=(*screened.hits, *replayed), voice=screened.voice, speech_seconds=screened.speech_seconds
         ),
@@ -76,6 +67,23 @@ def verify_call(question: VerifyCall) -> CallScore:
         remainder=voice.analysis.remainder(),
         milliseconds=(time.perf_counter() - started) * 1000,
     )
+
+
+def _claimed(
+    question: VerifyCall, customer: Customer | None, model: LoadedModel, threshold: float
+) -> tuple[Compare | None, float | None]:
+    """Return what a call is compared with, and the seconds of net speech behind that.
+
+    It is the claimed customer's voiceprint, or a decoy where the answer must not reveal that there is none; ``None``
+    where the customer has no voiceprint under this model.
+    """
+    if question.customer is None:
+        return lambda voice, _: [_decoy(voice, key_of(question.claimed), threshold)], DECOY_SPEECH_SECONDS
+    known = voiceprints.voiceprint_of(customer, model.fingerprint) if customer else None
+    if customer is None or known is None:
+        return None, None
+    name, vector, seconds = customer.customer_id, known.vector, known.speech_seconds
+    return lambda voice, _: [voice.compare_one(name, vector, seconds)], seconds
 
 
 @answers(IDENTIFY)
