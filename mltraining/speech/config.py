@@ -50,9 +50,8 @@ class Architecture:
     """The network, and the weights that it starts from."""
 
     backbone: str = "resnet50"
-    cepstra: int = checked(0, at_least(0))  # se_res2net50 alone: a linear map of the mel rows, learnt; 0: none
     dropout: float = checked(0.0, below_one)
-    pool: Literal["Average", "Max", "AverageMax", "GeM", "Statistics", "Attentive"] = "Average"
+    pool: Literal["Average", "Max", "AverageMax", "GeM", "Statistics"] = "Average"
     pretrained: bool = True
     embedding_dimensions: int = checked(0, at_least(0))  # 0: the pooled features themselves
     weights_file: str | None = None

@@ -10,12 +10,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mltraining.speech import res2net
+from mltraining.speech import campplus
 from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError, Training
 from mltraining.speech.torch_compat import load_timm
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the names that timm publishes weights under
-ATTENTION = 128  # channels that Attentive pooling's weights are computed from
 SCALE, BIAS = 16.0, -8.0  # where the cosine head starts: p = 0.5 at cosine 0.5
 
 
@@ -50,29 +49,12 @@ class Pool(nn.Module):
     def __init__(self, kind: str, channels: int) -> None:
         super().__init__()
         self.kind = kind
-        self.width = 2 if kind in ("AverageMax", "Statistics", "Attentive") else 1
-        if kind == "Attentive":
-            self.attention = nn.Sequential(
-                nn.Conv1d(channels, ATTENTION, 1),
-                nn.ReLU(),
-                nn.BatchNorm1d(ATTENTION),
-                nn.Conv1d(ATTENTION, channels, 1),
-            )
+        self.width = 2 if kind in ("AverageMax", "Statistics") else 1
         if kind == "GeM":  # generalised mean (Radenović et al., 2018), exponent learnt from 3
             self.exponent = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pool. AverageMax, Statistics and Attentive (mean and deviation) give two values for each channel.
-
-        Attentive weighs each channel's frames by what it hears in them (Okabe et al., "Attentive statistics pooling for
-        deep speaker embedding", 2018).
-        """
-        if self.kind == "Attentive":
-            series = maps.float().mean(dim=2)  # (batch, channels, frames)
-            weights = self.attention(series).softmax(dim=2)
-            mean = (series * weights).sum(dim=2)
-            variance = (series.square() * weights).sum(dim=2) - mean.square()
-            return torch.cat([mean, variance.clamp(min=1e-5).sqrt()], dim=1)
+        """Pool. AverageMax and Statistics (mean and deviation) give two values for each channel."""
         maps = maps.float().flatten(2)  # (batch, channels, rows · frames)
         match self.kind:
             case "Average":
@@ -146,9 +128,9 @@ def build_network(config: Config, classes: int, *, weights: bool = True) -> Spea
     unknown backbone and for weights that are missing or do not fit.
     """
     architecture = config.architecture
-    if architecture.backbone != res2net.NAME and not load_timm().is_model(architecture.backbone):
+    if architecture.backbone != campplus.NAME and not load_timm().is_model(architecture.backbone):
         raise ConfigError(
-            f"architecture.backbone: {architecture.backbone!r} is neither {res2net.NAME} nor a model of timm"
+            f"architecture.backbone: {architecture.backbone!r} is neither {campplus.NAME} nor a model of timm"
         )
     file = _weights_file(config) if weights and architecture.pretrained else None
     earlier = {} if file is None else _earlier_encoder(file)
@@ -174,12 +156,12 @@ def build_network(config: Config, classes: int, *, weights: bool = True) -> Spea
 
 
 def _backbone(config: Config, weights: Path | None) -> Any:
-    """Our own SE-Res2Net, or timm's model; ``weights`` are a file that timm published."""
+    """Our own CAM++, or timm's model; ``weights`` are a file that timm published."""
     architecture = config.architecture
-    if architecture.backbone == res2net.NAME:
+    if architecture.backbone == campplus.NAME:
         if weights is not None:
             raise ValueError("the file holds no encoder of this library")
-        return res2net.SERes2Net(config.audio.mel_frequency_bins, architecture.cepstra)
+        return campplus.CAMPPlus(config.audio.mel_frequency_bins)
     options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "global_pool": ""}
     if weights is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
@@ -194,7 +176,7 @@ def _weights_file(config: Config) -> Path:
         if not file.is_file():
             raise ConfigError(f"architecture.weights_file: {file} is not a file")
         return file
-    own = architecture.backbone == res2net.NAME
+    own = architecture.backbone == campplus.NAME
     published = None if own else load_timm().get_pretrained_cfg(architecture.backbone)
     if published is not None and published.hf_hub_id:
         for name in (published.hf_hub_filename, *HUB_FILES):

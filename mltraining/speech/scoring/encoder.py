@@ -88,9 +88,8 @@ def fingerprint_of(encoder: Path, config: Config) -> str:
     """Return the SHA-256, in hexadecimal, of the encoder's file and the settings that shape an embedding."""
     architecture, audio, prediction = (config.to_dict()[name] for name in ("architecture", "audio", "prediction"))
     unused = [name for name, off in ADDED.items() if audio[name] == off]
-    named = ["backbone", "pool", "embedding_dimensions", *(["cepstra"] if architecture["cepstra"] else [])]
     shaping = {
-        "architecture": {name: architecture[name] for name in named},
+        "architecture": {name: architecture[name] for name in ("backbone", "pool", "embedding_dimensions")},
         "audio": {name: value for name, value in audio.items() if name not in ("training_chunk_seconds", *unused)},
         "prediction": {name: value for name, value in prediction.items() if "chunk" in name},
         "mixed_precision": config.environment.mixed_precision_inference,

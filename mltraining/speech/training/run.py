@@ -58,10 +58,9 @@ class Run:
         self.classes = self.crops.classes if self.crops else len(manifest.classes)
         self.features = LogMel(config.audio).to(processes.device)
         network = build_network(config, self.classes, weights=pretrained).to(processes.device)
-        if pretrained and lessons is not None:
-            order = np.random.default_rng([config.environment.seed, 4]).permutation(manifest.train)
-            starting.aim(network, self.features, lessons, clips.samples, order)
         if pretrained and network.tells_voices and self.crops is not None:
+            if lessons is not None:
+                starting.settle(network, self.features, self.crops, config, processes.device)
             starting.imprint(network, self.features, self.crops, config, lessons)
         self.batches = dataset.batches_an_epoch(
             training.crops_an_epoch or len(manifest.train),

@@ -1,10 +1,7 @@
-"""What a network that starts from an earlier encoder begins with: its projection, and its class rows."""
-
-from collections.abc import Sequence
+"""What a network that starts from an earlier encoder begins with: its statistics and its class rows."""
 
 import numpy as np
 import torch
-from sklearn.linear_model import Ridge
 from torch import nn
 
 from mltraining.speech.config import Config
@@ -14,37 +11,42 @@ from mltraining.speech.scoring import inference
 from mltraining.speech.training import dataset
 from mltraining.speech.training.teaching import Lessons
 
-CLIPS = 1200  # that the projection is fitted on
-SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 4.0  # a shorter clip is left out, a longer one is cut
+SETTLING, BATCH = 256, 64  # crops that an earlier encoder gets used to, and how many at a time
 VOICE_SECONDS = 4.0  # of each speaker, where a class row starts from them
-RIDGE = 1e-3  # of the mean square of the pooled values
 
 
 @torch.no_grad()
-def aim(
-    network: SpeakerNetwork, features: LogMel, lessons: Lessons, samples: Sequence[np.ndarray], rows: np.ndarray
+def settle(
+    network: SpeakerNetwork, features: LogMel, crops: dataset.BalancedCrops, config: Config, device: torch.device
 ) -> None:
-    """Point the projection to where the teachers' lessons are, by ridge regression on what the network hears.
+    """Let an earlier encoder get used to what it hears now: its batch statistics, and the mean of its embeddings.
 
-    ``samples``: the clips, (n,) int16 each; ``rows``: those to fit on, in the order in which they are taken. The axes
-    of the lessons are a run's own, so an earlier projection points elsewhere, and learning to turn it would first spoil
-    what is below it.
+    Where it came from it may have heard other bands. The lessons are centred, and the bias of a projection that is not
+    would take thousands of steps to follow.
     """
-    assert isinstance(network.projection, nn.Linear)  # held by the configuration's own check
-    rows = rows[lessons.seconds[rows] >= SHORTEST_SECONDS][:CLIPS]
-    length = round(LONGEST_SECONDS * features.audio.sample_rate)
-    device = network.projection.weight.device
-    was_training = network.training
-    network.eval()
+    length = round(config.audio.training_chunk_seconds * config.audio.sample_rate)
+    seed = [config.environment.seed, 5]
     heard = [
-        network.pool(network.maps(features(torch.from_numpy(samples[row][:length])[None].to(device))))[0]
-        for row in rows
+        features(
+            torch.from_numpy(np.stack([crops.draw(length, seed, first + number)[0] for number in range(BATCH)])).to(
+                device
+            )
+        )
+        for first in range(0, SETTLING, BATCH)
     ]
-    network.train(was_training)
-    pooled = torch.stack(heard).cpu().double().numpy()
-    fitted = Ridge(alpha=RIDGE * np.square(pooled).sum() / pooled.shape[1]).fit(pooled, lessons.clips[0, rows])
-    network.projection.weight.copy_(torch.from_numpy(fitted.coef_))
-    network.projection.bias.copy_(torch.from_numpy(fitted.intercept_))
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+    network.train()
+    for spectrograms in heard:
+        network.pooled(spectrograms)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+    if isinstance(network.projection, nn.Linear):
+        network.projection.bias.sub_(torch.cat([network.pooled(spectrograms) for spectrograms in heard]).mean(dim=0))
 
 
 @torch.no_grad()

@@ -44,24 +44,13 @@ class Lessons:
         return unit(speaker_share * of_speaker + (1 - speaker_share) * own / length)
 
 
-def joined(teachers: Sequence[np.ndarray], centres: Sequence[np.ndarray]) -> np.ndarray:
-    """Join what several teachers say: (..., d_i) each, their centres (d_i,) -> (..., sum of d_i), of unit length.
+def joined(teachers: Sequence[np.ndarray]) -> np.ndarray:
+    """Join what several teachers say: (..., d_i) each, centred -> (..., sum of d_i), of unit length.
 
-    Each teacher's embeddings are centred and made unit length first, so that the cosine of two joined vectors is the
-    mean of the teachers' cosines.
+    Each teacher's embeddings are made unit length first, so that the cosine of two joined vectors is the mean of the
+    teachers' cosines.
     """
-    parts = [unit(each - centre) for each, centre in zip(teachers, centres, strict=True)]
-    return np.concatenate(parts, axis=-1) / np.float32(np.sqrt(len(parts)))
-
-
-def principal_axes(vectors: np.ndarray, dimensions: int) -> np.ndarray:
-    """Return the axes (d, dimensions) that keep most of the inner products of ``vectors`` (n, d).
-
-    Raises ValueError for more dimensions than the vectors have.
-    """
-    if dimensions > min(vectors.shape):
-        raise ValueError(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions have no {dimensions} axes")
-    return np.linalg.svd(vectors, full_matrices=False)[2][:dimensions].T
+    return np.concatenate([unit(each) for each in teachers], axis=-1) / np.float32(np.sqrt(len(teachers)))
 
 
 def prediction_loss(embeddings: Tensor, targets: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from mltraining.speech.config import Config, ConfigError
-from mltraining.speech.scoring import inference
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from mltraining.speech.training import checkpoints, teachers, trainer
+from mltraining.speech.training import checkpoints, teachers, teaching, trainer
 from mltraining.speech.training.manifest import DataError
 from mltraining.speech.training.processes import Processes
 from mltraining.speech.training.run import Run
@@ -19,7 +18,7 @@ from mltraining.speech.training.teaching import Lessons
 from tests.support.model import small_config
 from tests.support.training_data import load_clips
 
-DIMENSIONS = 6
+DIMENSIONS = 8
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def teacher(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained pipeline, in a folder that a test may take away."""
     output = tmp_path_factory.mktemp("teacher")
     settings = small_config(clips).with_values(
-        training={"loss_function": "CosineBCE", "epochs": 2}, architecture={"embedding_dimensions": 8}
+        training={"loss_function": "CosineBCE", "epochs": 2}, architecture={"embedding_dimensions": DIMENSIONS}
     )
     trainer.train(settings, output)
     return output / "pipeline"
@@ -37,6 +36,12 @@ def teacher(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def speech(clips: Path, tmp_path: Path) -> Path:
     """The clips in a folder of the test's own, because the file of the teachers is left beside the table."""
     return Path(shutil.copytree(clips, tmp_path / "speech"))
+
+
+@pytest.fixture(autouse=True)
+def _short_clips_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' clips are shorter than what counts in real training."""
+    monkeypatch.setattr(teaching, "SHORTEST_CLIP", 0.2)
 
 
 def taught(speech: Path, teacher: Path) -> Config:
@@ -73,6 +78,32 @@ def test_a_clip_is_taught_as_its_teacher_embeds_it_at_every_speed(speech: Path, 
     assert not np.allclose(lessons.clips[0], lessons.clips[1], atol=1e-3)  # another speed is another voice
 
 
+def test_a_clip_that_is_too_short_to_count_is_not_embedded_but_its_speaker_is(
+    speech: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teaching, "SHORTEST_CLIP", 60.0)
+    config = taught(speech, teacher)
+    lessons = heard(config)
+    assert not lessons.clips.any()
+    np.testing.assert_allclose(np.linalg.norm(lessons.speakers, axis=2), 1, rtol=1e-5)
+    assert pd.read_parquet(teachers.file_of(config))["audio"].isna().all()
+
+
+def test_narrow_band_recordings_have_a_centre_of_their_own(speech: Path, teacher: Path) -> None:
+    """What the missing band adds to all of them is taken away, and is not seen in what is taught."""
+    config = taught(speech, teacher)
+    heard(config)
+    file = teachers.file_of(config)
+    table = pd.read_parquet(file)
+    narrow = table["speaker"].isin(sorted(table["speaker"].unique())[:2])
+    table["rate"] = np.where(narrow, 8_000, 16_000)
+    table.to_parquet(file, index=False)
+    before = heard(config)
+    table.loc[narrow, "vector"] = table.loc[narrow, "vector"].map(lambda vector: vector + np.float16(0.5))
+    table.to_parquet(file, index=False)
+    np.testing.assert_allclose(heard(config).clips, before.clips, atol=0.01)
+
+
 def test_the_file_is_enough_where_the_teacher_is_not_at_hand(speech: Path, teacher: Path, tmp_path: Path) -> None:
     first = heard(taught(speech, teacher))
     again = heard(taught(speech, tmp_path / "left at home"))
@@ -100,6 +131,12 @@ def test_without_teacher_and_file_and_with_other_clips_it_is_refused(
     assert refused.value.code == "missing_lessons"
 
 
+def test_the_network_has_as_many_dimensions_as_the_teachers(speech: Path, teacher: Path) -> None:
+    config = taught(speech, teacher).with_values(architecture={"embedding_dimensions": DIMENSIONS + 1})
+    with pytest.raises(ConfigError, match=f"must be {DIMENSIONS}"):
+        heard(config)
+
+
 def test_the_network_learns_what_the_teacher_says(speech: Path, teacher: Path, tmp_path: Path) -> None:
     """The teacher's part is all of the loss here, so a falling loss is a network that predicts it better."""
     config = taught(speech, teacher).with_values(
@@ -112,10 +149,8 @@ def test_the_network_learns_what_the_teacher_says(speech: Path, teacher: Path, t
     assert min(losses[-3:]) < 0.8 * losses[0]
 
 
-def test_an_earlier_encoder_says_from_the_start_what_the_teachers_say(
-    speech: Path, teacher: Path, tmp_path: Path
-) -> None:
-    """Here the teacher itself is the earlier encoder, so that hardly anything is left to learn but the axes."""
+def test_an_earlier_encoder_gets_used_to_what_it_hears_now(speech: Path, teacher: Path, tmp_path: Path) -> None:
+    """Its embeddings point elsewhere on average; the lessons are centred, and so is it after settling."""
     config = taught(speech, teacher).with_values(
         architecture={"pretrained": True, "weights_file": str(teacher / "encoder.safetensors")}
     )
@@ -125,5 +160,13 @@ def test_an_earlier_encoder_says_from_the_start_what_the_teachers_say(
     run = Run(
         config, split, clips, tmp_path, alone, lambda event: None, lambda: False, pretrained=True, lessons=lessons
     )
-    embeddings, _ = inference.run(run.learner.network, run.features, clips.samples, config)
-    assert np.mean(np.sum(embeddings * lessons.clips[0], axis=1)) > 0.8
+    assert run.crops is not None
+    length = round(config.audio.training_chunk_seconds * config.audio.sample_rate)
+    drawn = [run.crops.draw(length, [1], number) for number in range(200)]
+    heard = run.features(torch.from_numpy(np.stack([crop for crop, _, _ in drawn])))
+    targets = np.stack([lesson for _, _, lesson in drawn if lesson is not None])
+    with torch.no_grad():
+        pooled = run.learner.network.eval().pooled(heard).numpy()
+    assert np.linalg.norm(pooled.mean(axis=0)) < 0.5 * np.linalg.norm(pooled, axis=1).mean()
+    cosines = teaching.unit(pooled) @ targets.T
+    assert np.diag(cosines).mean() > cosines.mean() + 0.25

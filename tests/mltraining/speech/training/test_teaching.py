@@ -32,20 +32,9 @@ def test_a_short_clip_does_not_count_and_alone_leaves_the_speaker(lessons: Lesso
 def test_the_cosine_of_joined_embeddings_is_the_mean_of_the_teachers_cosines() -> None:
     random = np.random.default_rng(2)
     first, second = random.normal(size=(5, 6)), random.normal(size=(5, 3))
-    centres = first.mean(axis=0), second.mean(axis=0)
-    both = teaching.joined([first, second], centres)
-    cosines = [teaching.unit(each - centre) for each, centre in zip((first, second), centres, strict=True)]
-    expected = sum(each @ each.T for each in cosines) / 2
+    both = teaching.joined([first, second])
+    expected = sum(teaching.unit(each) @ teaching.unit(each).T for each in (first, second)) / 2
     np.testing.assert_allclose(both @ both.T, expected, atol=1e-6)
-
-
-def test_the_axes_keep_the_inner_products_that_they_can() -> None:
-    random = np.random.default_rng(3)
-    flat = random.normal(size=(40, 3)) @ random.normal(size=(3, 10))  # three dimensions in ten
-    reduced = flat @ teaching.principal_axes(flat, 3)
-    np.testing.assert_allclose(reduced @ reduced.T, flat @ flat.T, atol=1e-8)
-    with pytest.raises(ValueError, match="no 11 axes"):
-        teaching.principal_axes(flat, 11)
 
 
 def test_the_losses_are_zero_where_the_network_says_what_the_teachers_say_and_grow_with_the_difference() -> None:
