@@ -1,5 +1,6 @@
 """Refusals in a row: the delay, the lock, and that the caller learns of neither."""
 
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
+from enrollment import heard
 from enrollment import services as enrollment
 from enrollment.models import Customer, HeardRecording
 from mltraining import recordings
@@ -211,6 +213,17 @@ def test_a_recording_is_accepted_once(ivr: APIClient, ann: Customer) -> None:
     case = ReviewCase.objects.get()
     assert (case.kind, case.customer_id) == ("REPLAY", "ann")
     assert verify(ivr, "ann", recording("ann", 6)).json()["decision"] == "ACCEPT"
+
+
+def test_an_announcement_that_was_heard_before_is_no_replay_of_the_customer(
+    ivr: APIClient, ann: Customer, worker: StandInWorker
+) -> None:
+    announced = recording("bot")
+    analysis = recordings.analyse(Recording(audio=announced))
+    heard.remember(ann, decision_id=uuid.uuid4(), acoustic_fingerprint=analysis.acoustic_fingerprint())
+    answer = verify(ivr, "ann", announced).json()
+    assert (answer["decision"], answer["reasons"]) == ("REJECT", [])
+    assert answer["fraud_risk"]["level"] == "LOW_RISK" and not ReviewCase.objects.exists()
 
 
 def test_the_recording_of_an_enrollment_is_no_call_and_goes_with_the_customer(ivr: APIClient, ann: Customer) -> None:

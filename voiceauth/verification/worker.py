@@ -49,6 +49,8 @@ def verify_call(question: VerifyCall) -> CallScore:
     whole = recordings.voice_of(analysis, model)
     compare, enrolled_seconds = _claimed(question, customer, model, threshold)
     heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
+    if replayed and not _may_be_the_customers(heard):
+        replayed = []  # such as the announcement of a line, which the calls of many customers share
     voice = heard.voice
     screened = watch.screen(voice, customer_id=question.claimed)
     return CallScore(
@@ -67,6 +69,12 @@ def verify_call(question: VerifyCall) -> CallScore:
         remainder=voice.analysis.remainder(),
         milliseconds=(time.perf_counter() - started) * 1000,
     )
+
+
+def _may_be_the_customers(heard: Heard) -> bool:
+    """Whether the claimed customer's voice may be in the call: only then is it a replay of the customer."""
+    ratios = [heard.part_llr, *(each.log_likelihood_ratio for each in heard.matches)]
+    return max((each for each in ratios if each is not None), default=0.0) >= 0
 
 
 def _claimed(
