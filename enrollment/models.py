@@ -65,9 +65,14 @@ class Consent(models.Model):
     """What the customer agreed to. A withdrawn consent is kept: it shows what was allowed, and when."""
 
     class Purpose(models.TextChoices):
-        """What the customer agrees to: with `voice_authentication`, that audio is stored, scored and trained on."""
+        """What the customer agrees to.
 
-        VOICE_AUTHENTICATION = "voice_authentication"  # store audio, score it, refine the recogniser with it
+        * `voice_authentication`: audio is stored, scored and trained on.
+        * `trial`: audio is stored and scored, to try the service; nothing is trained on it.
+        """
+
+        VOICE_AUTHENTICATION = "voice_authentication"
+        TRIAL = "trial"
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="consents")
     purpose = models.CharField(max_length=32, choices=Purpose)

@@ -41,7 +41,7 @@ class NewConsent(ConsentSerializer):
 
 
 class ConsentWithdrawal(ConsentSerializer):
-    """A withdrawal. All fields are optional, because there is one purpose so far."""
+    """A withdrawal. All fields are optional: it erases the voice, whatever it was given for."""
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices, default=Consent.Purpose.VOICE_AUTHENTICATION)
     text_version = serializers.CharField(max_length=64, required=False)

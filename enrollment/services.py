@@ -91,7 +91,7 @@ def withdraw_consent(*, customer_id: str, purpose: str, origin: str = "", actor:
                 customer = _new(customer_id, State.OPTED_OUT)
         except CustomerExists:  # another request created it
             customer = locked(customer_id)
-    customer.consents.filter(purpose=purpose, withdrawn_at=None).update(withdrawn_at=timezone.now())
+    customer.consents.filter(withdrawn_at=None).update(withdrawn_at=timezone.now())  # no voice is left for any purpose
     return erasure.erase_voice(
         customer,
         cause="consent.withdrawn",

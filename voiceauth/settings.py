@@ -144,6 +144,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
     "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
+    "forget-trials": {"task": "review.forget_trials", "schedule": 3600.0},
     "sweep-audio": {"task": "platform.sweep_audio", "schedule": 3600.0},
 }
 if VOICEAUTH_RETRAIN_SCHEDULE:

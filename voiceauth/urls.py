@@ -25,6 +25,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),
+    path("try", include("voiceauth.review.trial.urls")),
 ]
 
 handler400 = "voiceauth.platform.api.exceptions.bad_request"

@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
             name='Consent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('purpose', models.CharField(choices=[('voice_authentication', 'Voice Authentication')], max_length=32)),
+                ('purpose', models.CharField(choices=[('voice_authentication', 'Voice Authentication'), ('trial', 'Trial')], max_length=32)),
                 ('text_version', models.CharField(max_length=64)),
                 ('origin', models.CharField(max_length=32)),
                 ('granted_at', models.DateTimeField(auto_now_add=True)),

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.support.audio import mu_law, tone
+from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in
 from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
-from tests.support.people import PASSWORD
 from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
@@ -24,26 +24,13 @@ from voiceauth.policies.services import change
 from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
-CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
-
-pytestmark = [pytest.mark.django_db(transaction=True)]
-if not CHROMIUM.exists() and not os.environ.get("CI"):
-    pytestmark.append(pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}"))
+pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    # Playwright runs an event loop in this thread; Django's guard takes that for async code.
-    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--mute-audio"])
-        yield chromium
-        chromium.close()
-    if before is None:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -55,16 +42,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def complaints(page: Page) -> list[str]:
-    """What the browser complains about while the page is open."""
-    said: list[str] = []
-
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            said.append(message.text)
-
-    page.on("console", on_console)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    return said
+    return complaints_of(page)
 
 
 @pytest.fixture
@@ -78,14 +56,6 @@ def visit(page: Page, live_server: LiveServer, tmp_path: Path, people: dict[str,
         page.screenshot(path=pictures / f"{name}.png", full_page=True)
 
     return open_path
-
-
-def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
-    page.goto(f"{live_server.url}/admin/login/?next=/admin/")
-    page.fill("#id_username", username)
-    page.fill("#id_password", PASSWORD)
-    page.click("input[type=submit]")
-    page.wait_for_selector("#user-tools")
 
 
 def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(

@@ -7,6 +7,7 @@
 | ``waiting`` | ``until`` something is true, several works ``at_once`` |
 | ``clients`` | API clients of every role, uploads, the error code of an answer |
 | ``people`` | dashboard users of every role, signed in |
+| ``browser`` | a headless Chromium, signed in, and what it complains about |
 | ``customers`` | customers with consent, recordings and voiceprints |
 | ``audio`` | the synthetic voice, tones, and every encoding that the service accepts |
 | ``model`` | the tiny model: exported, registered, in service |

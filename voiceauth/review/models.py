@@ -21,4 +21,5 @@ class Capability(models.Model):
             ("promote_model", "Can promote a model and roll back"),
             ("verify_trail", "Can verify the audit trail"),
             ("manage_clients", "Can create and revoke API clients"),
+            ("try_voice", "Can try the service with the own voice"),
         ]

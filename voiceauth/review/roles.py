@@ -34,6 +34,7 @@ CAPABILITY_OF = {
     "review.promote_model": "models:promote",
     "review.revoke_confirmation": "confirmations:revoke",
     "review.run_training": "training:write",
+    "review.try_voice": "voice:try",
     "review.verify_trail": "audit:verify",
     "screening.handle_reviewcase": "cases:write",
     "screening.manage_watchlist": "watchlists:write",

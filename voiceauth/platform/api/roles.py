@@ -40,6 +40,7 @@ _TABLE = {
     "policy:write":       "                     admin          ",
     "training:read":      "                     admin  auditor ",
     "training:write":     "                     admin          ",
+    "voice:try":          "teller     reviewer  admin          ",
     "watchlists:read":    "           reviewer  admin  auditor ",
     "watchlists:write":   "           reviewer  admin          ",
 }  # fmt: skip
@@ -48,7 +49,7 @@ CAPABILITIES: dict[str, frozenset[str]] = {name: frozenset(roles.split()) for na
 ROLES = ("teller", "ivr", "reviewer", "admin", "auditor")
 
 # The dashboard has these, and no call of the API needs them.
-DASHBOARD_ONLY = frozenset({"audio:play", "audit:verify", "clients:read", "clients:write"})
+DASHBOARD_ONLY = frozenset({"audio:play", "audit:verify", "clients:read", "clients:write", "voice:try"})
 SCOPES = frozenset(CAPABILITIES) - DASHBOARD_ONLY
 
 

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
             ],
             options={
-                'permissions': [('play_audio', 'Can listen to stored audio'), ('erase_customer', "Can erase a customer's audio and voiceprints"), ('approve_enrollment', 'Can approve and remove recordings that wait for a second person'), ('revoke_confirmation', 'Can remove a confirmed call from a voiceprint'), ('lock_customer', 'Can lock and unlock a customer'), ('change_policy', 'Can put a new policy into force'), ('cancel_batch', 'Can cancel a batch enrollment'), ('run_training', 'Can start and cancel training runs'), ('promote_model', 'Can promote a model and roll back'), ('verify_trail', 'Can verify the audit trail'), ('manage_clients', 'Can create and revoke API clients')],
+                'permissions': [('play_audio', 'Can listen to stored audio'), ('erase_customer', "Can erase a customer's audio and voiceprints"), ('approve_enrollment', 'Can approve and remove recordings that wait for a second person'), ('revoke_confirmation', 'Can remove a confirmed call from a voiceprint'), ('lock_customer', 'Can lock and unlock a customer'), ('change_policy', 'Can put a new policy into force'), ('cancel_batch', 'Can cancel a batch enrollment'), ('run_training', 'Can start and cancel training runs'), ('promote_model', 'Can promote a model and roll back'), ('verify_trail', 'Can verify the audit trail'), ('manage_clients', 'Can create and revoke API clients'), ('try_voice', 'Can try the service with the own voice')],
                 'managed': False,
                 'default_permissions': (),
             },

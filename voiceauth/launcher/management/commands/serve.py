@@ -128,7 +128,13 @@ class Watch:
             self.command.say("PostgreSQL runs again")
 
 
-ADDRESSES = [("API", "/api/v1"), ("API docs", "/api/docs"), ("dashboard", "/admin/"), ("health", "/readyz")]
+ADDRESSES = [
+    ("API", "/api/v1"),
+    ("API docs", "/api/docs"),
+    ("dashboard", "/admin/"),
+    ("try it", "/try"),
+    ("health", "/readyz"),
+]
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""A headless Chromium, signed in, and what it complains about."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page
+from pytest_django.live_server_helper import LiveServer
+
+from tests.support.people import PASSWORD
+
+CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
+needs_chromium = (
+    [] if CHROMIUM.exists() or os.environ.get("CI") else [pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}")]
+)
+
+
+@contextmanager
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """A browser that is started with some more arguments."""
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs an event loop in this thread; Django's guard takes that for async code.
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        args = ["--no-sandbox", "--mute-audio", *arguments]
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=args)
+        yield browser
+        browser.close()
+    if before is None:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+def complaints_of(page: Page) -> list[str]:
+    """A list that grows with what the browser complains about, and with every request to another host."""
+    said: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            said.append(message.text)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if _is_foreign(request.url) else None)
+    return said
+
+
+def _is_foreign(url: str) -> bool:
+    return not url.startswith(("http://localhost:", "http://127.0.0.1:", "data:", "blob:"))
+
+
+def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
+    page.goto(f"{live_server.url}/admin/login/?next=/admin/")
+    page.fill("#id_username", username)
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_selector("#user-tools")

@@ -1,0 +1,1 @@
+"""The page on which staff try the service with their own voice."""
