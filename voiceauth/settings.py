@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "voiceauth.platform.approvals",
     "voiceauth.platform.jobs",
     "voiceauth.platform.erasure",
+    "voiceauth.platform.webhooks",
     "mltraining",
     "voiceauth.policies",
     "voiceauth.screening",
@@ -144,6 +145,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
     "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
+    "send-webhooks": {"task": "webhooks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "forget-trials": {"task": "review.forget_trials", "schedule": 3600.0},
     "sweep-audio": {"task": "platform.sweep_audio", "schedule": 3600.0},
 }
@@ -211,6 +213,10 @@ AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # no banner on every command
 AXES_ENABLE_ADMIN = False  # its pages delete rows; attempts are in the audit trail
 LOGIN_URL = "admin:login"
+
+# --- webhooks ---------------------------------------------------------------------------------
+# Internal networks that webhooks may reach, also without TLS: "10.20.0.0/16,127.0.0.1/32". Public addresses need TLS.
+VOICEAUTH_WEBHOOK_NETWORKS = env.networks("VOICEAUTH_WEBHOOK_NETWORKS")
 
 # --- the API ----------------------------------------------------------------------------------
 VOICEAUTH_TOKEN_LIFETIME_DAYS = env.integer("VOICEAUTH_TOKEN_LIFETIME_DAYS", 365, minimum=1, maximum=3650)

@@ -109,7 +109,7 @@ def container_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     script = folder / "make-secrets"
     script.write_bytes((ROOT / "docker" / "make-secrets").read_bytes())
     subprocess.run(["bash", script], check=True, capture_output=True)
-    given = {name: str(value) for name, value in SERVICES["web"]["environment"].items()}
+    given = {name: "" if value is None else str(value) for name, value in SERVICES["web"]["environment"].items()}
     given = {name: value.replace("/run/secrets", str(folder / "secrets")) for name, value in given.items()}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | given | {"VOICEAUTH_STATE_DIR": str(folder / "state"), "VOICEAUTH_TLS": "true"}

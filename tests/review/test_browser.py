@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
@@ -19,6 +20,8 @@ from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
+from voiceauth.platform.webhooks.events import TYPES
+from voiceauth.platform.webhooks.models import WebhookEndpoint
 from voiceauth.policies import selectors
 from voiceauth.policies.services import change
 from voiceauth.screening import cases
@@ -70,6 +73,9 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     with transaction.atomic():
         event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
         change(content={"verification": {"lock_after": 20}}, reason="the auditors asked", based_on=0, actor=SYSTEM)
+    endpoint = WebhookEndpoint.objects.create(url="https://bank.example/hooks", events=TYPES, created_by="user:grace")
+    body = '{"type": "ping", "timestamp": "2026-11-26T18:50:00+00:00", "data": {}}'
+    delivery = endpoint.deliveries.create(type="ping", body=body, next_attempt_at=timezone.now())
     visit("login/", "login")
     sign_in(page, live_server, "grace")
     for path, name in {
@@ -97,6 +103,10 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
         "screening/watchlist/": "watchlists",
         "api/apiclient/": "clients",
         "api/apiclient/do/create/": "new-client",
+        "webhooks/webhookendpoint/": "webhooks",
+        "webhooks/webhookendpoint/do/create/": "new-webhook",
+        "webhooks/webhookdelivery/": "deliveries",
+        f"webhooks/webhookdelivery/{delivery.pk}/change/": "delivery",
     }.items():
         visit(path, name)
     assert complaints == []

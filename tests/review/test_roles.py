@@ -6,6 +6,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import AudioSample, Customer
@@ -18,6 +19,7 @@ from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.platform.webhooks.models import WebhookDelivery, WebhookEndpoint
 from voiceauth.policies.models import PolicyVersion
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.services import request_forced_promotion
@@ -40,6 +42,8 @@ LISTS = {
     "audit/auditevent/": {"reviewer", "admin", "auditor", "superuser"},
     "approvals/approval/": {"reviewer", "admin", "auditor", "superuser"},
     "api/apiclient/": {"admin", "auditor", "superuser"},
+    "webhooks/webhookendpoint/": {"admin", "auditor", "superuser"},
+    "webhooks/webhookdelivery/": {"admin", "auditor", "superuser"},
     "auth/user/": {"superuser"},
     "auth/group/": {"superuser"},
 }
@@ -73,6 +77,9 @@ ACTIONS = {
     "rotate": {"admin", "superuser"},
     "limit": {"admin", "superuser"},
     "revoke": {"admin", "superuser"},
+    "webhook-create": {"admin", "superuser"},
+    "webhook-ping": {"admin", "superuser"},
+    "webhook-redeliver": {"admin", "superuser"},
 }
 
 
@@ -83,7 +90,12 @@ def action_paths(db: None) -> dict[str, str]:
     held, watchlist = make_sample(customer, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
     batch = BatchEnrollment.objects.create(content_hash="0" * 64, requested_by="teller-app")
     asked = request_forced_promotion(version=model.version, reason="why", actor=SYSTEM)
+    endpoint = WebhookEndpoint.objects.create(url="https://bank.example/hooks", created_by="user:grace")
+    delivery = endpoint.deliveries.create(type="ping", body="{}", next_attempt_at=timezone.now())
     return {
+        "webhook-create": "webhooks/webhookendpoint/do/create/",
+        "webhook-ping": f"webhooks/webhookendpoint/{endpoint.pk}/do/ping/",
+        "webhook-redeliver": f"webhooks/webhookdelivery/{delivery.pk}/do/redeliver/",
         "erase": f"enrollment/customer/{customer.pk}/do/erase/",
         "lock": f"enrollment/customer/{customer.pk}/do/lock/",
         "unlock": f"enrollment/customer/{customer.pk}/do/unlock/",
@@ -154,6 +166,8 @@ def test_nobody_is_let_in_without_signing_in(db: None) -> None:
         AuditEvent,
         ApiClient,
         Approval,
+        WebhookEndpoint,
+        WebhookDelivery,
         Group,
     ],
 )

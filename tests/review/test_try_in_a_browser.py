@@ -53,6 +53,7 @@ class Visits:
         with chromium(*fake) as browser:
             context = browser.new_context(viewport={"width": 390, "height": 844}, storage_state=self.session)
             context.grant_permissions(["microphone"], origin=self.live_server.url)
+            context.set_default_timeout(ANSWERED)
             page = context.new_page()
             self.complaints = complaints_of(page)
             if self.session is None:

@@ -22,6 +22,7 @@
 | ``edge`` | a small API, to test what every endpoint does |
 | ``echo_tasks`` | small calls, to test those between web process and worker |
 | ``transit`` | a key-management service |
+| ``listener`` | a receiver of webhooks |
 | ``every_endpoint`` | a request for each operation of the OpenAPI document |
 
 ``tests/conftest.py`` offers the fixtures among them to every test.

@@ -3,6 +3,7 @@
 Every setting may also come from a file: ``NAME_FILE=/run/secrets/name`` (the Docker convention).
 """
 
+import ipaddress
 import os
 import re
 import secrets
@@ -62,6 +63,14 @@ def words(name: str, default: str = "") -> list[str]:
     A comma within brackets separates nothing: ``a=[1, 2],b=3`` has two entries.
     """
     return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text(name, default)) if word.strip()]
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Read a comma-separated list of networks, like ``10.20.0.0/16``."""
+    try:
+        return [ipaddress.ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be networks like 10.20.0.0/16: {error}.") from error
 
 
 def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:

@@ -42,6 +42,9 @@ CAPABILITY_OF = {
     "screening.view_reviewcase": "cases:read",
     "screening.view_watchlist": "watchlists:read",
     "verification.view_decision": "decisions:read",
+    "webhooks.manage_webhookendpoint": "webhooks:write",
+    "webhooks.view_webhookdelivery": "webhooks:read",
+    "webhooks.view_webhookendpoint": "webhooks:read",
 }
 PERMISSIONS: dict[str, list[str]] = {
     role: [permission for permission, capability in CAPABILITY_OF.items() if capability in capabilities_of(role)]

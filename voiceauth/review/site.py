@@ -26,6 +26,8 @@ SECTIONS = {
         "Approval": "Approvals",
         "PolicyVersion": "Policy",
         "ApiClient": "API clients",
+        "WebhookEndpoint": "Webhooks",
+        "WebhookDelivery": "Webhook deliveries",
     },
     "People": {"User": "Users", "Group": "Roles"},
 }

@@ -43,13 +43,17 @@ _TABLE = {
     "voice:try":          "teller     reviewer  admin          ",
     "watchlists:read":    "           reviewer  admin  auditor ",
     "watchlists:write":   "           reviewer  admin          ",
+    "webhooks:read":      "                     admin  auditor ",
+    "webhooks:write":     "                     admin          ",
 }  # fmt: skip
 
 CAPABILITIES: dict[str, frozenset[str]] = {name: frozenset(roles.split()) for name, roles in _TABLE.items()}
 ROLES = ("teller", "ivr", "reviewer", "admin", "auditor")
 
 # The dashboard has these, and no call of the API needs them.
-DASHBOARD_ONLY = frozenset({"audio:play", "audit:verify", "clients:read", "clients:write", "voice:try"})
+DASHBOARD_ONLY = frozenset(
+    {"audio:play", "audit:verify", "clients:read", "clients:write", "voice:try", "webhooks:read", "webhooks:write"}
+)
 SCOPES = frozenset(CAPABILITIES) - DASHBOARD_ONLY
 
 

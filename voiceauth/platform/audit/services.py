@@ -15,6 +15,9 @@ from voiceauth.platform.audit.models import AuditEvent, ChainHead
 # change back. ``platform.api.idempotency`` commits the request's key with it.
 in_transaction: ContextVar[Callable[[AuditEvent], None] | None] = ContextVar("in_transaction", default=None)
 
+# Called with each event of any process in the same way. ``platform.webhooks`` follows the trail here.
+followers: list[Callable[[AuditEvent], None]] = []
+
 
 class TrailBroken(Exception):
     """The head of the trail was forged or removed. Nothing is appended: that would hide it."""
@@ -64,6 +67,8 @@ def record(
     head.save()
     if (accompany := in_transaction.get()) is not None:
         accompany(event)
+    for follow in followers:
+        follow(event)
     return event
 
 

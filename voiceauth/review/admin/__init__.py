@@ -15,4 +15,5 @@ from voiceauth.review.admin import (  # noqa: F401  (registers them)
     policies,
     training,
     watchlists,
+    webhooks,
 )
