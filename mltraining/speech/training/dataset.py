@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import itertools
 import multiprocessing
 import signal
 import sys
@@ -204,6 +205,7 @@ class BalancedCrops:
         self.speed_probability = speed_probability
         self.crops_a_speaker = crops_a_speaker
         self.lessons, self.speaker_lesson_share = lessons, speaker_lesson_share
+        self._pool: ProcessPoolExecutor | None = None
 
     @property
     def classes(self) -> int:
@@ -234,14 +236,15 @@ class BalancedCrops:
         All crops of a batch have one length, drawn between the two ``lengths`` (samples) on a logarithmic scale, since
         it is the short ones that are hard. The same seed gives the same epoch. Each of ``world`` processes prepares its
         own share of every batch, two batches ahead, in child processes: in threads, the interpreter's lock would let
-        the network wait for the codecs between any two of its operations.
+        the network wait for the codecs between any two of its operations. They are forked once, before the network's
+        memory has grown: each fork keeps what its parent held.
         """
         share = max(1, batch_size // world)
-        pool = ProcessPoolExecutor(
-            max(1, workers), mp_context=multiprocessing.get_context("fork"), initializer=_take, initargs=(self,)
-        )
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), _take, (self,))
+        pool = self._pool
+        ahead: deque[list[Future[Drawn]]] = deque()
         try:
-            ahead: deque[list[Future[Drawn]]] = deque()
             for start in range(0, max(1, crops // batch_size) * batch_size, batch_size):
                 numbers = range(start + rank * share, start + (rank + 1) * share)
                 drawn = np.random.default_rng([*seed, start, 2]).uniform(*np.log(lengths))
@@ -252,7 +255,8 @@ class BalancedCrops:
             while ahead:
                 yield _batch(ahead.popleft())
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in itertools.chain(*ahead):
+                future.cancel()
 
     def draw(self, length: int, seed: Sequence[int], number: int) -> Drawn:
         """Draw the crop ``number`` of an epoch, ``length`` samples long. The same arguments give the same crop."""
