@@ -37,12 +37,16 @@ def facts(content: Mapping[str, Any]) -> SafeString:
     return format_html('<table class="va-table">{}</table>', rows) if rows else SafeString("—")
 
 
-def probability_bar(probability: float | None, threshold: float | None) -> SafeString:
-    """Draw a probability in [0, 1] as a bar with its threshold as a tick, both in words for a screen reader."""
+def probability_bar(probability: float | None, threshold: float | None, *, overruled: str = "") -> SafeString:
+    """Draw a probability in [0, 1] as a bar with its threshold as a tick, both in words for a screen reader.
+
+    ``overruled`` names what else speaks against the call, such as a replay: the bar is not that of an acceptance then.
+    """
     if probability is None:
         return mark_safe('<span class="va-none">no score</span>')
     over = threshold is not None and probability >= threshold
     words = f"Probability {probability:.4f}" + (f", threshold {threshold:.4f}" if threshold is not None else "")
+    words += f"; {overruled}" if overruled else ""
     tick = (
         format_html('<line class="va-tick" x1="{0}" x2="{0}" y1="0" y2="14"/>', f"{1 + threshold * 118:.1f}")
         if threshold is not None
@@ -53,7 +57,7 @@ def probability_bar(probability: float | None, threshold: float | None) -> SafeS
         '<rect class="va-track" x="0" y="3" width="120" height="8" rx="4"/>'
         '<rect class="va-fill {}" x="0" y="3" width="{}" height="8" rx="4"/>{}</svg><b>{}</b></span>',
         words,
-        "va-over" if over else "va-under",
+        "va-overruled" if over and overruled else "va-over" if over else "va-under",
         f"{max(probability * 120, 3):.1f}",
         tick,
         f"{probability:.4f}",

@@ -78,6 +78,13 @@ class Decision(models.Model):
             models.Index(fields=["decision", "-created_at"]),
             models.Index(fields=["model_version", "-created_at"]),
             models.Index(fields=["-created_at"]),
+            models.Index(fields=["request_id"]),
+            models.Index(fields=["caller", "-created_at"], condition=~models.Q(caller=""), name="decisions_by_caller"),
+            models.Index(fields=["tier", "-created_at"], condition=~models.Q(tier=""), name="decisions_by_tier"),
+            models.Index(
+                fields=["-created_at"], condition=models.Q(fraud_risk__level="HIGH_RISK"), name="decisions_with_risk"
+            ),
+            models.Index(fields=["-created_at"], condition=~models.Q(reasons=[]), name="decisions_with_reasons"),
         ]
 
     def __str__(self) -> str:

@@ -1,25 +1,27 @@
 """Decisions: the answer, everything it is based on, and the audio of the call."""
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from enrollment.models import ConfirmedCall, Customer
 from voiceauth.platform.audit import Actor
+from voiceauth.policies import selectors as policies
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
-from voiceauth.review.admin.held import method_label
-from voiceauth.review.charts import badge, probability_bar
+from voiceauth.review.admin.decision_columns import DecisionColumns
 from voiceauth.review.playback import answer, play_call
+from voiceauth.screening.models import ReviewCase
+from voiceauth.screening.risk import HIGH_RISK, KNOWN_FRAUDSTER, REPLAY, VELOCITY
+from voiceauth.verification.attempts import key_of
 from voiceauth.verification.confirmations import revoke
 from voiceauth.verification.models import CallAudio, Decision
-
-TONES = {"ACCEPT": "good", "MATCH": "good", "REJECT": "bad", "NO_MATCH": "bad", "SPEAKER_LOCKED": "bad"}
+from voiceauth.verification.policy import CLIPPED, MORE_THAN_ONE_SPEAKER, TOO_NOISY, VOICEPRINT_STALE
 
 
 def _revoke(decision: Decision, actor: Actor, _: dict[str, Any]) -> str:
@@ -27,8 +29,58 @@ def _revoke(decision: Decision, actor: Actor, _: dict[str, Any]) -> str:
     return f"The call is no longer a part of the voiceprint of {decision.customer_id}."
 
 
+class RiskFilter(admin.SimpleListFilter):
+    """Decisions with a fraud risk, or with one reason of it."""
+
+    title = "fraud risk"
+    parameter_name = "risk"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer the level and each reason."""
+        return [("any", "any"), *((code, code) for code in (KNOWN_FRAUDSTER, REPLAY, VELOCITY))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Decision]) -> QuerySet[Decision]:
+        """Select the rows, of those with a risk alone, which have an index."""
+        if self.value() is None:
+            return queryset
+        risky = queryset.filter(fraud_risk__level=HIGH_RISK)
+        return risky if self.value() == "any" else risky.filter(fraud_risk__reasons__contains=[{"code": self.value()}])
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """Decisions for which a reason was given."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer each reason."""
+        return [(each, each) for each in (REPLAY, MORE_THAN_ONE_SPEAKER, TOO_NOISY, CLIPPED, VOICEPRINT_STALE)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Decision]) -> QuerySet[Decision]:
+        """Select the rows, of those with a reason alone, which have an index."""
+        return queryset if self.value() is None else queryset.exclude(reasons=[]).filter(reasons__contains=self.value())
+
+
+class TierFilter(admin.SimpleListFilter):
+    """Decisions of one risk tier: the tiers of the policy in force."""
+
+    title = "tier"
+    parameter_name = "tier"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer the tiers, and calls without one."""
+        return [("none", "none"), *((name, name) for name in sorted(policies.in_force().tiers))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Decision]) -> QuerySet[Decision]:
+        """Select the rows."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(tier="" if self.value() == "none" else self.value())
+
+
 @admin.register(Decision)
-class DecisionAdmin(ReadOnlyAdmin):
+class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
     """Decisions, and the audio of their calls."""
 
     operations = [
@@ -44,27 +96,53 @@ class DecisionAdmin(ReadOnlyAdmin):
         )
     ]
 
-    list_display = ["created_at", "result", "kind", "customer", "bar", "scored_by"]
-    list_filter = ["decision", "kind", ("model_version", admin.AllValuesFieldListFilter)]
+    list_display = ["created_at", "result", "risk", "kind", "customer", "tier_name", "bar", "scored_by"]
+    list_filter = [
+        "decision",
+        RiskFilter,
+        ReasonFilter,
+        TierFilter,
+        "kind",
+        ("model_version", admin.AllValuesFieldListFilter),
+    ]
     date_hierarchy = "created_at"
-    search_fields = ["customer_id__exact", "request_id__exact"]
-    search_help_text = "A customer's identifier or a request's, exactly."
+    search_fields = ["customer_id__exact"]
+    search_help_text = (
+        "A decision's id, a customer's identifier, a caller (such as a number) or a request's id, exactly."
+    )
     change_form_template = "review/decision.html"
     fieldsets = [
         (
             "Answer",
-            {"fields": ["result", "kind", "customer", "bar", "threshold", "reasons_given", "confirmed", "created_at"]},
+            {
+                "fields": [
+                    "result",
+                    "kind",
+                    "customer",
+                    "bar",
+                    "threshold_used",
+                    "told_caller",
+                    "other_factor",
+                    "tier_name",
+                    "policy_number",
+                    "confirmed",
+                    "created_at",
+                ]
+            },
         ),
+        ("Fraud risk", {"fields": ["risk_with_scores", "caller_hash"]}),
         (
             "Based on",
             {
                 "fields": [
-                    "log_likelihood_ratio",
-                    "score",
+                    "ratio",
+                    "similarity",
                     "speech",
+                    "enrolled",
                     "snr",
                     "clipping",
-                    "channel",
+                    "channel_heard",
+                    "cut_out",
                     "model_version",
                     "model_fingerprint",
                     "calibration_version",
@@ -72,7 +150,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             },
         ),
         ("Candidates", {"fields": ["ranking"]}),
-        ("Request", {"fields": ["actor", "request_id", "scoring_milliseconds", "id"]}),
+        ("Request", {"fields": ["id", "actor", "request_id", "scored_in"]}),
     ]
 
     def get_urls(self) -> list[URLPattern]:
@@ -83,6 +161,18 @@ class DecisionAdmin(ReadOnlyAdmin):
     def play(self, request: HttpRequest, decision_id: UUID) -> HttpResponse:
         """Play the audio, and record that in the audit trail."""
         return answer(request, lambda actor: play_call(decision_id=decision_id, actor=actor), f"call-{decision_id}")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Decision], search_term: str
+    ) -> tuple[QuerySet[Decision], bool]:
+        """Find a decision by its id, and others by whom they are about."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        wanted = Q(customer_id=term) | Q(caller=key_of(term)) | Q(caller=term) | Q(request_id=term)
+        with suppress(ValueError):  # no id
+            wanted |= Q(pk=UUID(term))
+        return queryset.filter(wanted), False
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show candidates for identifications only."""
@@ -96,75 +186,14 @@ class DecisionAdmin(ReadOnlyAdmin):
         source = reverse("admin:verification_decision_audio", args=[obj.pk]) if kept and allowed else ""
         return {"title": f"{obj.get_kind_display()} · {obj.decision}", "kept_audio": kept, "audio_source": source}
 
-    @admin.display(description="decision", ordering="decision")
-    def result(self, obj: Decision) -> SafeString:
-        """Show the column “decision”."""
-        return badge(obj.decision, TONES.get(obj.decision, "neutral"))
-
     def related(self, request: HttpRequest, obj: Decision) -> list[tuple[str, str]]:
-        """Link to related pages."""
-        pages = [("Audit trail", f"{reverse('admin:audit_auditevent_changelist')}?target=decision%3A{obj.pk}")]
+        """Link to the customer, to the review cases that the call is evidence in, and to the trail."""
+        pages = []
         customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
         if customer is not None:
-            pages.insert(0, ("Customer", reverse("admin:enrollment_customer_change", args=[customer.pk])))
+            pages.append(("Customer", reverse("admin:enrollment_customer_change", args=[customer.pk])))
+        if obj.fraud_risk.get("reasons") and request.user.has_perm("screening.view_reviewcase"):
+            found = ReviewCase.objects.filter(evidence__contains=[{"decision_id": str(obj.pk)}]).order_by("number")
+            pages += [(str(case), reverse("admin:screening_reviewcase_change", args=[case.pk])) for case in found]
+        pages.append(("Audit trail", f"{reverse('admin:audit_auditevent_changelist')}?target=decision%3A{obj.pk}"))
         return pages
-
-    @admin.display(description="customer", ordering="customer_id")
-    def customer(self, obj: Decision) -> str:
-        """Show the column “customer”."""
-        return obj.customer_id or "—"
-
-    @admin.display(description="model", ordering="model_version")
-    def scored_by(self, obj: Decision) -> SafeString:
-        """Show the column “model”."""
-        return format_html('<span class="va-small">{}</span>', obj.model_version or "—")
-
-    @admin.display(description="probability", ordering="probability")
-    def bar(self, obj: Decision) -> SafeString:
-        """Show the column “probability”."""
-        return probability_bar(obj.probability, obj.threshold)
-
-    @admin.display(description="net speech", ordering="speech_seconds")
-    def speech(self, obj: Decision) -> str:
-        """Show the column “net speech”."""
-        return "—" if obj.speech_seconds is None else f"{obj.speech_seconds:.1f} s"
-
-    @admin.display(description="signal to noise")
-    def snr(self, obj: Decision) -> str:
-        """Show the column “signal to noise”."""
-        return "—" if obj.snr_db is None else f"{obj.snr_db:.1f} dB"
-
-    @admin.display(description="clipped samples")
-    def clipping(self, obj: Decision) -> str:
-        """Show the column “clipped samples”."""
-        return "—" if obj.clipping_ratio is None else f"{obj.clipping_ratio:.2%}"
-
-    @admin.display(description="confirmed by")
-    def confirmed(self, obj: Decision) -> str:
-        """Show what confirmed the caller, where the call was added to the voiceprint."""
-        call = ConfirmedCall.objects.filter(pk=obj.pk).first()
-        if call is None:
-            return "—"
-        return f"{method_label(call)}{'' if call.sample_id else ' (removed from the voiceprint)'}"
-
-    @admin.display(description="reasons")
-    def reasons_given(self, obj: Decision) -> str:
-        """Show the column “reasons”."""
-        return ", ".join(obj.reasons) or "—"
-
-    @admin.display(description="ranked candidates")
-    def ranking(self, obj: Decision) -> SafeString:
-        """Show the column “ranked candidates”."""
-        rows = format_html_join(
-            "",
-            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-            (
-                (rank, row.get("customer_id", ""), probability_bar(row.get("probability"), obj.threshold))
-                for rank, row in enumerate(obj.candidates, start=1)
-            ),
-        )
-        return format_html(
-            '<table class="va-table"><thead><tr><th>Rank</th><th>Customer</th><th>Probability</th></tr></thead>'
-            "<tbody>{}</tbody></table>",
-            rows,
-        )

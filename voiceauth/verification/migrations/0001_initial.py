@@ -85,6 +85,26 @@ class Migration(migrations.Migration):
             model_name='decision',
             index=models.Index(fields=['-created_at'], name='verificatio_created_8e1517_idx'),
         ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(fields=['request_id'], name='verificatio_request_6f0dee_idx'),
+        ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(condition=models.Q(('caller', ''), _negated=True), fields=['caller', '-created_at'], name='decisions_by_caller'),
+        ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(condition=models.Q(('tier', ''), _negated=True), fields=['tier', '-created_at'], name='decisions_by_tier'),
+        ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(condition=models.Q(('fraud_risk__level', 'HIGH_RISK')), fields=['-created_at'], name='decisions_with_risk'),
+        ),
+        migrations.AddIndex(
+            model_name='decision',
+            index=models.Index(condition=models.Q(('reasons', []), _negated=True), fields=['-created_at'], name='decisions_with_reasons'),
+        ),
         migrations.AddField(
             model_name='callaudio',
             name='customer',
