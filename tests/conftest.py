@@ -28,6 +28,7 @@ from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
 from tests.support.model import models_folder, small_recogniser
 from tests.support.people import people, signed_in
+from tests.support.phone import dial
 from tests.support.stand_in import real_audio_model, worker
 from tests.support.training_data import clips
 from tests.support.waiting import until
@@ -40,6 +41,7 @@ __all__ = [
     "anonymous",
     "auditor",
     "clips",
+    "dial",
     "ivr",
     "models_folder",
     "people",

@@ -20,7 +20,7 @@ from tests.support.workers import running_worker
 # Each part of the API as the client that uses it.
 PARTS = {
     "teller": "customers|batch-enrollments",
-    "ivr": "verify|identify",
+    "ivr": "verify|identify|streams",
     "reviewer": "decisions|audit|cases|watchlists|fraudsters",
     "admin": "models|training|approvals|policies",
 }

@@ -9,5 +9,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
 django = get_wsgi_application()
 
 from voiceauth.platform.api.front import Front  # noqa: E402  it needs Django's settings
+from voiceauth.verification.streams.endpoint import Streams  # noqa: E402
 
-application = Front(django)
+application = Front(django, websockets=Streams())

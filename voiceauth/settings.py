@@ -183,6 +183,7 @@ VOICEAUTH_VELOCITY_MAX_CALLS = env.integer("VOICEAUTH_VELOCITY_MAX_CALLS", 20_00
 VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 VOICEAUTH_UPLOAD_SECONDS = env.number("VOICEAUTH_UPLOAD_SECONDS", 60, minimum=0.1, maximum=600)
 VOICEAUTH_MAX_AUDIO_SECONDS = 120
+VOICEAUTH_STREAMS = env.integer("VOICEAUTH_STREAMS", 200, minimum=0, maximum=4000)  # of each web process at once
 # Added to the recipe of every retrain, for example "training.epochs=15,training.batch_size=16".
 VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")
 VOICEAUTH_MODELS_DIR = Path(env.text("VOICEAUTH_MODELS_DIR", str(STATE_DIR / "models"))).resolve()

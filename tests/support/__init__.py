@@ -4,6 +4,8 @@
 | --- | --- |
 | ``servers`` | the PostgreSQL and the Redis of a test run |
 | ``workers`` | a real Celery worker as a process of its own |
+| ``web`` | the real web server as a process of its own |
+| ``phone`` | a telephone platform that streams calls |
 | ``waiting`` | ``until`` something is true, several works ``at_once`` |
 | ``clients`` | API clients of every role, uploads, the error code of an answer |
 | ``people`` | dashboard users of every role, signed in |

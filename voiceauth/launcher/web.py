@@ -29,7 +29,7 @@ def main() -> None:
         workers=PROCESSES,
         loop=Loops.asyncio,
         http=HTTPModes.http1,
-        websockets=False,
+        websockets=True,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,

@@ -48,6 +48,7 @@ class VerificationLimits:
     min_snr_db: float
     max_clipping_ratio: float
     min_one_voice_llr: float = 0.0  # of the two parts of a call that are least alike
+    answer_after_seconds: float = 3.0  # net speech of a streamed call; at least ``min_speech_seconds``
     target_far: float = 0.01  # of a call without a tier, and what a model must prove before it serves
     delay_after: int = 5  # refusals in a row
     first_delay_seconds: float = 30.0  # doubled with each further refusal
@@ -100,6 +101,11 @@ class Policy:
         if name not in self.tiers:
             raise UnknownTier(tier=name, known=sorted(self.tiers))
         return self.tiers[name]
+
+    def far_of(self, tier: str) -> float:
+        """Return the false-accept rate that a call of ``tier`` is judged at. Raises ``UnknownTier``."""
+        terms = self.tier(tier)
+        return terms.target_far if terms else self.verification.target_far
 
     def channel_of(self, client: str) -> str:
         """Return the channel that holds the customer in the recordings of an API client; empty where none is named."""
@@ -202,6 +208,12 @@ class VerificationDocument(RecordingDocument):
 
     min_speech_seconds = GivenNumber(
         required=False, min_value=0.2, max_value=60, help_text="Seconds of net speech that a call needs to be scored."
+    )
+    answer_after_seconds = GivenNumber(
+        required=False,
+        min_value=0.2,
+        max_value=60,
+        help_text="Seconds of net speech after which a streamed call is answered; at least min_speech_seconds.",
     )
     target_far = GivenNumber(
         required=False,

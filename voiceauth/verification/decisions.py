@@ -1,7 +1,7 @@
 """The row of a decision, and what is written with it: review cases, and the event in the trail."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
@@ -12,14 +12,14 @@ from voiceauth.verification.policy import Verdict
 
 
 def prepare(
-    kind: Decision.Kind, verdict: Verdict, score: CallScore | None, *, customer_id: str, actor: Actor
+    kind: Decision.Kind, verdict: Verdict, score: CallScore | None, *, pk: UUID, customer_id: str, actor: Actor
 ) -> Decision:
     """Make the row of a decision, which the caller completes and saves.
 
     Scores are kept, and told, only where the decision rests on them.
     """
     decision = Decision(
-        id=uuid4(),
+        id=pk,
         kind=kind,
         customer_id=customer_id,
         decision=verdict.result,

@@ -10,6 +10,14 @@ class DecisionNotFound(NotFound):
     message = "There is no such decision."
 
 
+class MoreSpeechNeeded(DomainError):
+    """A call that still goes on holds too little speech to be answered. Carries ``speech_seconds``: what it holds."""
+
+    code = "more_speech_needed"
+    status = 422
+    message = "The call goes on, and is answered once it holds enough speech."
+
+
 class NoActiveModel(DomainError):
     """No model was ever promoted, so nothing can be scored."""
 

@@ -30,6 +30,7 @@ class VerifyCall:
     target_far: float  # the false-accept rate to decide at
     rules: OneVoice
     promised: bool  # refuse where the calibration's trials do not support this rate: a tier promises it
+    at_least_seconds: float = 0.0  # of net speech: with less, a call that goes on is not compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,27 @@ class CallScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FollowCall:
+    """Compare the latest part of a call that was decided. ``claimed`` and ``customer`` are as in ``VerifyCall``."""
+
+    recording: Recording
+    claimed: str
+    customer: UUID | None
+    target_far: float
+    rules: OneVoice
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFollowed:
+    """How the latest part of a call compares. Without a voiceprint, or without speech, there is no ratio."""
+
+    speech_seconds: float
+    log_likelihood_ratio: float | None  # natural logarithm
+    probability: float | None
+    speaker_changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnalyseFraudster:
     """Analyse a recording whose voice is to go on a watchlist."""
 
@@ -91,4 +113,5 @@ class FraudsterAnalysis:
 
 VERIFY = Call("verification.verify_call", VerifyCall, CallScore)
 IDENTIFY = Call("verification.identify_call", IdentifyCall, CallScore)
+FOLLOW = Call("verification.follow_call", FollowCall, CallFollowed)
 ANALYSE_FRAUDSTER = Call("verification.analyse_fraudster", AnalyseFraudster, FraudsterAnalysis)

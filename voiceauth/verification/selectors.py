@@ -25,6 +25,11 @@ def decision(decision_id: UUID) -> Decision:
     return found
 
 
+def decision_of(decision_id: UUID, *, actor: str) -> Decision | None:
+    """Read the decision that an API client asked for; ``None`` where there is none."""
+    return Decision.objects.filter(pk=decision_id, actor=actor).first()
+
+
 def call_audio(recording: CallAudio) -> bytes:
     """Unseal the audio of a call. Whoever plays it must record that in the trail."""
     return keys.unseal_call(recording.customer, recording.decision_id, audio_store.read(recording.content))

@@ -19,13 +19,12 @@ AUDIO_HELP = "At most 10 MB and 120 s, in any format of a telephone system or a 
 Result = Decision.Result
 
 
-class VerifySerializer(StrictSerializer):
-    """A call and who the caller claims to be."""
+class ClaimSerializer(StrictSerializer):
+    """Who the caller claims to be, and for what."""
 
     customer_id = serializers.CharField(
         max_length=64, trim_whitespace=False, validators=[customer_id_validator], help_text="The claimed identity."
     )
-    audio = AudioField(help_text=AUDIO_HELP)
     tier = serializers.RegexField(
         NAME_OR_NOTHING,
         required=False,
@@ -40,6 +39,12 @@ class VerifySerializer(StrictSerializer):
         allow_blank=True,
         help_text="The caller, such as the calling number, kept as a keyed hash. Refusals are counted for it.",
     )
+
+
+class VerifySerializer(ClaimSerializer):
+    """A call and who the caller claims to be."""
+
+    audio = AudioField(help_text=AUDIO_HELP)
     channel = ChannelField()
     format = FormatField()
     redact = IntervalList(required=False, default=())

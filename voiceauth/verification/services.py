@@ -7,6 +7,7 @@ customer again, locked, decides, and writes the decision, its event in the trail
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
@@ -41,16 +42,19 @@ def verify(
     format: str = "",
     redact: Intervals = (),
     actor: Actor,
+    decision_id: UUID | None = None,
+    at_least_seconds: float = 0.0,
 ) -> Decision:
     """Decide whether ``audio`` is the voice of ``customer_id``; ``policy`` says what decides, and in which order.
 
     The threshold is that for the false-accept rate of the transaction's ``tier``, or else of the policy. Refusals are
     counted for the ``caller``, a telephone number for example, as well. Where the recording's channels differ, only
     ``channel`` is scored and stored, or the policy's default for the client. What ``redact`` names is neither
-    stored nor scored.
+    stored nor scored. A call that still goes on asks for ``at_least_seconds`` of net speech, and names the
+    ``decision_id``, so that it can lead to one decision only.
 
-    Raises ``UnknownTier``; ``InvalidAudio`` for a recording that cannot be used; ``NoActiveModel``,
-    ``TierNotCalibrated`` and ``ScoringUnavailable``. Nothing is decided then.
+    Raises ``MoreSpeechNeeded`` where there is less; ``UnknownTier``; ``InvalidAudio`` for a recording that cannot be
+    used; ``NoActiveModel``, ``TierNotCalibrated`` and ``ScoringUnavailable``. Nothing is decided then.
     """
     rules = policies.in_force()
     claim = _Claim(
@@ -61,6 +65,8 @@ def verify(
         caller=attempts.key_of(caller),
         rules=rules,
         actor=actor,
+        decision_id=decision_id or uuid4(),
+        at_least_seconds=at_least_seconds,
     )
     for _ in range(2):  # Retry once: the customer may have been locked or erased while we were scoring.
         with suppress(_ClaimChanged):
@@ -88,7 +94,7 @@ def identify(
         IdentifyCall(
             recording=_recording(audio, channel, format, redact, rules, actor),
             target_far=rules.verification.target_far,
-            rules=_one_voice(rules),
+            rules=one_voice(rules),
             candidates=None if candidates is None else tuple(candidates),
             max_results=max_results,
         ),
@@ -99,7 +105,7 @@ def identify(
     )
     matched = score.best.name if score.best and verdict.result == Result.MATCH else ""
     with transaction.atomic():
-        decision = decisions.prepare(Kind.IDENTIFY, verdict, score, customer_id=matched, actor=actor)
+        decision = decisions.prepare(Kind.IDENTIFY, verdict, score, pk=uuid4(), customer_id=matched, actor=actor)
         decision.policy, decision.fallback, decision.redacted = rules.number, rules.verification.fallback, list(redact)
         decision.save(force_insert=True)
         decisions.finish(decision, score, actor)
@@ -121,6 +127,8 @@ class _Claim:
     caller: str  # keyed hash
     rules: Policy
     actor: Actor
+    decision_id: UUID
+    at_least_seconds: float
 
     def decide(self) -> Decision:
         """Score the call where the customer's state allows, or hides that it does not, and store the decision.
@@ -146,9 +154,10 @@ class _Claim:
                     recording=self.recording,
                     claimed=self.customer_id,
                     customer=customer.pk if customer else None,
-                    target_far=self.terms.target_far if self.terms else self.rules.verification.target_far,
-                    rules=_one_voice(self.rules),
+                    target_far=self.rules.far_of(self.tier),
+                    rules=one_voice(self.rules),
                     promised=self.terms is not None,
+                    at_least_seconds=self.at_least_seconds,
                 ),
                 deadline_seconds=settings.VOICEAUTH_SCORING_DEADLINE_SECONDS,
             )
@@ -207,7 +216,8 @@ class _Claim:
         return decision
 
     def _prepare(self, verdict: Verdict, score: CallScore | None) -> Decision:
-        return decisions.prepare(Kind.VERIFY, verdict, score, customer_id=self.customer_id, actor=self.actor)
+        customer_id, actor = self.customer_id, self.actor
+        return decisions.prepare(Kind.VERIFY, verdict, score, pk=self.decision_id, customer_id=customer_id, actor=actor)
 
 
 def _locked(customer: Customer | None) -> Customer | None:
@@ -215,7 +225,8 @@ def _locked(customer: Customer | None) -> Customer | None:
     return Customer.objects.select_for_update().filter(pk=customer.pk).first() if customer else None
 
 
-def _one_voice(rules: Policy) -> OneVoice:
+def one_voice(rules: Policy) -> OneVoice:
+    """Return what the policy asks of a call so that one voice speaks in it."""
     limits = rules.verification
     return OneVoice(min_llr=limits.min_one_voice_llr, min_speech_seconds=limits.min_speech_seconds)
 

@@ -3,10 +3,13 @@
 from django.urls import path
 
 from voiceauth.verification import apis, fraudster_apis
+from voiceauth.verification.streams import apis as stream_apis
 
 urlpatterns = [
     path("verify", apis.Verify.as_view(), name="verify"),
     path("identify", apis.Identify.as_view(), name="identify"),
+    path("streams", stream_apis.StreamList.as_view(), name="streams"),
+    path("streams/<uuid:stream_id>", stream_apis.StreamDetail.as_view(), name="stream"),
     path("decisions", apis.DecisionList.as_view(), name="decisions"),
     path("decisions/<uuid:decision_id>", apis.DecisionDetail.as_view(), name="decision"),
     path(

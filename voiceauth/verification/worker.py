@@ -14,13 +14,16 @@ from mltraining.worker_server import answers
 from voiceauth.screening import watch
 from voiceauth.screening.messages import Screening
 from voiceauth.verification.attempts import key_of
-from voiceauth.verification.errors import NoActiveModel, TierNotCalibrated
+from voiceauth.verification.errors import MoreSpeechNeeded, NoActiveModel, TierNotCalibrated
 from voiceauth.verification.messages import (
     ANALYSE_FRAUDSTER,
+    FOLLOW,
     IDENTIFY,
     VERIFY,
     AnalyseFraudster,
+    CallFollowed,
     CallScore,
+    FollowCall,
     FraudsterAnalysis,
     IdentifyCall,
     VerifyCall,
@@ -35,7 +38,7 @@ DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
 def verify_call(question: VerifyCall) -> CallScore:
     """Compare a call with one voiceprint, or with a decoy, and look for a replay.
 
-    Raises ``NoActiveModel``, ``ModelUnavailable``, ``TierNotCalibrated`` and ``InvalidAudio``.
+    Raises ``NoActiveModel``, ``ModelUnavailable``, ``TierNotCalibrated``, ``InvalidAudio`` and ``MoreSpeechNeeded``.
     """
     started = time.perf_counter()
     model = _active_model()
@@ -46,8 +49,11 @@ def verify_call(question: VerifyCall) -> CallScore:
     # The customer is read afresh, so that nothing is compared with a stale copy.
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
     analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
+    speech_seconds = float(analysis.quality.speech_seconds)
+    if not replayed and speech_seconds < question.at_least_seconds:
+        raise MoreSpeechNeeded(speech_seconds=speech_seconds)
     whole = recordings.voice_of(analysis, model)
-    compare, enrolled_seconds = _claimed(question, customer, model, threshold)
+    compare, enrolled_seconds = _claimed(question.claimed, customer, question.customer is None, model, threshold)
     heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
     if replayed and not _may_be_the_customers(heard):
         replayed = []  # such as the announcement of a line, which the calls of many customers share
@@ -78,20 +84,41 @@ def _may_be_the_customers(heard: Heard) -> bool:
 
 
 def _claimed(
-    question: VerifyCall, customer: Customer | None, model: LoadedModel, threshold: float
+    claimed: str, customer: Customer | None, is_decoy: bool, model: LoadedModel, threshold: float
 ) -> tuple[Compare | None, float | None]:
     """Return what a call is compared with, and the seconds of net speech behind that.
 
     It is the claimed customer's voiceprint, or a decoy where the answer must not reveal that there is none; ``None``
     where the customer has no voiceprint under this model.
     """
-    if question.customer is None:
-        return lambda voice, _: [_decoy(voice, key_of(question.claimed), threshold)], DECOY_SPEECH_SECONDS
+    if is_decoy:
+        return lambda voice, _: [_decoy(voice, key_of(claimed), threshold)], DECOY_SPEECH_SECONDS
     known = voiceprints.voiceprint_of(customer, model.fingerprint) if customer else None
     if customer is None or known is None:
         return None, None
     name, vector, seconds = customer.customer_id, known.vector, known.speech_seconds
     return lambda voice, _: [voice.compare_one(name, vector, seconds)], seconds
+
+
+@answers(FOLLOW)
+def follow_call(question: FollowCall) -> CallFollowed:
+    """Compare the latest part of a call, and say whether more than one voice speaks in it.
+
+    Raises ``NoActiveModel``, ``ModelUnavailable`` and ``InvalidAudio``.
+    """
+    model = _active_model()
+    threshold = calibrations.threshold(model.calibration, question.target_far)
+    customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
+    whole = recordings.voice_of(recordings.analyse(question.recording), model)
+    compare, _ = _claimed(question.claimed, customer, question.customer is None, model, threshold)
+    heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
+    best = heard.matches[0] if heard.matches else None
+    return CallFollowed(
+        speech_seconds=float(whole.analysis.quality.speech_seconds),
+        log_likelihood_ratio=best.log_likelihood_ratio if best else None,
+        probability=best.probability if best else None,
+        speaker_changed=heard.part_llr is not None or heard.voice is not whole,
+    )
 
 
 @answers(IDENTIFY)

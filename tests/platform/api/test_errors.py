@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from tests.support.clients import SignedIn
 from tests.support.trail import newest_event
-from voiceauth.platform.api import middleware
+from voiceauth.platform.api import refusals
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -192,7 +192,7 @@ def test_a_refusal_that_cannot_be_recorded_is_still_answered(
     def broken(**_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(middleware, "record", broken)
+    monkeypatch.setattr(refusals, "record", broken)
     assert teller.get("/api/v1/failing/conflict").status_code == 409
     assert "could not be recorded" in caplog.text
 

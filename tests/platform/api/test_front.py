@@ -3,22 +3,16 @@
 import asyncio
 import http.client
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from enrollment.batches.models import BatchEnrollment
 from enrollment.models import Customer
 from tests.support.clients import api_client
-from tests.support.servers import _free_port
-from tests.support.waiting import until
-from tests.support.workers import database_url
+from tests.support.web import running_web
 from voiceauth.platform.api import front
 from voiceauth.platform.audit.models import AuditEvent
 
@@ -33,25 +27,14 @@ MANY = 2 * 8 + 24  # more than the threads of both processes
 @pytest.fixture(scope="module")
 def port(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a web server on the test database."""
-    number, folder = _free_port(), tmp_path_factory.mktemp("web")
-    variables = os.environ | {
-        "DATABASE_URL": database_url(),
-        "REDIS_URL": settings.REDIS_URL,
-        "VOICEAUTH_BIND": f"127.0.0.1:{number}",
+    folder = tmp_path_factory.mktemp("web")
+    environment = {
         "VOICEAUTH_UPLOAD_SECONDS": str(UPLOAD_SECONDS),
         "VOICEAUTH_TRUSTED_PROXIES": "1",
         "VOICEAUTH_BATCH_DIR": str(folder),
     }
-    command = [sys.executable, "-m", "voiceauth.launcher.web"]
-    with (folder / "web.log").open("ab") as output:
-        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output, cwd=settings.BASE_DIR)
-    try:
-        until(lambda: process.poll() is not None or (folder / "web.log").read_text().count("Started worker-") == 2)
+    with running_web(folder, **environment) as number:
         yield number
-    finally:
-        process.terminate()
-        process.wait(30)
-        print((folder / "web.log").read_text())
 
 
 class Caller:
@@ -211,6 +194,9 @@ def test_bodies_that_together_take_too_much_memory_are_refused_and_then_let_go(m
         start_response("200 OK", [])
         return [environ["wsgi.input"].read()]
 
+    async def no_websockets(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError(scope)
+
     async def send_all(server: front.Front, *bodies: bytes) -> list[bytes]:
         sent: list[bytes] = []
 
@@ -230,5 +216,8 @@ def test_bodies_that_together_take_too_much_memory_are_refused_and_then_let_go(m
             await server(scope, front._all_of(body), send)
         return [body for body in sent if body]
 
-    assert asyncio.run(send_all(front.Front(application), b"a" * 8, b"b" * 11, b"c" * 8)) == [b"a" * 8, b"c" * 8]
+    assert asyncio.run(send_all(front.Front(application, websockets=no_websockets), b"a" * 8, b"b" * 11, b"c" * 8)) == [
+        b"a" * 8,
+        b"c" * 8,
+    ]
     assert [getattr(each, "code", None) for each in refusals] == [None, "too_many_uploads", None]

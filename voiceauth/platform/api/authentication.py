@@ -49,7 +49,7 @@ class TokenAuthentication(BaseAuthentication):
         """
         authorization = request.META.get("HTTP_AUTHORIZATION", "")
         if (client := find_client(authorization)) is not None:
-            _note_use(client)
+            note_use(client)
             return client, None
         throttling.admit_anonymous(request)
         if authorization.partition(" ")[0].lower() != "bearer":
@@ -61,7 +61,7 @@ class TokenAuthentication(BaseAuthentication):
         return 'Bearer realm="voiceauth"'
 
 
-def _note_use(client: ApiClient) -> None:
+def note_use(client: ApiClient) -> None:
     """Note the time of use, at most once a minute. It never waits for a call that holds the row."""
     now = timezone.now()
     if client.last_used_at is not None and client.last_used_at > now - USE_IS_NOTED_EVERY:

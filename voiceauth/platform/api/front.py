@@ -33,6 +33,7 @@ Scope = MutableMapping[str, Any]
 Headers = Mapping[bytes, bytes]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 THREADS = 8  # requests that this process carries out at once
 HEALTH_THREADS = {"/healthz": 1, "/readyz": 2}
@@ -48,9 +49,10 @@ class Disconnected(Exception):
 
 
 class Front:
-    """An ASGI application that hands complete requests to a WSGI application."""
+    """An ASGI application that hands complete requests to a WSGI application, and the rest to ``websockets``."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, websockets: Application) -> None:
+        self._websockets = websockets
         self._rest = WSGIMiddleware(application, workers=THREADS)
         self._health = {path: WSGIMiddleware(application, workers=number) for path, number in HEALTH_THREADS.items()}
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
@@ -58,6 +60,9 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            await self._websockets(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._rest(scope, receive, send)  # type: ignore[arg-type]
             return

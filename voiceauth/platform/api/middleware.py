@@ -2,14 +2,12 @@
 
 import contextlib
 import ipaddress
-import logging
 import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 
 from voiceauth.platform import logs
@@ -17,12 +15,9 @@ from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, explain
 from voiceauth.platform.api.parsers import refuse_repeated
 from voiceauth.platform.api.paths import API_PATHS
+from voiceauth.platform.api.refusals import record_refusal
 from voiceauth.platform.api.uploads import UploadTooLarge, most_bytes
-from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.platform.audit.services import record
-from voiceauth.platform.errors import DatabaseUnavailable, DomainError
-
-logger = logging.getLogger(__name__)
+from voiceauth.platform.errors import DomainError
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,36}")
 
@@ -44,8 +39,10 @@ class RequestContextMiddleware:
 
     def __call__(self, request: Any) -> HttpResponseBase:
         """Answer the request, and record its refusal once every transaction of it is over."""
-        request.request_id = _request_id_of(request)
-        request.client_ip = _client_ip_of(request)
+        request.request_id = request_id_of(request.headers.get("X-Request-ID", ""))
+        request.client_ip = caller_address(
+            request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", "")
+        )
         marker = logs.request_id.set(request.request_id)
         try:
             try:
@@ -74,19 +71,19 @@ def client_ip_of(request: Any) -> str:
     return str(getattr(request, "client_ip", ""))
 
 
-def _request_id_of(request: HttpRequest) -> str:
-    given = request.headers.get("X-Request-ID", "")
+def request_id_of(given: str) -> str:
+    """Return the id that the caller gives the request, where it is one; otherwise a new one."""
     return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
-def _client_ip_of(request: HttpRequest) -> str:
+def caller_address(remote: str, forwarded_for: str) -> str:
     """Return the address that the outermost of our own proxies saw.
 
     What comes before it in the header, the caller may have made up.
     """
-    candidates = [request.META.get("REMOTE_ADDR", "")]
+    candidates = [remote]
     if proxies := settings.VOICEAUTH_TRUSTED_PROXIES:
-        forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        forwarded = [part.strip() for part in forwarded_for.split(",")]
         candidates.insert(0, forwarded[-proxies] if len(forwarded) >= proxies else forwarded[0])
     for candidate in candidates:
         with contextlib.suppress(ValueError):  # no address: the next candidate counts
@@ -120,29 +117,15 @@ def _refuse_early(request: HttpRequest) -> None:
 
 
 def _record_refusal(request: Any) -> None:
-    """Refused attempts are part of the trail, in a transaction of their own. Recording never hides the answer."""
     failure, customer_id = getattr(request, "refusal", (None, ""))
-    if failure is None or failure.code == DatabaseUnavailable.code:
-        return
-    failed = failure.status >= 500
-    try:
-        with transaction.atomic():
-            record(
-                action="request.failed" if failed else "request.refused",
-                outcome=AuditEvent.Outcome.FAILED if failed else AuditEvent.Outcome.REFUSED,
-                actor=actor_of(request),
-                customer_id=customer_id[:64],
-                data={
-                    "code": failure.code,
-                    "status": failure.status,
-                    "method": (request.method or "")[:16],
-                    "path": request.path[:256],
-                    # Why a recording was refused, measured.
-                    **{key: failure.data[key] for key in ("report",) if key in failure.data},
-                },
-            )
-    except Exception:
-        logger.exception("a refused attempt could not be recorded")
+    if failure is not None:
+        record_refusal(
+            failure,
+            actor=lambda: actor_of(request),
+            customer_id=customer_id,
+            method=request.method or "",
+            path=request.path,
+        )
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

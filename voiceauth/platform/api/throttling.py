@@ -64,18 +64,25 @@ class ClientThrottle(BaseThrottle):
 
     def allow_request(self, request: Any, view: Any) -> bool:
         """Count the call. Raises ``Throttled``."""
-        client = request.user
-        if isinstance(client, ApiClient):
-            kind = roles.rate_class(scope_of(view, request.method), request.method)
-            limit = client.rate_limits.get(kind, settings.VOICEAUTH_RATE_LIMITS[kind])
-            request.counted = f"{client.pk}:{kind}", limit
+        if isinstance(request.user, ApiClient):
+            request.counted = _counted(request.user, scope_of(view, request.method), request.method)
             admit(*request.counted)
         return True
 
 
+def admit_client(client: ApiClient, scope: str) -> None:
+    """Count a call of ``scope`` that is no request, such as a stream. Raises ``Throttled``."""
+    admit(*_counted(client, scope, "POST"))
+
+
 def admit_anonymous(request: Any) -> None:
     """Count a request without a valid token, or a sign-in, by the caller's address. Raises ``Throttled``."""
-    admit(f"anonymous:{getattr(request, 'client_ip', '')}", settings.VOICEAUTH_RATE_LIMITS["anonymous"])
+    admit_address(getattr(request, "client_ip", ""))
+
+
+def admit_address(address: str) -> None:
+    """Count an attempt without a valid token. Raises ``Throttled``."""
+    admit(f"anonymous:{address}", settings.VOICEAUTH_RATE_LIMITS["anonymous"])
 
 
 def admit(who: str, limit: int) -> None:
@@ -104,6 +111,12 @@ def give_back(request: Any) -> None:
 def connection() -> redis.Redis:
     """Return this process's connections to Redis."""
     return shared_connection(SOCKET_SECONDS)
+
+
+def _counted(client: ApiClient, scope: str, method: str) -> tuple[str, int]:
+    """Return whose bucket a call is taken from, and how large that is."""
+    kind = roles.rate_class(scope, method)
+    return f"{client.pk}:{kind}", client.rate_limits.get(kind, settings.VOICEAUTH_RATE_LIMITS[kind])
 
 
 def _interval(limit: int) -> int:
