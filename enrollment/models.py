@@ -117,6 +117,7 @@ class AudioSample(models.Model):
     snr_db = models.FloatField()
     clipping_ratio = models.FloatField()
     channel = models.CharField(max_length=8, blank=True)  # that was enrolled where the recording's channels differ
+    truncated = models.BooleanField(default=False)  # audio is known to be missing at the end
     origin = models.CharField(max_length=32, default="default")  # whose limits it met
     policy = models.PositiveIntegerField(default=0)  # number of the policy that it met
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds of the upload: cut out, not stored

@@ -152,6 +152,7 @@ class SampleAnswer(AnswerSerializer):
             "snr_db",
             "clipping_ratio",
             "channel",
+            "truncated",
             "origin",
             "policy",
             "redacted",
@@ -181,6 +182,7 @@ class QualityReportAnswer(AnswerSerializer):
             "codec",
             "sample_rate",
             "channel",
+            "truncated",
         )
         read_only_fields = fields
 

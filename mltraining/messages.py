@@ -95,6 +95,7 @@ class QualityReport:
     codec: str
     sample_rate: int
     channel: str = ""  # that was taken where the channels differ: left, right, mono, or a number from 0
+    truncated: bool = False  # audio is known to be missing at the end
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -46,6 +46,7 @@ class Analysis:
             codec=self.waveform.codec,
             sample_rate=int(self.waveform.sample_rate),
             channel=self.waveform.channel,
+            truncated=self.waveform.truncated,
         )
 
     def remainder(self) -> bytes | None:

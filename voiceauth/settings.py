@@ -181,6 +181,8 @@ VOICEAUTH_VELOCITY_THRESHOLD = env.number("VOICEAUTH_VELOCITY_THRESHOLD", 2, min
 VOICEAUTH_VELOCITY_HOURS = env.integer("VOICEAUTH_VELOCITY_HOURS", 24, minimum=1, maximum=720)
 VOICEAUTH_VELOCITY_MAX_CALLS = env.integer("VOICEAUTH_VELOCITY_MAX_CALLS", 20_000, minimum=1, maximum=1_000_000)
 VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+# To send a request's headers, and how long a connection is kept for the next request.
+VOICEAUTH_HEADER_SECONDS = env.number("VOICEAUTH_HEADER_SECONDS", 20, minimum=0.1, maximum=600)
 VOICEAUTH_UPLOAD_SECONDS = env.number("VOICEAUTH_UPLOAD_SECONDS", 60, minimum=0.1, maximum=600)
 VOICEAUTH_MAX_AUDIO_SECONDS = 120
 VOICEAUTH_STREAMS = env.integer("VOICEAUTH_STREAMS", 200, minimum=0, maximum=4000)  # of each web process at once

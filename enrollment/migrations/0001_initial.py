@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                 ('snr_db', models.FloatField()),
                 ('clipping_ratio', models.FloatField()),
                 ('channel', models.CharField(blank=True, max_length=8)),
+                ('truncated', models.BooleanField(default=False)),
                 ('origin', models.CharField(default='default', max_length=32)),
                 ('policy', models.PositiveIntegerField(default=0)),
                 ('redacted', models.JSONField(default=list)),

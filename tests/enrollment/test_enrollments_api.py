@@ -43,6 +43,7 @@ def test_an_accepted_recording_is_answered_with_its_quality_and_what_remains(
         "codec": "pcm_s16le",
         "sample_rate": 8000,
         "channel": "",
+        "truncated": False,
     }
     assert (said["state"], said["speech_seconds"], said["remaining_seconds"]) == ("ENROLLING", 12.5, 7.5)
     assert AudioSample.objects.get().pk == uuid.UUID(said["sample_id"])

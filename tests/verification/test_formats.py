@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
@@ -45,6 +46,54 @@ def test_samples_without_a_header_are_enrolled_and_verified_where_the_form_names
         assert (name, ivr.post("/api/v1/verify", call).json()["decision"]) == (name, "ACCEPT")
     found = ivr.post("/api/v1/identify", {"audio": upload(RAW["alaw"]), "format": "alaw"}).json()
     assert (found["decision"], found["match"]) == ("MATCH", "ann")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("audio/basic", "mulaw"),
+        ("audio/PCMU", "mulaw"),
+        ("audio/PCMA", "alaw"),
+        ("audio/G722", "g722"),
+        ("audio/L16; rate=16000; channels=1", "s16be-16000"),
+    ],
+)
+def test_the_content_type_of_the_file_names_its_format_where_no_field_does(
+    teller: APIClient, kind: str, name: str
+) -> None:
+    consenting_customer("ann")
+    audio = SimpleUploadedFile("call", RAW[name], content_type=kind)
+    answer = teller.post("/api/v1/customers/ann/enrollments", {"audio": audio}).json()
+    assert answer["quality"]["duration_seconds"] == pytest.approx(len(CUSTOMER) / voices.RATE, abs=0.01), answer
+
+
+@pytest.mark.parametrize(
+    ("audio", "fields", "codec"),
+    [(RAW["alaw"], {"format": "alaw"}, "pcm_alaw"), (voices.recording(0, 0), {}, "pcm_s16le")],
+)
+def test_a_field_comes_before_the_content_type_and_a_header_before_both(
+    teller: APIClient, audio: bytes, fields: dict[str, str], codec: str
+) -> None:
+    consenting_customer("ann")
+    file = SimpleUploadedFile("call", audio, content_type="audio/basic")
+    answer = teller.post("/api/v1/customers/ann/enrollments", {"audio": file, **fields}).json()
+    assert answer["quality"]["codec"] == codec
+
+
+@pytest.mark.parametrize("kind", ["audio/L16; rate=8000; channels=2", "audio/L16; rate=44100", "audio/L16", "a/b"])
+def test_a_content_type_that_names_no_format_leaves_the_recording_unread(ivr: APIClient, kind: str) -> None:
+    refused = ivr.post("/api/v1/identify", {"audio": SimpleUploadedFile("call", RAW["mulaw"], content_type=kind)})
+    assert (refused.status_code, error_code(refused)) == (415, "not_audio")
+
+
+def test_a_recording_that_lacks_its_end_is_judged_and_said_to_be_truncated(teller: APIClient, ivr: APIClient) -> None:
+    consenting_customer("ann")
+    whole, other = encode(CUSTOMER, "wav", source_rate=voices.RATE), voices.recording(0, 1)
+    assert enroll(teller, whole).json()["quality"]["truncated"] is False
+    answer = ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(other[: int(0.9 * len(other))])}).json()
+    assert (answer["truncated"], answer["decision"] in ("ACCEPT", "REJECT")) == (True, True)
+    refused = ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(other[: len(other) // 2])})
+    assert (refused.status_code, error_code(refused)) == (422, "truncated_audio")
 
 
 def test_a_file_with_a_header_is_read_by_it_whatever_the_form_says(teller: APIClient) -> None:

@@ -6,7 +6,6 @@ import os
 from voiceauth.launcher import parts
 
 PROCESSES = 2
-HEADER_SECONDS = 20  # to send a request's headers, and how long a connection is kept for the next request
 STOP_SECONDS = 8  # for what is under way
 CONNECTIONS = 4096  # of each process at once
 
@@ -30,7 +29,7 @@ def main() -> None:
         loop=Loops.asyncio,
         http=HTTPModes.http1,
         websockets=True,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.VOICEAUTH_HEADER_SECONDS * 1000)),
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,
         log_dictconfig=settings.LOGGING,

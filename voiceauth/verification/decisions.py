@@ -28,7 +28,7 @@ def prepare(
         request_id=actor.request_id,
     )
     if score is not None:
-        decision.channel = score.quality.channel
+        decision.channel, decision.truncated = score.quality.channel, score.quality.truncated
         decision.speech_seconds = score.quality.speech_seconds
         decision.enrollment_speech_seconds = score.enrollment_speech_seconds
         decision.snr_db = score.quality.snr_db

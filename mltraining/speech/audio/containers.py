@@ -47,8 +47,8 @@ EBML_SEGMENT = b"\x18\x53\x80\x67"
 class Container:
     """A recognised file: FFmpeg's name of the demuxer, what it is given, and how much audio the file lacks.
 
-    ``missing`` is the share of the audio's bytes, from 0 to 1, that the structure names and the file lacks; in an ogg
-    that of the last page.
+    ``missing`` is the share of the audio's bytes, from 0 to 1, that the structure names and the file lacks. It is 1
+    where an ogg ends within a page or an mp4 within a fragment, because nothing says how many would follow.
     """
 
     demuxer: str
@@ -206,13 +206,13 @@ def _elements(data: bytes) -> Iterator[tuple[bytes, int, int | None]]:
 
 
 def _missing_of_ogg(data: bytes) -> float:
-    """The missing share of the last page (RFC 3533). A missing end-of-stream flag is left to live recorders."""
+    """1 where the file ends within a page (RFC 3533). A missing end-of-stream flag is left to live recorders."""
     at = 0
     while at < len(data) and data[at : at + 4] == b"OggS":
         if at + 27 > len(data):
             return 1.0
-        start, segments = at, data[at + 26]
+        segments = data[at + 26]
         at += 27 + segments + sum(data[at + 27 : at + 27 + segments])
         if at > len(data):
-            return 1 - (len(data) - start) / (at - start)
+            return 1.0
     return 0.0

@@ -34,7 +34,8 @@ MAX_STRETCHES = 16  # of other rates or channels; HE-AAC begins with a frame at 
 PROBE_BYTES = "1000000"  # searched for the streams' parameters; FFmpeg's own 5 MB take it over a second
 MP3_MISSING_FRAMES = 3  # may be missing at the end of an mp3: the last ones are often cut
 LIMIT_SLACK_SECONDS = 0.1  # codecs pad the last frame
-SHORTFALL_SHARE = 0.01  # of the audio may be missing at the end; more is truncated
+SHORTFALL_SHARE = 0.01  # of the audio may be missing at the end; more is truncated, and is said
+MOST_MISSING_SHARE = 0.25  # with more the file is refused: most of the call may be what is missing
 FAILED_SHARE, FAILED_PACKETS = 0.02, 2  # that may be damaged, and are left out; players do the same
 
 # What the caller must name, because the bytes say nothing: demuxer and its options.
@@ -107,7 +108,7 @@ def _source(data: bytes, format: str | None) -> tuple[Container, dict[str, str]]
     container = containers.recognise(data)
     if container is None:
         raise AudioError("not_audio")
-    if container.missing > SHORTFALL_SHARE:
+    if container.missing > MOST_MISSING_SHARE:
         raise AudioError("truncated_audio")
     return container, DEMUXER_OPTIONS.get(container.demuxer, {})
 
@@ -147,21 +148,23 @@ def _decode(
                 raise AudioError("audio_bomb" if built else "audio_too_long", max_seconds=max_seconds)
             if len(stretches) > MAX_STRETCHES:
                 raise AudioError("audio_bomb", f"The audio changes its form more than {MAX_STRETCHES} times.")
-        if _ends_early(source, stream, frames.packets, seconds):
+        missing = max(source.missing, _missing(source, stream, frames.packets, seconds))
+        if missing > MOST_MISSING_SHARE:
             raise AudioError("truncated_audio")
         planes, rate = _joined(stretches)
         codec = context.codec.canonical_name
-        return planes, Waveform(planes[0], rate, source.demuxer, codec, len(planes))
+        truncated = missing > SHORTFALL_SHARE
+        return planes, Waveform(planes[0], rate, source.demuxer, codec, len(planes), truncated=truncated)
 
 
-def _ends_early(source: Container, stream: av.AudioStream, packets: int, seconds: float) -> bool:
-    """Whether the header counts more audio than there is. A duration is no count, because it goes by the clock."""
+def _missing(source: Container, stream: av.AudioStream, packets: int, seconds: float) -> float:
+    """The share of the audio that a header counts and the file lacks. A duration is no count: it goes by the clock."""
     if source.demuxer == "flac" and stream.duration and stream.time_base:
-        return seconds < float(stream.duration * stream.time_base) * (1 - SHORTFALL_SHARE)
+        return 1 - seconds / float(stream.duration * stream.time_base)
     if source.demuxer == "mp3":
         declared = containers.declared_frames(source.data)
-        return declared - packets > max(MP3_MISSING_FRAMES, SHORTFALL_SHARE * declared)
-    return False
+        return (declared - packets) / declared if declared - packets > MP3_MISSING_FRAMES else 0.0
+    return 0.0
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:

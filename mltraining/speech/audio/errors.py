@@ -5,7 +5,7 @@ MIN_SECONDS = 0.1  # a shorter recording is refused
 MESSAGES = {
     "empty_audio": "The file holds no audio.",
     "not_audio": "The file is not audio in a format that is read here.",
-    "truncated_audio": "The audio is damaged, or audio is missing at the end.",
+    "truncated_audio": "The audio is damaged, or much of it is missing at the end.",
     "audio_too_long": "The audio is longer than {max_seconds:g} seconds.",
     "audio_too_short": f"The audio is shorter than {MIN_SECONDS} seconds.",
     "silent_audio": "The audio is silent.",

@@ -15,16 +15,20 @@ SAMPLES_A_BYTE = 8  # QuickTime counts the samples of IMA4 and GSM, of which the
 
 
 def read(data: bytes) -> tuple[bytes, float]:
-    """Return the file up to the end of its last box, and the share of it that is missing, from 0 to below 1.
+    """Return the file up to the end of its last box, and the share of it that is missing, from 0 to 1.
+
+    It is 1 where the file ends within a fragment, because nothing says how many more there are.
 
     Raises AudioError for a table of more samples than the file can hold: FFmpeg would take gigabytes for it.
     """
-    at = 0
+    at, fragmented = 0, False
     for name, _, end in _boxes(data, 0, len(data)):
+        fragmented = fragmented or name == b"moof"
         if name not in KNOWN:
             return data[:at], 0.0
         if end > len(data):
-            return data, 1 - len(data) / end if name in HOLDING else 0.0
+            missing = 1.0 if fragmented else 1 - len(data) / end
+            return data, missing if name in HOLDING else 0.0
         at = end
     _check_tables(data)
     return data, 0.0

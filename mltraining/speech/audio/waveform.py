@@ -10,7 +10,8 @@ import numpy as np
 class Waveform:
     """Mono audio. ``samples``: float32 (n,) in [-1, 1]; ``sample_rate`` in Hz and ``channels`` are the file's own.
 
-    ``channel`` names the one that was taken where the file's channels differ, else it is empty.
+    ``channel`` names the one that was taken where the file's channels differ, else it is empty. ``truncated`` says that
+    audio is known to be missing at the end of the file.
     """
 
     samples: np.ndarray
@@ -19,6 +20,7 @@ class Waveform:
     codec: str = "pcm"
     channels: int = 1
     channel: str = ""
+    truncated: bool = False
 
     @property
     def duration_seconds(self) -> float:

@@ -18,7 +18,7 @@ from voiceauth.platform.audit.models import AuditEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-UPLOAD_SECONDS = 5.0
+UPLOAD_SECONDS = HEADER_SECONDS = 5.0
 PATIENCE = 60.0  # seconds: far more than an answer takes, and far less than a caller who never ends
 MB = 1024 * 1024
 MANY = 2 * 8 + 24  # more than the threads of both processes
@@ -30,6 +30,7 @@ def port(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("web")
     environment = {
         "VOICEAUTH_UPLOAD_SECONDS": str(UPLOAD_SECONDS),
+        "VOICEAUTH_HEADER_SECONDS": str(HEADER_SECONDS),
         "VOICEAUTH_TRUSTED_PROXIES": "1",
         "VOICEAUTH_BATCH_DIR": str(folder),
     }
@@ -107,6 +108,17 @@ def test_uploads_with_a_token_that_never_end_are_given_up_and_keep_nobody_waitin
     assert ask(port, "/readyz")[0] in (200, 503)
     assert all(each.waits() for each in slow)
     assert {code(each.answer()) for each in slow} == {(408, "upload_too_slow")}
+
+
+def test_headers_that_never_end_are_given_up_and_keep_nobody_waiting(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(MANY)]
+    for each in slow:
+        each.sendall(b"GET /healthz HTTP/1.1\r\nHost: local")
+    assert ask(port, "/healthz")[0] == 200
+    for each in slow:
+        while each.recv(1024):  # an answer 408, or nothing; then the server closes
+            continue
+        each.close()
 
 
 def test_a_stranger_is_refused_before_the_body_is_asked_for(port: int) -> None:

@@ -116,8 +116,31 @@ class ChannelField(serializers.RegexField):
 FORMATS = ("mulaw", "alaw", "s16le", "s16le-16000", "s16be", "s16be-16000", "g722", "gsm")
 
 
+# Media types of samples without a header (RFC 2046, RFC 4856), but L16, whose parameters say more.
+MEDIA_TYPES = {
+    "audio/basic": "mulaw",
+    "audio/pcmu": "mulaw",
+    "audio/pcma": "alaw",
+    "audio/g722": "g722",
+    "audio/gsm": "gsm",
+}
+L16_RATES = {b"8000": "s16be", b"16000": "s16be-16000"}
+
+
+def format_of(upload: Any) -> str:
+    """Return the format that the ``Content-Type`` of an uploaded file names, or nothing."""
+    kind = (getattr(upload, "content_type", None) or "").lower()
+    if kind != "audio/l16":
+        return MEDIA_TYPES.get(kind, "")
+    given: dict[str, bytes] = upload.content_type_extra or {}
+    return L16_RATES.get(given.get("rate", b""), "") if given.get("channels", b"1") == b"1" else ""
+
+
 class FormatField(serializers.ChoiceField):
-    """What samples without a header are, which their bytes do not tell. A file with a header needs none."""
+    """What samples without a header are, which their bytes do not tell. A file with a header needs none.
+
+    Without it, the ``Content-Type`` of the field ``audio`` counts.
+    """
 
     default_error_messages = {
         "invalid_choice": f"Give one of {', '.join(FORMATS)}, or nothing for a file with a header."
@@ -129,10 +152,15 @@ class FormatField(serializers.ChoiceField):
             "required": False,
             "default": "",
             "allow_blank": True,
-            "help_text": "Of samples without a header: G.711, 16-bit linear, G.722 or GSM 06.10. A file with a header "
-            "is read by its header, whatever this says.",
+            "help_text": "Of samples without a header: G.711, 16-bit linear, G.722 or GSM 06.10; else the Content-Type "
+            "of the file says it. A file with a header is read by its header, whatever this says.",
         }
         super().__init__(**(given | kwargs))
+
+    def get_value(self, dictionary: Any) -> Any:
+        """Return the field's value, or else what the file's ``Content-Type`` says."""
+        given = super().get_value(dictionary)
+        return given if given not in (serializers.empty, "") else format_of(dictionary.get("audio")) or given
 
 
 MAX_INTERVALS = 20

@@ -143,6 +143,16 @@ def test_audio_that_is_known_to_be_missing_is_refused_in_every_container_that_te
         assert (name, code(cut(encode(VOICE, name)))) == (name, "truncated_audio")
 
 
+@pytest.mark.parametrize(
+    "name", ["wav", "wav_mulaw", "au", "webm_opus", "flac", "mp3", "avi", "w64", "wma", "caf_ima4", "aifc_ima4"]
+)
+def test_a_recording_that_lacks_its_last_words_is_read_and_said_to_be_truncated(name: str) -> None:
+    whole, shorter = decode(encode(VOICE, name)), decode(cut(encode(VOICE, name), 0.85))
+    assert (whole.truncated, shorter.truncated) == (False, True)
+    assert shorter.duration_seconds == pytest.approx(0.85 * SECONDS, abs=0.25)
+    assert likeness(shorter) > 0.85
+
+
 def test_a_recording_that_was_stopped_while_it_was_sent_is_not_truncated() -> None:
     """Its segment and its clusters have no size, so no audio is known to be missing."""
 

@@ -7,7 +7,7 @@ is judged by the code and the default limits that judge real calls, for the spea
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from voiceauth.verification.models import Decision
 from voiceauth.verification.voices import hear
 
 RATE = 8000  # Hz
+PAUSE = RATE // 20  # samples
 LEVEL = 0.08  # root mean square of speech and music
 ANNOUNCED_SECONDS, MUSIC_SECONDS, TURN_SECONDS = 5, 10, 2
 
@@ -147,10 +148,18 @@ def _hum(samples: np.ndarray) -> np.ndarray:
 
 
 def _turns(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Turns of the caller, and the other's turns as the caller's leg has them: nearly silent."""
-    for start in range(0, len(samples), TURN_SECONDS * RATE):
+    """Turns of the caller, and the other's turns as the caller's leg has them: nearly silent.
+
+    A turn ends where the caller is quietest, because nobody stops within a word.
+    """
+    power = np.convolve(samples**2, np.ones(PAUSE), "same")
+    ends = [
+        near + int(np.argmin(power[near : near + RATE]))
+        for near in range(TURN_SECONDS * RATE - RATE // 2, len(samples) - RATE, TURN_SECONDS * RATE)
+    ]
+    for start, end in pairwise([0, *ends, len(samples)]):
         yield _silence(TURN_SECONDS)
-        yield samples[start : start + TURN_SECONDS * RATE]
+        yield samples[start:end]
 
 
 def _half(samples: np.ndarray, *, last: bool) -> np.ndarray:
