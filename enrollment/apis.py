@@ -18,6 +18,7 @@ from enrollment.serializers import (
     ConsentWithdrawal,
     CustomerAnswer,
     EnrollmentAnswer,
+    HeldRecordingAnswer,
     NewConsent,
     NewCustomer,
     NewSample,
@@ -181,6 +182,29 @@ class EnrollmentApproval(IdempotentCreate, APIView):
         validated(StrictSerializer, request.data)
         sample = samples.approve_sample(customer_id=customer_id, sample_id=sample_id, actor=actor_of(request))
         return Response(EnrollmentAnswer(sample).data)
+
+
+class HeldRecordingFilter(StrictFilterSet):
+    """Narrow a list of held recordings by customer or origin."""
+
+    customer_id = filters.CharFilter("customer__customer_id", label="The customer's identifier.")
+
+    class Meta:
+        model = AudioSample
+        fields = ("customer_id", "origin")
+
+
+@extend_schema(tags=["enrollment"])
+class HeldRecordingList(generics.ListAPIView):
+    """List the recordings of all customers that are pending a second person's approval, the oldest first."""
+
+    permission_classes = (needs("enrollment:approve"),)
+    serializer_class = HeldRecordingAnswer
+    filterset_class = HeldRecordingFilter
+
+    def get_queryset(self) -> QuerySet[AudioSample]:
+        """Select the rows of the list."""
+        return selectors.held_samples()
 
 
 class _Lock(IdempotentCreate, APIView):

@@ -33,6 +33,12 @@ def samples(customer_id: str) -> QuerySet[AudioSample]:
     return customer(customer_id).samples.select_related("confirmation").order_by("created_at", "id")
 
 
+def held_samples() -> QuerySet[AudioSample]:
+    """Return the recordings of all customers that are pending a second person's approval, the oldest first."""
+    held = AudioSample.objects.exclude(held_for=[]).select_related("customer", "confirmation")
+    return held.order_by("created_at", "id")
+
+
 def excess_calls(customer: Customer, rules: Enrichment) -> list[AudioSample]:
     """Return the confirmed calls that are too old for ``rules``, and the oldest of those that are too many."""
     calls = customer.samples.filter(confirmation__isnull=False).order_by("-created_at", "id")

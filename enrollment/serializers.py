@@ -168,6 +168,17 @@ class SampleAnswer(AnswerSerializer):
         return SampleConfirmation(sample.confirmation).data if hasattr(sample, "confirmation") else None
 
 
+class HeldRecordingAnswer(SampleAnswer):
+    """A recording that is pending approval, and whose it is."""
+
+    customer_id = serializers.CharField(source="customer.customer_id")
+
+    class Meta:
+        model = AudioSample
+        fields = ("customer_id", *SampleAnswer.Meta.fields)
+        read_only_fields = fields
+
+
 class QualityReportAnswer(AnswerSerializer):
     """The format and the quality of a recording."""
 

@@ -36,6 +36,7 @@ urlpatterns = [
         apis.EnrollmentApproval.as_view(),
         name="enrollment-approval",
     ),
+    path("held-recordings", apis.HeldRecordingList.as_view(), name="held-recordings"),
     path("customers/<customer_id:customer_id>/lock", apis.CustomerLock.as_view(), name="customer-lock"),
     path("customers/<customer_id:customer_id>/unlock", apis.CustomerUnlock.as_view(), name="customer-unlock"),
     path(

@@ -143,6 +143,72 @@ def test_a_reviewer_closes_a_case_and_reopens_it(
     assert complaints == []
 
 
+def test_a_reviewer_works_through_a_case_by_keyboard_alone(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
+) -> None:
+    customer, decision = make_customer(), make_decision(decision="REJECT", reasons=["REPLAY"])
+    keep_audio(decision, customer)
+    evidence = {"reason": "REPLAY", "score": 0.97, "decision_id": str(decision.pk)}
+    other = cases.open_case(kind="REPLAY", customer_id="C-2", evidence=evidence, actor=SYSTEM)
+    case = cases.open_case(kind="REPLAY", customer_id="C-1001", evidence=evidence, actor=SYSTEM)
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}/admin/screening/reviewcase/")
+    keyboard = page.keyboard
+    keyboard.press("j")  # the first row is the newest case
+    keyboard.press("Enter")
+    page.wait_for_url(f"**/reviewcase/{case.pk}/change/")
+    keyboard.press("?")
+    help = page.get_by_role("dialog", name="Keyboard shortcuts")
+    assert "Close case" in help.inner_text() and "Play or pause recording 1" in help.inner_text()
+    keyboard.press("Escape")
+    help.wait_for(state="detached")
+    keyboard.press("1")
+    page.locator("audio").evaluate("player => player.paused && new Promise(done => { player.onplaying = done; })")
+    keyboard.press("c")
+    page.locator("textarea:focus").wait_for()
+    keyboard.type("x? I called the customer.")  # letters in a field are no shortcuts
+    keyboard.press("Control+Enter")
+    page.get_by_text("Your comment was added.").wait_for()
+    keyboard.press("x")
+    page.locator("select:focus").wait_for()
+    keyboard.type("CON")
+    keyboard.press("Tab")
+    keyboard.type("It is the enrollment, played back.")
+    keyboard.press("Control+Enter")
+    page.get_by_text(f"Case {case.pk} is closed.").wait_for()
+    keyboard.press("o")
+    page.locator("textarea:focus").wait_for()
+    keyboard.press("Escape")
+    page.wait_for_url(f"**/reviewcase/{case.pk}/change/")
+    keyboard.press("o")
+    page.locator("textarea:focus").wait_for()
+    keyboard.type("The customer called back.")
+    keyboard.press("Control+Enter")
+    page.get_by_text(f"Case {case.pk} is open again.").wait_for()
+    keyboard.press("n")
+    page.wait_for_url(f"**/reviewcase/{other.pk}/change/")
+    case.refresh_from_db()
+    comments = list(case.comments.values_list("text", flat=True))
+    assert (case.state, comments[0], len(comments)) == ("OPEN", "x? I called the customer.", 3)
+    assert AuditEvent.objects.get(action="decision.audio_played").actor == "user:rita"
+    assert complaints == []
+
+
+def test_shortcuts_can_be_switched_off(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:
+    case = cases.open_case(kind="REPLAY", customer_id="C-1", evidence={"reason": "REPLAY"}, actor=SYSTEM)
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}/admin/screening/reviewcase/{case.pk}/change/")
+    page.keyboard.press("?")
+    page.get_by_label("Use shortcuts").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    page.keyboard.press("?")
+    page.get_by_label("Use shortcuts").check()  # the page is still there
+    page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    page.wait_for_url("**/do/close/")
+
+
 def test_the_trail_is_verified_from_the_browser(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}/admin/audit/auditevent/")

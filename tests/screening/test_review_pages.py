@@ -11,6 +11,7 @@ from tests.support.fraudsters import RITA, default, screened, watched
 from tests.support.model import activate_model
 from tests.support.people import SignIn
 from tests.support.stand_in import recording
+from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening import cases, watchlists
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
@@ -174,3 +175,14 @@ def test_who_may_see_and_do_what(signed_in: SignIn, role: str, sees: int, handle
     assert client.get(f"{LISTS}do/create/").status_code == watches
     if role in ("auditor", "teller", "nobody"):
         assert client.get(f"{VOICES}{fraudster.pk}/audio/").status_code == 403
+
+
+def test_a_case_is_assigned_to_somebody_who_may_handle_it_and_to_nobody_else(signed_in: SignIn) -> None:
+    case = cases.open_case(kind="REPLAY", customer_id="C-1", evidence={"reason": "REPLAY"}, actor=SYSTEM)
+    client, path = signed_in("superuser"), f"/admin/screening/reviewcase/{case.pk}/do/assign/"
+    page = client.get(path).content.decode()
+    assert 'value="user:rita"' in page and 'value="user:tom"' not in page
+    assert "Select a valid choice" in client.post(path, {"to": "user:tom"}).content.decode()
+    assert "assigned to rita" in client.post(path, {"to": "user:rita"}, follow=True).content.decode()
+    case.refresh_from_db()
+    assert (case.state, case.assigned_to) == ("ASSIGNED", "user:rita")

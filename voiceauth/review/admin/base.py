@@ -1,6 +1,6 @@
 """What every page shares: rows are read-only; a change is an ``Action``, confirmed and carried out by a service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -38,6 +38,7 @@ class Action:
     available: Callable[[Any], bool] = lambda _: True
     form: type[forms.Form] = forms.Form
     danger: bool = False
+    key: str = ""  # of the keyboard, that presses the button
     done_template: str = ""  # shown with what ``run`` returned, in place of a sentence and a redirect
 
 
@@ -75,6 +76,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     change_list_template = "review/list.html"
     change_form_template = "review/detail.html"
     operations: ClassVar[Sequence[Action]] = ()
+    link_keys: ClassVar[Mapping[str, str]] = {}  # of the keyboard, by the label of a related page
 
     @property
     def heading(self) -> str:
@@ -147,10 +149,13 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     def _buttons(self, request: HttpRequest, obj: Any) -> list[dict[str, Any]]:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         links = [] if obj is None else self.related(request, obj)
-        return [{"label": label, "tone": "link", "url": url} for label, url in links] + [
+        return [
+            {"label": label, "tone": "link", "url": url, "key": self.link_keys.get(label, "")} for label, url in links
+        ] + [
             {
                 "label": action.label,
                 "tone": "danger" if action.danger else "act",
+                "key": action.key,
                 "url": reverse(f"{name}_{action.name}", args=[] if action.on_list else [quote(obj.pk)]),
             }
             for action in self.operations

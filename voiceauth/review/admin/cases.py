@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -25,6 +26,8 @@ from voiceauth.verification.models import CallAudio
 
 State, Resolution = ReviewCase.State, ReviewCase.Resolution
 TONES = {State.OPEN: "bad", State.ASSIGNED: "busy"}
+NEXT = "Next open case"
+BACKEND = "django.contrib.auth.backends.ModelBackend"  # which knows people's permissions
 RESULTS = {Resolution.CONFIRMED_FRAUD: "bad", Resolution.FALSE_ALARM: "good"}
 
 
@@ -32,6 +35,12 @@ class Comment(forms.Form):
     """A comment on a case."""
 
     text = forms.CharField(label="Comment", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}))
+
+
+class Assignment(forms.Form):
+    """Who is to handle a case: one of those who may."""
+
+    to = forms.ChoiceField(label="Assign to", choices=lambda: [("", "Choose one"), *_reviewers()])
 
 
 class Closing(forms.Form):
@@ -60,9 +69,19 @@ class Watching(NewVoice):
     field_order = ("watchlist",)
 
 
+def _reviewers() -> list[tuple[str, str]]:
+    permitted = User.objects.with_perm("screening.handle_reviewcase", backend=BACKEND).order_by("username")
+    return [(f"user:{name}"[:128], name) for name in permitted.values_list("username", flat=True)]
+
+
 def _take(case: ReviewCase, actor: Actor, _: dict[str, Any]) -> str:
     cases.assign(number=case.number, to=actor.name, actor=actor)
     return f"{case} is assigned to you."
+
+
+def _assign(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
+    cases.assign(number=case.number, to=given["to"], actor=actor)
+    return f"{case} is assigned to {given['to'].removeprefix('user:')}."
 
 
 def _comment(case: ReviewCase, actor: Actor, given: dict[str, Any]) -> str:
@@ -122,9 +141,11 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
     search_help_text = "A customer's identifier, exactly."
     change_form_template = "review/case.html"
     fields = ["kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at", "closed_by"]
+    link_keys = {"Customer": "u", "Audit trail": "t", NEXT: "n"}
     operations = [
         Action(
             name="take",
+            key="a",
             label="Assign to me",
             permission="screening.handle_reviewcase",
             question="Assign {object} to yourself?",
@@ -132,7 +153,18 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
             available=_is_open,
         ),
         Action(
+            name="assign",
+            key="s",
+            label="Assign",
+            permission="screening.handle_reviewcase",
+            question="Who should handle {object}?",
+            run=_assign,
+            form=Assignment,
+            available=_is_open,
+        ),
+        Action(
             name="comment",
+            key="c",
             label="Comment",
             permission="screening.handle_reviewcase",
             question="What should others know about {object}?",
@@ -142,6 +174,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="close",
+            key="x",
             label="Close case",
             permission="screening.handle_reviewcase",
             question="How did {object} end? The next calibration learns from confirmed fraud and from false alarms.",
@@ -151,6 +184,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="reopen",
+            key="o",
             label="Reopen case",
             permission="screening.handle_reviewcase",
             question="Reopen {object}? It loses its resolution, and calibration ignores it until it is closed again. "
@@ -161,6 +195,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         ),
         Action(
             name="watch",
+            key="w",
             label="Add to a watchlist",
             permission="screening.manage_watchlist",
             question="Put the voice of the latest call of {object} on a watchlist?",
@@ -190,6 +225,10 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
         customer = Customer.objects.filter(customer_id=obj.customer_id).only("pk").first()
         if customer is not None:
             pages.insert(0, ("Customer", reverse("admin:enrollment_customer_change", args=[customer.pk])))
+        others = ReviewCase.objects.exclude(state=State.CLOSED).exclude(pk=obj.pk)
+        following = others.filter(pk__lt=obj.pk).first() or others.first()  # the newest first, and around
+        if following is not None:
+            pages.append((NEXT, reverse("admin:screening_reviewcase_change", args=[following.pk])))
         return pages
 
     def detail_context(self, request: HttpRequest, obj: ReviewCase) -> dict[str, Any]:

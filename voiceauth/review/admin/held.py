@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from enrollment import selectors
 from enrollment.models import AudioSample, ConfirmedCall
 from enrollment.samples import approve_sample, remove_sample
 from voiceauth.platform.audit import Actor
@@ -112,7 +113,7 @@ class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AudioSample]:
         """Select the rows of the list."""
-        return super().get_queryset(request).exclude(held_for=[]).select_related("customer", "confirmation")
+        return selectors.held_samples()
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Offer the audio to those who may listen."""
