@@ -1,6 +1,6 @@
 """Recordings as a worker sees them: decoded, measured, and embedded under a model. Worker-side only.
 
-torch and the decoder are imported on first use, so that a worker starts before it needs them.
+The speech library is imported on first use, so that a worker starts before it needs it.
 """
 
 from dataclasses import dataclass, replace

@@ -1,11 +1,14 @@
 """The scoring worker's models: loaded once, warmed, and switched without a cold request.
 
 A daemon thread follows the registry: the active model, and the one being promoted, are loaded and have embedded once
-before the first call needs them. Only worker-side code may import this module; torch is imported on first use.
+before the first call needs them. Only worker-side code may import this module; the speech library is imported on first
+use. A model that this library trained is served by ONNX Runtime, without torch.
 """
 
+import ctypes
 import logging
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -87,8 +90,15 @@ def _read(version: str, device: str) -> "ScoringPipeline":
     if pipeline.fingerprint != fingerprint:
         logger.error("model %s has fingerprint %s, not the registered %s", version, pipeline.fingerprint, fingerprint)
         raise ModelUnavailable(version=version)
+    _give_memory_back()
     pipeline.embed(_noise())  # the first pass through a network costs far more than the later ones
     return pipeline
+
+
+def _give_memory_back() -> None:
+    """Return to the system what loading used and nobody needs any more: up to the size of the model (glibc)."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _calibrated(pipeline: "ScoringPipeline", by: Calibration) -> "ScoringPipeline":
@@ -120,10 +130,7 @@ def _start_following(**_: Any) -> None:
 
 
 def _follow() -> None:
-    if "OMP_NUM_THREADS" not in os.environ:  # torch reads it; the launcher shares out the cores with it
-        import torch
-
-        torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the launcher shares out the cores with it
     from mltraining.speech.audio import quality
 
     decoding.start()

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from mltraining.speech.training import export_onnx
+from tests.support.audio import voice, wav
+from tests.support.model import export_untrained
+
 SPEECH = Path(settings.BASE_DIR) / "mltraining" / "speech"
 HEAVY = ("torch", "torchaudio", "torchvision", "timm", "onnxruntime", "av", "matplotlib", "pandas")
 
@@ -28,6 +32,39 @@ def loaded_by_web() -> set[str]:
     )
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
+
+
+def test_a_scoring_worker_needs_no_torch(tmp_path: Path) -> None:
+    folder = export_untrained(tmp_path / "pipeline")
+    export_onnx.build(folder, [])
+    (tmp_path / "call.wav").write_bytes(wav(voice(1, seconds=6)))
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from voiceauth.celery import app\n"
+        "app.loader.import_default_modules()\n"  # what Celery loads when a worker starts
+        "assert 'verification.verify_call' in app.tasks, sorted(app.tasks)\n"
+        "from mltraining.messages import Recording\n"
+        "from mltraining import recordings, scorer\n"
+        "from mltraining.speech.scoring.pipeline import ScoringPipeline\n"
+        f"pipeline = ScoringPipeline.load(Path({str(folder)!r}))\n"
+        f"analysis = recordings.analyse(Recording(audio=Path({str(tmp_path / 'call.wav')!r}).read_bytes()))\n"
+        "voice = recordings.voice_of(analysis, scorer.LoadedModel('', '', pipeline, None))\n"
+        "assert analysis.acoustic_fingerprint() and voice.parts is not None\n"
+        "assert len(voice.compare(voice.vector[None], 20.0).score) == 1\n"
+        "print(*sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=settings.BASE_DIR,
+        env=dict(os.environ) | {"VOICEAUTH_WORKER": "scoring"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = set(run.stdout.split("\n")[-2].split())
+    assert "onnxruntime" in loaded
+    assert loaded & {"torch", "torchaudio", "torchvision", "timm", "pandas", "sklearn", "matplotlib", "onnx"} == set()
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,28 @@
-"""Thin tasks: an id in, one call."""
+"""Thin tasks: an id in, one call.
+
+Scoring workers load this module too, so what brings pandas and scikit-learn is imported where it runs.
+"""
 
 import uuid
 
 from celery import shared_task
 
-from voiceauth.retraining import promotion, services, training, training_data
+from voiceauth.retraining import services, training_data
 
 
 @shared_task(name="retraining.run_training")
 def run_training(run_id: str) -> None:
     """Carry out the training run with this id."""
+    from voiceauth.retraining import training
+
     training.execute(uuid.UUID(run_id))
 
 
 @shared_task(name="retraining.run_promotion")
 def run_promotion(promotion_id: str) -> None:
     """Carry out the promotion with this id."""
+    from voiceauth.retraining import promotion
+
     promotion.execute(uuid.UUID(promotion_id))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy import ndimage
 
 RATE = 8000
 WINDOW, HOP = 512, 128  # samples: 64 ms every 16 ms
@@ -46,12 +46,11 @@ def pairs(samples: np.ndarray, speech: Stretches | None = None) -> np.ndarray:
         return np.zeros(0, dtype=PAIR)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
     level = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, LOW:HIGH] + 1e-6)
-    padding = (AROUND[0] // 2, AROUND[1] // 2)
-    largest = torch.nn.functional.max_pool2d(torch.from_numpy(level)[None], AROUND, stride=1, padding=padding)[0]
+    largest = ndimage.maximum_filter(level, AROUND, mode="constant", cval=-np.inf)
     spoken = _inside(speech, len(level))
     if not spoken.any():
         return np.zeros(0, dtype=PAIR)
-    top = (level == largest.numpy()) & (level > level[spoken].max() - 50) & spoken[:, None]
+    top = (level == largest) & (level > level[spoken].max() - 50) & spoken[:, None]
     at, bins = np.nonzero(top)
     strongest = np.argsort(-level[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * spoken.sum() * HOP / RATE))]
     chosen = strongest[np.lexsort((bins[strongest], at[strongest]))]

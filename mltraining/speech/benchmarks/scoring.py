@@ -3,8 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.scoring.encoder import Runtime
@@ -19,15 +17,16 @@ def runtimes(folder: Path) -> dict[Runtime, ScoringPipeline]:
 
     Call it within ``one_thread``.
     """
-    if isinstance((imported := ScoringPipeline.load(folder)).encoder, ImportedEncoder):
-        return {"fp32": imported}
+    if isinstance((loaded := ScoringPipeline.load(folder)).encoder, ImportedEncoder):
+        return {"fp32": loaded}
     names: list[Runtime] = ["torch", *(name for name, file in FILES.items() if (folder / file).exists())]
     return {name: ScoringPipeline.load(folder, runtime=name) for name in names}
 
 
 def stages(loaded: dict[Runtime, ScoringPipeline], seconds: float, repeats: int = REPEATS) -> dict[str, float]:
-    """Return the milliseconds of each stage on a clip of so many seconds: decode, VAD, features, encoder by runtime.
+    """Return the milliseconds of each stage on a clip of so many seconds: decode, VAD, and the encoder by runtime.
 
+    The encoder goes from samples to the embedding, front end included; of an imported one the features stand apart.
     Our own network takes the clip in one piece here, even where scoring would cut it into chunks.
     """
     data = clip(seconds)
@@ -42,11 +41,7 @@ def stages(loaded: dict[Runtime, ScoringPipeline], seconds: float, repeats: int 
         units = imported.units(heard)
         found["features"] = milliseconds(lambda: imported.units(heard), repeats)
         return found | {"fp32": milliseconds(lambda: imported.vectors(units), repeats)}
-    own = loaded["torch"].own
-    samples = torch.from_numpy(own.samples(waveform))[None]
-    with torch.inference_mode():
-        spectrogram = own.features(samples)
-        found["features"] = milliseconds(lambda: own.features(samples), repeats)
-        for name, one in loaded.items():
-            found[name] = milliseconds(lambda one=one: one.own.pooled(spectrogram), repeats)  # type: ignore[misc]
+    samples = loaded["torch"].own.samples(waveform)
+    for name, one in loaded.items():
+        found[name] = milliseconds(lambda one=one: one.own.pooled([samples]), repeats)  # type: ignore[misc]
     return found

@@ -1,14 +1,15 @@
-"""The log-mel spectrogram, the same for training and scoring, and the chunks that audio is scored in."""
+"""The log-mel spectrogram, the same for training and scoring: by FFT, and as matrix products for an ONNX graph."""
 
 import logging
+import math
 import warnings
-from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mltraining.speech.config import Audio, ConfigError, Prediction
+from mltraining.speech.config import Audio, ConfigError
+from mltraining.speech.features.chunks import shortest
 from mltraining.speech.torch_compat import load_torchaudio
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.audio = audio
         self.maximum_frequency = top_frequency(audio, source_rate)
-        self.size = audio.stft_size or audio.stft_window_size
+        self.size = shortest(audio)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torchaudio warns of empty rows, which are refused below
             filters = mel_filters(audio, self.size, self.maximum_frequency)
@@ -67,13 +68,14 @@ class LogMel(nn.Module):
         )  # (batch, bins, frames)
         power = spectrum.real.square() + spectrum.imag.square()
         mel = torch.matmul(self.filters.T, power)  # (batch, mel, frames)
-        return self._normalize(torch.log(mel + FLOOR)).unsqueeze(1)
+        return self.normalize(torch.log(mel + FLOOR)).unsqueeze(1)
 
     def frames(self, samples: int) -> int:
         """Return how many frames a number of samples gives."""
         return 1 + max(samples, self.size) // self.audio.hop_size
 
-    def _normalize(self, logmel: Tensor) -> Tensor:
+    def normalize(self, logmel: Tensor) -> Tensor:
+        """Normalize (batch, mel, frames) as the configuration says."""
         match self.audio.spectrogram_normalization:
             case "Mean":  # of each row over time: removes a fixed channel
                 return logmel - logmel.mean(dim=2, keepdim=True)
@@ -84,6 +86,38 @@ class LogMel(nn.Module):
                 deviation, mean = torch.std_mean(logmel, dim=(1, 2), keepdim=True, correction=0)
                 return (logmel - mean) / (deviation + 1e-5)
         return logmel
+
+
+class MatrixLogMel(nn.Module):
+    """``LogMel`` in the operations that an ONNX graph has: (batch, samples) float32 -> (batch, 1, mel rows, frames).
+
+    Framing, window and DFT are one convolution, of which only the bins under a mel filter are computed. The clip is at
+    least ``LogMel.size`` long.
+    """
+
+    kernel: Tensor
+    filters: Tensor
+
+    def __init__(self, features: LogMel) -> None:
+        super().__init__()
+        self.normalize = features.normalize
+        self.hop = features.audio.hop_size
+        window = features.window.cpu().double()
+        first = (features.size - len(window)) // 2  # the window stands in the middle of the FFT
+        self.padding = (features.size // 2 - first, len(window) - features.size // 2 + first)
+        filters = features.filters.cpu()
+        bins = torch.nonzero(filters.sum(dim=1) > 0).double()  # (bins, 1)
+        angles = 2 * math.pi / features.size * bins * torch.arange(first, first + len(window)).double()
+        kernel = torch.cat([angles.cos(), -angles.sin()]) * window  # (2 * bins, window)
+        self.register_buffer("kernel", kernel.float()[:, None])
+        self.register_buffer("filters", filters[filters.sum(dim=1) > 0].T.contiguous())
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Compute the spectrograms: (batch, n) -> (batch, 1, mel, 1 + n // hop), float32."""
+        padded = F.pad(on_16_bit_grid(samples)[:, None], self.padding, mode="reflect")
+        real, imaginary = F.conv1d(padded, self.kernel, stride=self.hop).chunk(2, dim=1)
+        mel = torch.matmul(self.filters, real.square() + imaginary.square())
+        return self.normalize(torch.log(mel + FLOOR)).unsqueeze(1)
 
 
 def top_frequency(audio: Audio, source_rate: int | None = None) -> float:
@@ -124,18 +158,3 @@ def tile(samples: Tensor, length: int) -> Tensor:
     """Repeat a short clip until it is ``length`` long, so that it stays speech throughout: (…, n) -> (…, length)."""
     repeats = -(-length // samples.shape[-1])
     return samples.repeat(*[1] * (samples.dim() - 1), repeats)[..., :length]
-
-
-def chunks(samples: np.ndarray, audio: Audio, prediction: Prediction) -> Iterator[np.ndarray]:
-    """Cut (n,) samples, at the configured rate, into the pieces whose embeddings are averaged by length.
-
-    ``inference_chunk_method: Fix`` takes consecutive pieces of inference_chunk_seconds out of the first
-    max_inference_chunk_seconds. Audio shorter than a chunk is one piece of its own length, without padding. A last
-    piece shorter than a second is left out, unless it is the only one.
-    """
-    size = round(prediction.inference_chunk_seconds * audio.sample_rate)
-    samples = samples[: round(prediction.max_inference_chunk_seconds * audio.sample_rate)]
-    for start in range(0, max(len(samples), 1), size):
-        piece = samples[start : start + size]
-        if start == 0 or len(piece) >= min(size, audio.sample_rate):
-            yield piece

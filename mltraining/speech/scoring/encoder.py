@@ -1,21 +1,22 @@
 """From a recording to its embedding: the interface that a scoring pipeline needs, and our own network behind it."""
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config
-from mltraining.speech.features.log_mel import LogMel
-from mltraining.speech.network import SpeakerNetwork, build_network
-from mltraining.speech.scoring import inference, onnx_runtime
+from mltraining.speech.features.chunks import shortest
+from mltraining.speech.scoring import onnx_runtime
+from mltraining.speech.scoring.averaging import Pooled, average
 from mltraining.speech.scoring.folder import DESCRIPTION, ENCODER, PipelineError, sha256
+
+if TYPE_CHECKING:
+    from mltraining.speech.features.log_mel import LogMel
+    from mltraining.speech.network import SpeakerNetwork
 
 # Settings that came after the first models, and the value that leaves their fingerprints as they were.
 ADDED = {"speech_only": False, "stft_size": 0}
@@ -37,15 +38,17 @@ class Encoder(Protocol):
 
 
 class OwnEncoder:
-    """A network that this library trained, under torch or as one of its exports."""
+    """A network that this library trained, as one of its exports or under torch.
 
-    def __init__(
-        self, *, config: Config, network: SpeakerNetwork | None, pooled: inference.Pooled, dimensions: int, device: str
-    ) -> None:
+    torch is imported only where it runs: a process that serves exports needs none.
+    """
+
+    network: "SpeakerNetwork | None" = None  # under torch
+    features: "LogMel | None" = None
+
+    def __init__(self, config: Config, pooled: Pooled, dimensions: int) -> None:
         self.config = config
-        self.network = network  # None under ONNX Runtime
         self.pooled = pooled
-        self.features = LogMel(config.audio).to(device)
         self.dimensions = dimensions
         self.max_seconds = config.prediction.max_inference_chunk_seconds
 
@@ -61,16 +64,15 @@ class OwnEncoder:
         config = Config.from_dict(description["config"])
         if fingerprint_of(folder / ENCODER, config) != description["fingerprint"]:
             raise PipelineError(f"{folder.name}: the fingerprint does not belong to the weights and the configuration")
-        network = None
         chosen = _default_runtime(description, device) if runtime == "auto" else runtime
-        if chosen == "torch":
-            network = build_network(config, 0, weights=False)
-            network.load_state_dict(load_file(folder / ENCODER))
-            network = network.to(device).eval().requires_grad_(False)
-            pooled = inference.pooled_by(network, config)
-        else:
-            pooled, device = _load_export(folder, description, chosen).pooled, "cpu"
-        return cls(config=config, network=network, pooled=pooled, dimensions=description["dimensions"], device=device)
+        if chosen != "torch":
+            return cls(config, _load_export(folder, description, chosen, config).pooled, description["dimensions"])
+        from mltraining.speech.scoring import inference
+
+        network, features = inference.load(folder, config, device)
+        loaded = cls(config, inference.pooled_by(network, features, config), description["dimensions"])
+        loaded.network, loaded.features = network, features
+        return loaded
 
     def samples(self, waveform: Waveform) -> np.ndarray:
         """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the configured rate."""
@@ -79,8 +81,8 @@ class OwnEncoder:
         return np.clip(resample(waveform.samples, waveform.sample_rate, self.config.audio.sample_rate), -1, 1)
 
     def embed(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the embedding and the mean pooled vector, see ``inference.average``: (dimensions,) each."""
-        embeddings, means = inference.average(self.pooled, self.features, [samples], self.config)
+        """Return the embedding and the mean pooled vector, see ``averaging.average``: (dimensions,) each."""
+        embeddings, means = average(self.pooled, [samples], self.config)
         return embeddings[0], means[0]
 
 
@@ -101,14 +103,18 @@ def fingerprint_of(encoder: Path, config: Config) -> str:
 
 def _default_runtime(description: dict[str, Any], device: str) -> Runtime:
     exports = description.get("exports") or {}
-    return (exports.get("default") or "torch") if device == "cpu" else "torch"
+    usable = device == "cpu" and exports.get("input") == onnx_runtime.INPUT  # else built by an earlier version
+    return (exports.get("default") or "torch") if usable else "torch"
 
 
-def _load_export(folder: Path, description: dict[str, Any], runtime: onnx_runtime.Export) -> onnx_runtime.Encoder:
-    record = (description.get("exports") or {}).get(runtime)
-    if record is None:
-        raise PipelineError(f"{folder.name}: has no {runtime} export")
-    content = (folder / onnx_runtime.FILES[runtime]).read_bytes()
-    if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise PipelineError(f"{folder.name}: {onnx_runtime.FILES[runtime]} is not what {DESCRIPTION} describes")
-    return onnx_runtime.Encoder(content, threads=torch.get_num_threads())
+def _load_export(
+    folder: Path, description: dict[str, Any], runtime: onnx_runtime.Export, config: Config
+) -> onnx_runtime.Encoder:
+    exports = description.get("exports") or {}
+    record = exports.get(runtime)
+    if record is None or exports.get("input") != onnx_runtime.INPUT:
+        raise PipelineError(f"{folder.name}: has no {runtime} export that takes {onnx_runtime.INPUT}")
+    file = folder / onnx_runtime.FILES[runtime]
+    if sha256(file).hexdigest() != record["sha256"]:
+        raise PipelineError(f"{folder.name}: {file.name} is not what {DESCRIPTION} describes")
+    return onnx_runtime.Encoder(file, shortest(config.audio))

@@ -160,7 +160,7 @@ class ImportedEncoder:
         centre = load_file(folder / CENTRE)["centre"] if described["imported"]["centred"] else None
         if fingerprint_of(content, description, centre) != described["fingerprint"]:
             raise PipelineError(f"{folder.name}: the fingerprint does not belong to the encoder and its description")
-        return cls(content, description, centre, threads=torch.get_num_threads())
+        return cls(content, description, centre, threads=onnx_runtime.threads())
 
     def samples(self, waveform: Waveform) -> np.ndarray:
         """Return what is embedded of a recording: (n,) float32 in [-1, 1] at the description's rate."""

@@ -1,15 +1,19 @@
-"""Embeddings and logits of whole clips: chunked, averaged, batched where lengths agree."""
+"""The network under torch: embeddings and logits of whole clips, batched where lengths agree."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import nn
 
 from mltraining.speech.config import Config
-from mltraining.speech.features.log_mel import LogMel, chunks
-from mltraining.speech.network import SpeakerNetwork
+from mltraining.speech.features.log_mel import LogMel
+from mltraining.speech.network import SpeakerNetwork, build_network
+from mltraining.speech.scoring.averaging import Pooled, average
+from mltraining.speech.scoring.folder import ENCODER
 
 BATCH_SECONDS = 64.0  # of audio that go through the network together
 
@@ -28,16 +32,33 @@ def cpu_computes_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-Pooled = Callable[[Tensor], Tensor]  # (batch, 1, mel, frames) -> (batch, dimensions), float32, not yet of unit length
+def pooled_by(
+    network: SpeakerNetwork, features: LogMel, config: Config, on_clip: Callable[[int], None] = lambda done: None
+) -> Pooled:
+    """Return the network's pooling, in the precision that the configuration asks for.
 
+    Pieces are batched only with others of as many frames, so that nothing is padded. ``on_clip`` gets the number of
+    pieces done.
+    """
+    device = features.window.device
 
-def pooled_by(network: SpeakerNetwork, config: Config) -> Pooled:
-    """Return the network's pooling, in the precision that the configuration asks for."""
-    device = next(network.parameters()).device
-
-    def pooled(spectrograms: Tensor) -> Tensor:
-        with autocast(device, config.environment.mixed_precision_inference):
-            return network.pooled(spectrograms).float()
+    @torch.inference_mode()
+    def pooled(pieces: Sequence[np.ndarray]) -> np.ndarray:
+        by_frames: dict[int, list[int]] = {}
+        for row, piece in enumerate(pieces):
+            by_frames.setdefault(features.frames(len(piece)), []).append(row)
+        vectors = np.empty((len(pieces), network.dimensions), dtype=np.float32)
+        done = 0
+        for frames, same in by_frames.items():
+            size = max(1, int(BATCH_SECONDS * config.audio.sample_rate / (frames * config.audio.hop_size)))
+            for start in range(0, len(same), size):
+                batch = same[start : start + size]
+                heard = torch.cat([features(torch.from_numpy(pieces[row])[None].to(device)) for row in batch])
+                with autocast(device, config.environment.mixed_precision_inference):
+                    vectors[batch] = network.pooled(heard).float().cpu().numpy()
+                done += len(batch)
+                on_clip(done)
+        return vectors
 
     return pooled
 
@@ -57,7 +78,7 @@ def run(
     """
     was_training = network.training
     network.eval()
-    embeddings, means = average(pooled_by(network, config), features, clips, config, on_clip=on_clip)
+    embeddings, means = average(pooled_by(network, features, config, on_clip), clips, config)
     logits = None
     if network.head is not None:
         with torch.inference_mode():
@@ -67,46 +88,8 @@ def run(
     return embeddings, logits
 
 
-@torch.inference_mode()
-def average(
-    pooled: Pooled,
-    features: LogMel,
-    clips: Sequence[np.ndarray],
-    config: Config,
-    *,
-    on_clip: Callable[[int], None] = lambda done: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings and means of the pooled vectors, (clips, dimensions) each, of clips (n,), float or int16.
-
-    The clips are at the configured rate. A clip's embedding is the mean of its chunks' unit-length embeddings, weighted
-    by their length, made unit length again; its mean pooled vector is weighted likewise. Chunks are batched only with
-    others of as many frames, so that nothing is padded. ``on_clip`` gets the number of chunks done.
-    """
-    device = features.window.device
-    by_frames: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for row, clip in enumerate(clips):
-        for piece in chunks(clip, config.audio, config.prediction):
-            by_frames.setdefault(features.frames(len(piece)), []).append((row, piece))
-
-    rows: list[int] = []
-    lengths: list[int] = []
-    batches: list[np.ndarray] = []
-    for frames, same in by_frames.items():
-        size = max(1, int(BATCH_SECONDS * config.audio.sample_rate / (frames * config.audio.hop_size)))
-        for start in range(0, len(same), size):
-            batch = same[start : start + size]
-            spectrograms = torch.cat([features(torch.from_numpy(piece)[None].to(device)) for _, piece in batch])
-            batches.append(pooled(spectrograms).cpu().numpy())
-            rows += [row for row, _ in batch]
-            lengths += [len(piece) for _, piece in batch]
-            on_clip(len(rows))
-    vectors = np.concatenate(batches)  # (chunks, dimensions)
-    weights = np.array(lengths, dtype=np.float32)[:, None]
-    sums = np.zeros((2, len(clips), vectors.shape[1]), dtype=np.float32)
-    np.add.at(sums[0], rows, weights * _unit(vectors))
-    np.add.at(sums[1], rows, weights * vectors)
-    return _unit(sums[0]), sums[1] / np.bincount(rows, weights[:, 0])[:, None].astype(np.float32)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def load(folder: Path, config: Config, device: str) -> tuple[SpeakerNetwork, LogMel]:
+    """Load a pipeline's encoder under torch. Raises what torch and safetensors raise for damaged weights."""
+    network = build_network(config, 0, weights=False)
+    network.load_state_dict(load_file(folder / ENCODER))
+    return network.to(device).eval().requires_grad_(False), LogMel(config.audio).to(device)

@@ -18,18 +18,16 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
 from mltraining.speech.audio import measures, quality
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.config import Config, ConfigError
-from mltraining.speech.network import SpeakerNetwork
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort, Statistics
 from mltraining.speech.scoring.encoder import Encoder, OwnEncoder, Runtime, fingerprint_of
@@ -45,9 +43,11 @@ from mltraining.speech.scoring.folder import (
     sha256,
     write_json,
 )
-from mltraining.speech.scoring.imported import ImportedEncoder
 from mltraining.speech.scoring.quality_measures import ENROLLMENT_SPEECH_SECONDS, QualityMeasures
 from mltraining.speech.scoring.voiceprints import cosine
+
+if TYPE_CHECKING:
+    from mltraining.speech.network import SpeakerNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,15 @@ class ScoringPipeline:
     def load(cls, folder: Path, device: str = "cpu", runtime: Literal["auto"] | Runtime = "auto") -> "ScoringPipeline":
         """Load a folder. Raises PipelineError where a file is missing, damaged or not what the fingerprint covers.
 
-        ``runtime="auto"`` is, on a CPU, the folder's default export, else torch. An export runs on the CPU, on as many
-        threads as torch is set to, and the network itself is not built.
+        ``runtime="auto"`` is, on a CPU, the folder's default export, else torch. An export runs on the CPU, on
+        ``onnx_runtime.threads()`` threads, and needs no torch.
         """
         folder = Path(folder)
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             if "imported" in description:
+                from mltraining.speech.scoring.imported import ImportedEncoder  # its front ends need torch
+
                 encoder: Encoder = ImportedEncoder.load(folder, description)
             else:
                 encoder = OwnEncoder.load(folder, description, device, runtime)
@@ -115,8 +117,8 @@ class ScoringPipeline:
                 metrics=description["metrics"],
                 data_hash=description["data_hash"],
                 classes=classes,
-                class_rows=None if class_rows is None else class_rows.numpy(),
-                linear=(head["weight"].numpy(), head["bias"].numpy()) if head else None,
+                class_rows=class_rows,
+                linear=(head["weight"], head["bias"]) if head else None,
                 cohort=_load_cohort(folder, description),
             )
         except OSError as error:
@@ -207,7 +209,7 @@ class ScoringPipeline:
 def export(
     folder: Path,
     *,
-    network: SpeakerNetwork,
+    network: "SpeakerNetwork",
     config: Config,
     classes: list[str],
     class_rows: np.ndarray | None,
@@ -224,18 +226,18 @@ def export(
     speakers' mean embeddings (n, dimensions). They must not be secret, because they go wherever the pipeline goes. With
     one, the calibration is that of normalised scores.
     """
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    state = network.state_dict().items()
+    weights = {name: (value.float() if value.is_floating_point() else value).numpy(force=True) for name, value in state}
     encoder = {name: value for name, value in weights.items() if not name.startswith("head.")}
     with replacing(Path(folder)) as draft:
         save_file(
-            {name: value.half() if half and value.ndim > 1 else value for name, value in encoder.items()},
+            {name: value.astype(np.float16) if half and value.ndim > 1 else value for name, value in encoder.items()},
             draft / ENCODER,
         )
         fingerprint = fingerprint_of(draft / ENCODER, config)
         if class_rows is not None:
-            head = {"class_rows": torch.from_numpy(np.ascontiguousarray(class_rows, dtype=np.float32))}
-            if isinstance(network.head, torch.nn.Linear):
+            head = {"class_rows": np.ascontiguousarray(class_rows, dtype=np.float32)}
+            if "head.log_scale" not in weights and "head.bias" in weights:  # a linear head, not one of cosines
                 head |= {"weight": weights["head.weight"], "bias": weights["head.bias"]}
             save_file(head, draft / HEAD)
             write_json(draft / CLASSES, {"classes": classes, "head_sha256": sha256(draft / HEAD).hexdigest()})
@@ -243,8 +245,8 @@ def export(
         if cohort is not None:
             if cohort.shape[1:] != (network.dimensions,):
                 raise ValueError("the cohort is of another embedding space")
-            means = torch.from_numpy(Cohort(cohort).means)
-            save_file({"cohort": means.half() if half else means}, draft / COHORT)
+            means = Cohort(cohort).means
+            save_file({"cohort": means.astype(np.float16) if half else means}, draft / COHORT)
             described["cohort_sha256"] = sha256(draft / COHORT).hexdigest()
         write_json(
             draft / DESCRIPTION,
@@ -276,7 +278,7 @@ def recalibrate(
     amend(Path(folder), calibration=calibration.to_dict(), threshold=threshold, calibrated_on=calibrated_on)
 
 
-def _load_head(folder: Path) -> tuple[list[str], dict[str, torch.Tensor]]:
+def _load_head(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """Class names and tensors; both empty where the pipeline is an encoder alone."""
     if not (folder / CLASSES).exists():
         return [], {}
@@ -294,7 +296,7 @@ def _load_cohort(folder: Path, description: dict[str, Any]) -> Cohort | None:
         return None
     if sha256(folder / COHORT).hexdigest() != description["cohort_sha256"]:
         raise PipelineError(f"{folder.name}: {COHORT} is not what {DESCRIPTION} describes")
-    means = load_file(folder / COHORT)["cohort"].float().numpy()
+    means = load_file(folder / COHORT)["cohort"].astype(np.float32)
     if means.shape[1:] != (description["dimensions"],):
         raise PipelineError(f"{folder.name}: {COHORT} is of another embedding space")
     return Cohort(means)

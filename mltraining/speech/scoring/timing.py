@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from mltraining.speech.scoring import onnx_runtime
+
 RATE = 8000  # Hz, a telephone's
 REPEATS = 20
 
@@ -41,10 +43,11 @@ def milliseconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch, and the exports that are loaded within, to one thread."""
+    """Limit torch, and the encoders that are loaded within, to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with onnx_runtime.limited(1):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -2,14 +2,14 @@
 
 The record stands in pipeline.json:
 
-    exports: {fp32: {file, sha256, cosine, eer, milliseconds_3s}, int8: {…}, default: fp32 | int8}
+    exports: {fp32: {file, sha256, cosine, eer, milliseconds_3s}, int8: {…}, input: samples, default: fp32 | int8}
 
-``cosine`` is the mean to torch's embeddings, on clips that int8 was not calibrated on. ``eer`` is null without trials.
-``default`` is what ``runtime="auto"`` takes on a CPU; null, like no record at all, means torch.
+``input`` is what the graph takes; one of an earlier version takes spectrograms, and is not used. ``cosine`` is the
+mean to torch's embeddings, on clips that int8 was not calibrated on. ``eer`` is null without trials. ``default`` is
+what ``runtime="auto"`` takes on a CPU; null, like no record at all, means torch.
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import AudioError
@@ -31,10 +30,13 @@ from mltraining.speech.evaluation.trials import (
     score_labelled_trials,
     take_from_speech_folder,
 )
+from mltraining.speech.features.chunks import shortest
 from mltraining.speech.scoring import onnx_runtime, pipeline, timing
-from mltraining.speech.scoring.encoder import OwnEncoder
-from mltraining.speech.scoring.onnx_runtime import FILES
+from mltraining.speech.scoring.averaging import Pooled
+from mltraining.speech.scoring.folder import sha256
+from mltraining.speech.scoring.onnx_runtime import FILES, INPUT
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
+from mltraining.speech.training import onnx_graph
 
 logger = logging.getLogger(__name__)
 
@@ -63,27 +65,25 @@ def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None)
     """
     folder = Path(folder)
     original = ScoringPipeline.load(folder, runtime="torch").own
-    assert original.network is not None
-    length = round(CROP_SECONDS * original.config.audio.sample_rate)
+    assert original.network is not None and original.features is not None
+    audio = original.config.audio
+    length = round(CROP_SECONDS * audio.sample_rate)
     random = np.random.default_rng(0)
-    chosen = [crop(clips[row], length, 0.5) for row in random.permutation(len(clips))[:CLIPS]]
-    features = [original.features(torch.from_numpy(one)[None]).numpy() for one in chosen]
-    checked = features[::CHECKED] or [random.normal(0, 1, (1, 1, original.config.audio.mel_frequency_bins, 300))]
-    checked = [one.astype(np.float32) for one in checked]
+    chosen = [_floats(crop(clips[row], length, 0.5)) for row in random.permutation(len(clips))[:CLIPS]]
+    checked = chosen[::CHECKED] or [random.normal(0, 0.1, length).astype(np.float32)]
 
     pipeline.amend(folder, exports=None)
     for file in FILES.values():
         (folder / file).unlink(missing_ok=True)
-    onnx_runtime.export(original.network, original.config, folder)
-    if features:
-        calibrating = [one for row, one in enumerate(features) if row % CHECKED] or features
-        onnx_runtime.quantise(folder, calibrating)
-    exports: dict[str, Any] = {"default": None}
+    onnx_graph.export(original.network, original.features, folder)
+    if chosen:
+        onnx_graph.quantise(folder, [one for row, one in enumerate(chosen) if row % CHECKED] or chosen)
+    exports: dict[str, Any] = {"input": INPUT, "default": None}
     for name, file in FILES.items():
         if (folder / file).exists():
-            content = (folder / file).read_bytes()
-            cosine = _cosine(original, onnx_runtime.Encoder(content), checked)
-            exports[name] = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "cosine": cosine}
+            export = onnx_runtime.Encoder(folder / file, shortest(audio))
+            cosine = _cosine(original.pooled, export.pooled, checked)
+            exports[name] = {"file": file, "sha256": sha256(folder / file).hexdigest(), "cosine": cosine}
     if exports["fp32"]["cosine"] < MIN_COSINE:
         raise ExportError(f"{FILES['fp32']} embeds unlike torch: the cosine is {exports['fp32']['cosine']:.5f}")
 
@@ -101,14 +101,14 @@ def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None)
     return exports
 
 
-def _cosine(original: OwnEncoder, encoder: onnx_runtime.Encoder, features: list[np.ndarray]) -> float:
+def _cosine(original: Pooled, export: Pooled, clips: list[np.ndarray]) -> float:
     """The mean, over the clips, of the cosine between the export's embedding and torch's."""
-    with torch.inference_mode():
-        cosines = [
-            torch.cosine_similarity(original.pooled(one), encoder.pooled(one)).item()
-            for one in map(torch.from_numpy, features)
-        ]
-    return float(np.mean(cosines))
+    found = (np.concatenate([original([one]), export([one])]) for one in clips)
+    return float(np.mean([one @ other / np.linalg.norm(one) / np.linalg.norm(other) for one, other in found]))
+
+
+def _floats(samples: np.ndarray) -> np.ndarray:
+    return samples / np.float32(32768) if samples.dtype == np.int16 else samples.astype(np.float32)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

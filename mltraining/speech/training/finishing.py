@@ -14,6 +14,7 @@ from mltraining.speech.evaluation import charts, metrics
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork
 from mltraining.speech.scoring import inference, pipeline
+from mltraining.speech.scoring.averaging import average
 from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import export_onnx, spectrograms, validation
@@ -102,7 +103,7 @@ def finish(
 
             def eer(export: ScoringPipeline) -> float:
                 samples = [clips.samples[row] for row in held_out]
-                found, _ = inference.average(export.own.pooled, export.own.features, samples, config)
+                found, _ = average(export.own.pooled, samples, config)
                 return metrics.equal_error_rate(*validation.trials(truth, found @ rows.T))
 
             export_onnx.build(output / "pipeline", [clips.samples[row] for row in train], eer)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mltraining.speech.config import Audio, ConfigError, Prediction
-from mltraining.speech.features.log_mel import FLOOR, LogMel, chunks, mel_filters, tile, top_frequency
+from mltraining.speech.features.chunks import chunks
+from mltraining.speech.features.log_mel import FLOOR, LogMel, MatrixLogMel, mel_filters, tile, top_frequency
 
 AUDIO = Audio(sample_rate=8000, stft_window_size=512, hop_size=128, mel_frequency_bins=24, maximum_frequency=4000)
 
@@ -34,6 +35,21 @@ def test_float_and_16_bit_samples_give_the_same_bits() -> None:
     pcm = np.round(samples * 32768).astype(np.int16)
     features = LogMel(AUDIO)
     assert torch.equal(features(torch.from_numpy(samples)[None]), features(torch.from_numpy(pcm)[None]))
+
+
+@pytest.mark.parametrize(
+    ("window", "fft", "normalization"), [(512, 0, "No"), (200, 256, "Mean"), (201, 512, "Channel")]
+)
+def test_as_matrix_products_it_is_the_same(
+    window: int, fft: int, normalization: Literal["No", "Mean", "Channel"]
+) -> None:
+    audio = replace(
+        AUDIO, stft_window_size=window, stft_size=fft, maximum_frequency=3800, spectrogram_normalization=normalization
+    )
+    features = LogMel(audio)
+    for samples in (fft or window, 4000, 4001, 24_079):
+        clip = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
+        torch.testing.assert_close(MatrixLogMel(features)(clip), features(clip), atol=1e-4, rtol=1e-4)
 
 
 def test_the_filters_are_triangles_on_the_htk_mel_scale() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
@@ -15,11 +16,12 @@ from mltraining import registry
 from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.benchmarks import scoring as benchmark
 from mltraining.speech.network import build_network
-from mltraining.speech.scoring import inference, onnx_runtime, pipeline
+from mltraining.speech.scoring import onnx_runtime, pipeline
+from mltraining.speech.scoring.averaging import average
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
 from mltraining.speech.scoring.timing import one_thread
-from mltraining.speech.training import export_onnx, trainer
+from mltraining.speech.training import export_onnx, onnx_graph, trainer
 from tests.support.audio import voice, wav
 from tests.support.model import small_config
 from tests.support.training_data import VOICES, write_clips
@@ -81,36 +83,51 @@ def test_an_export_embeds_as_torch_does(exported: Path, runtime: Literal["fp32",
     assert found == pytest.approx(expected, abs=1e-4 if runtime == "fp32" else 0.05)
 
 
-def test_batch_and_frames_are_free(exported: Path) -> None:
-    encoder = onnx_runtime.Encoder((exported / "encoder.onnx").read_bytes())
-    network = ScoringPipeline.load(exported, runtime="torch").own.network
-    assert network is not None
-    for batch, frames in ((1, 17), (3, 100), (2, 901)):
-        features = torch.from_numpy(np.random.default_rng(0).normal(size=(batch, 1, 32, frames)).astype(np.float32))
-        with torch.inference_mode():
-            expected = network.pooled(features)
-        torch.testing.assert_close(encoder.pooled(features), expected, atol=1e-4, rtol=1e-3)
+def test_from_samples_to_the_embedding_the_graph_is_what_torch_computes(exported: Path) -> None:
+    export, reference = (ScoringPipeline.load(exported, runtime=name).own for name in ("fp32", "torch"))
+    for seconds in (0.05, 1.0, 3.3):  # the first is shorter than a window, and is repeated
+        samples = export.samples(spoken(seconds))
+        pair = [samples, samples[::-1].copy()]
+        expected, _ = average(reference.pooled, pair, reference.config)
+        found, _ = average(export.pooled, pair, export.config)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_batch_and_length_are_free(exported: Path) -> None:
+    encoder = onnx_runtime.Encoder(exported / "encoder.onnx", 512)
+    clips = 0.1 * np.random.default_rng(0).normal(size=(3, 20_011)).astype(np.float32)
+    for length in (512, 1000, 20_011):
+        one_by_one = encoder.pooled([clip[:length] for clip in clips])
+        np.testing.assert_allclose(encoder.run(clips[:, :length]), one_by_one, atol=1e-4)
 
 
 def test_clips_of_mixed_lengths_average_as_one_by_one(exported: Path) -> None:
     export = ScoringPipeline.load(exported, runtime="fp32")
     clips = [export.samples(spoken(seconds)) for seconds in (1.0, 5.0, 1.0)]
-    embeddings, _ = inference.average(export.own.pooled, export.own.features, clips, export.own.config)
+    embeddings, _ = average(export.own.pooled, clips, export.own.config)
     for row, seconds in enumerate((1.0, 5.0, 1.0)):
         np.testing.assert_allclose(embeddings[row], export.embed(spoken(seconds)), atol=1e-5)
 
 
+def test_the_front_end_stays_in_float32(exported: Path) -> None:
+    nodes = onnx.load(exported / "encoder-int8.onnx").graph.node
+    front_end = [node for node in nodes if node.name.startswith("/front_end/")]
+    quantised = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    assert [node.op_type for node in front_end].count("Conv") == 1
+    assert quantised and not [node.name for node in front_end if quantised & set(node.input)]
+
+
 def test_the_network_keeps_its_mode_through_an_export(bare: Path, tmp_path: Path) -> None:
-    network = ScoringPipeline.load(bare).own.network
-    assert network is not None
-    onnx_runtime.export(network, ScoringPipeline.load(bare).own.config, tmp_path)
-    assert not any(module.training for module in network.modules())
+    own = ScoringPipeline.load(bare).own
+    assert own.network is not None and own.features is not None
+    onnx_graph.export(own.network, own.features, tmp_path)
+    assert not any(module.training for module in own.network.modules())
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
 
 
 def test_the_record_tells_each_export(exported: Path) -> None:
     exports = record(exported)
-    assert set(exports) == {"fp32", "int8", "default"}
+    assert set(exports) == {"fp32", "int8", "input", "default"}
     for name in ("fp32", "int8"):
         content = (exported / exports[name]["file"]).read_bytes()
         assert exports[name]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -124,15 +141,17 @@ def test_the_record_tells_each_export(exported: Path) -> None:
 def test_a_second_build_replaces_the_first(copy: Path, exported: Path) -> None:
     export_onnx.build(copy, [])
     exports = record(copy)
-    assert set(exports) == {"fp32", "default"}
+    assert set(exports) == {"fp32", "input", "default"}
     assert (exports["default"], exports["fp32"]["eer"]) == ("fp32", None)
     assert exports["fp32"]["sha256"] == record(exported)["fp32"]["sha256"]
     assert not (copy / "encoder-int8.onnx").exists()
 
 
-def test_auto_is_the_default_export_on_a_cpu(bare: Path, copy: Path) -> None:
+def test_auto_is_the_default_export_on_a_cpu(bare: Path, copy: Path, exported: Path) -> None:
     assert ScoringPipeline.load(copy).own.network is None
-    pipeline.amend(copy, exports=record(copy) | {"default": None})
+    pipeline.amend(copy, exports=record(exported) | {"default": None})
+    assert ScoringPipeline.load(copy).own.network is not None
+    pipeline.amend(copy, exports=record(exported) | {"input": "features"})  # built by an earlier version
     assert ScoringPipeline.load(copy).own.network is not None
     assert ScoringPipeline.load(bare).own.network is not None
 
@@ -167,8 +186,8 @@ def garbage(folder: Path) -> None:
         flip,
         garbage,
         lambda folder: (folder / "encoder-int8.onnx").unlink(),
-        lambda folder: pipeline.amend(folder, exports={"default": "int8"}),
-        lambda folder: pipeline.amend(folder, exports={"default": "int8", "int8": {}}),
+        lambda folder: pipeline.amend(folder, exports={"input": "samples", "default": "int8"}),
+        lambda folder: pipeline.amend(folder, exports={"input": "samples", "default": "int8", "int8": {}}),
         lambda folder: pipeline.amend(folder, exports=["int8"]),
     ],
 )
@@ -227,5 +246,5 @@ def test_the_command_line_builds_measures_and_prints(
 def test_the_stages_of_scoring_are_timed_under_each_runtime(exported: Path) -> None:
     with one_thread():
         found = benchmark.stages(benchmark.runtimes(exported), seconds=1, repeats=1)
-    assert list(found) == ["decode", "VAD", "features", "torch", "fp32", "int8"]
+    assert list(found) == ["decode", "VAD", "torch", "fp32", "int8"]
     assert all(value > 0 for value in found.values())

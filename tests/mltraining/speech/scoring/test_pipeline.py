@@ -97,12 +97,13 @@ def test_an_embedding_has_unit_length_and_is_the_same_each_time_and_after_anothe
 
 
 def test_the_exported_network_embeds_as_the_one_that_was_trained(exported: Path, pipeline: ScoringPipeline) -> None:
-    config = pipeline.own.config
+    config, features = pipeline.own.config, pipeline.own.features
+    assert features is not None
     torch.manual_seed(1)
     trained = build_network(config, len(CLASSES)).eval()
     samples = resample(spoken().samples, 16_000, config.audio.sample_rate)
     with torch.inference_mode():
-        expected = trained.embed(pipeline.own.features(torch.from_numpy(samples)[None]))[0].numpy()
+        expected = trained.embed(features(torch.from_numpy(samples)[None]))[0].numpy()
     np.testing.assert_allclose(pipeline.embed(spoken()), expected, atol=1e-5)
 
 
@@ -142,11 +143,13 @@ def test_class_probabilities_are_calibrated_cosines_to_the_class_rows(pipeline: 
 def test_a_linear_head_gives_its_sigmoids(tmp_path: Path) -> None:
     build(tmp_path / "linear", loss="BCE")
     pipeline = ScoringPipeline.load(tmp_path / "linear")
+    features = pipeline.own.features
+    assert features is not None
     torch.manual_seed(1)
     trained = build_network(pipeline.own.config, len(CLASSES)).eval()
     samples = torch.from_numpy(resample(spoken().samples, 16_000, 8_000))[None]
     with torch.inference_mode():
-        expected = torch.sigmoid(trained(pipeline.own.features(samples))[0])[0].tolist()
+        expected = torch.sigmoid(trained(features(samples))[0])[0].tolist()
     np.testing.assert_allclose(list(pipeline.classify(spoken()).values()), expected, atol=1e-5)
 
 
