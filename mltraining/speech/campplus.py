@@ -4,6 +4,8 @@ Wang et al., "CAM++: a fast and efficient network for speaker verification using
 2023. Seven million parameters, where resnet50 has 23 million.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +43,25 @@ class Residual(nn.Module):
         return F.relu(self.second_norm(self.second(heard)) + self.shortcut(maps))
 
 
+class Segments(NamedTuple):
+    """The segments of a series, which all layers share.
+
+    ``of_frame`` (frames,): the segment of each frame. ``contexts`` (frames, segments): the weights that give the sum of
+    a segment's mean and the mean of all frames.
+    """
+
+    of_frame: Tensor
+    contexts: Tensor
+
+    @classmethod
+    def of(cls, series: Tensor) -> "Segments":
+        """Cut the frames of (batch, channels, frames); the last segment may be shorter."""
+        frames = series.shape[2]
+        of_frame = torch.arange(frames, device=series.device) // SEGMENT
+        inside = (of_frame[:, None] == of_frame[None, ::SEGMENT]).to(series.dtype)
+        return cls(of_frame, inside / inside.sum(dim=0) + 1 / inside.shape[0])
+
+
 class Masked(nn.Module):
     """One dense layer: what it finds in a few frames is weighed by what is said around them."""
 
@@ -53,13 +74,11 @@ class Masked(nn.Module):
             nn.Conv1d(BOTTLENECK, BOTTLENECK // 2, 1), nn.ReLU(inplace=True), nn.Conv1d(BOTTLENECK // 2, GROWTH, 1)
         )
 
-    def forward(self, series: Tensor) -> Tensor:
+    def forward(self, series: Tensor, segments: "Segments") -> Tensor:
         """Compute (batch, channels, frames) -> (batch, 32, frames)."""
         heard = self.norm(self.enter(series))
-        segments = F.avg_pool1d(heard, SEGMENT, stride=SEGMENT, ceil_mode=True)
-        near = segments.unsqueeze(3).expand(*segments.shape, SEGMENT).flatten(2)[..., : heard.shape[2]]
-        around = near + heard.mean(dim=2, keepdim=True)
-        return self.local(heard) * torch.sigmoid(self.mask(around))
+        mask = torch.sigmoid(self.mask(torch.matmul(heard, segments.contexts)))  # one for each segment
+        return self.local(heard) * mask[:, :, segments.of_frame]
 
 
 class Dense(nn.Module):
@@ -72,10 +91,10 @@ class Dense(nn.Module):
         self.channels = width // 2
         self.leave = nn.Sequential(_normed(width), nn.Conv1d(width, self.channels, 1, bias=False))
 
-    def forward(self, series: Tensor) -> Tensor:
+    def forward(self, series: Tensor, segments: "Segments") -> Tensor:
         """Compute (batch, channels, frames) -> (batch, ``channels``, frames)."""
         for layer in self.layers:
-            series = torch.cat([series, layer(series)], dim=1)
+            series = torch.cat([series, layer(series, segments)], dim=1)
         heard: Tensor = self.leave(series)
         return heard
 
@@ -98,11 +117,16 @@ class CAMPPlus(nn.Module):
         for layers, dilation in BLOCKS:
             blocks.append(Dense(channels, layers, dilation))
             channels = blocks[-1].channels
-        self.blocks = nn.Sequential(*blocks, _normed(channels))
+        self.blocks = nn.ModuleList([*blocks, _normed(channels)])
         self.num_features = channels
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the last series of frames, as maps of one row."""
         maps = self.last(self.residuals(self.stem(features)))
-        series: Tensor = self.blocks(self.first(maps.flatten(1, 2)))
-        return series.unsqueeze(2)
+        series: Tensor = self.first(maps.flatten(1, 2))
+        segments = Segments.of(series)
+        *blocks, last = self.blocks
+        for block in blocks:
+            series = block(series, segments)
+        heard: Tensor = last(series)
+        return heard.unsqueeze(2)

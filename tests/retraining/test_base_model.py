@@ -1,5 +1,6 @@
 """The model that ships: in service on a fresh install, a candidate where there is something already."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from mltraining import registry, scorer
 from mltraining.models import ModelVersion
 from mltraining.speech.scoring.pipeline import ScoringPipeline
+from mltraining.speech.training import export_onnx
 from tests.support.customers import enrolled
 from tests.support.model import export_untrained, register_untrained
 from voiceauth.platform.audit.models import AuditEvent
@@ -40,6 +42,16 @@ def test_a_fresh_install_has_it_in_service_and_scores_under_onnx_runtime(shipped
     assert AuditEvent.objects.filter(action="model.promoted", target=f"model:{model.version}").count() == 1
     assert base_model.install_base_model() is None  # once
     assert ModelVersion.objects.count() == 1
+
+
+def test_the_export_that_ships_is_the_one_that_serves(shipped: Path) -> None:
+    record = export_onnx.build(shipped, [], lambda under: 0.02)
+
+    model = base_model.install_base_model()
+
+    assert model is not None
+    installed = json.loads((registry.folder_of(model.version) / "pipeline.json").read_text())
+    assert installed["exports"] == record  # an export that is built anew has no trials to measure
 
 
 @pytest.mark.parametrize("there", ["a model", "a voice"])

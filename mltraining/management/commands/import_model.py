@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from mltraining import registry
+from mltraining import exporting, registry
 from mltraining.errors import ModelUnchanged
 
 
@@ -34,7 +34,8 @@ class Command(BaseCommand):
             pipeline = ScoringPipeline.load(folder)
             if isinstance(pipeline.encoder, ImportedEncoder):
                 check(pipeline.encoder)
-            version = registry.install(pipeline=folder, charts=folder)
+            with exporting.with_export(folder) as served:
+                version = registry.install(pipeline=served, charts=folder)
             try:
                 registry.register(version=version)
             except ModelUnchanged:

@@ -11,12 +11,21 @@ from typing import Any
 
 ENCODER, HEAD, DESCRIPTION, CLASSES = "encoder.safetensors", "head.safetensors", "pipeline.json", "classes.json"
 COHORT = "cohort.safetensors"
+EXPORT_INPUT = "samples"  # what an export takes; one of an earlier version took spectrograms
 
 
 class PipelineError(ValueError):
     """The folder holds no scoring pipeline, is damaged, or lacks the part that was asked for."""
 
     code = "invalid_pipeline"
+
+
+def serving_export(folder: Path, described: dict[str, Any]) -> str | None:
+    """Return the export that serves on a CPU, by its name in pipeline.json; ``None`` where there is none."""
+    exports = described.get("exports") or {}
+    name = exports.get("default")
+    file = (exports.get(name) or {}).get("file")
+    return name if file and exports.get("input") == EXPORT_INPUT and (folder / file).is_file() else None
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
+from mltraining.speech.scoring.folder import EXPORT_INPUT
+
 Export = Literal["fp32", "int8"]
 FILES: dict[Export, str] = {"fp32": "encoder.onnx", "int8": "encoder-int8.onnx"}
-INPUT, OUTPUT = "samples", "embedding"
+INPUT, OUTPUT = EXPORT_INPUT, "embedding"
 MAX_EER_RISE = 0.001  # absolute; an export in 8 bits that costs more is not the default
 
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)

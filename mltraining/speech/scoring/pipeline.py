@@ -226,8 +226,9 @@ def export(
     speakers' mean embeddings (n, dimensions). They must not be secret, because they go wherever the pipeline goes. With
     one, the calibration is that of normalised scores.
     """
-    state = network.state_dict().items()
-    weights = {name: (value.float() if value.is_floating_point() else value).numpy(force=True) for name, value in state}
+    # The file takes a tensor's memory as it lies, so it must be contiguous.
+    weights = {name: value.contiguous().numpy(force=True) for name, value in network.state_dict().items()}
+    weights = {name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in weights.items()}
     encoder = {name: value for name, value in weights.items() if not name.startswith("head.")}
     with replacing(Path(folder)) as draft:
         save_file(
