@@ -70,6 +70,7 @@ class Reply:
     answer: bytes = b""
     failure: Failure | None = None
     more_seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each on the worker, and ``worker``: of all
 
 
 @dataclass(frozen=True, kw_only=True)

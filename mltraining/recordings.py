@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mltraining import deadlines, decoding
+from mltraining import deadlines, decoding, stages
 from mltraining.errors import EmptyAudio
 from mltraining.messages import Embedding, Nearest, QualityReport, Recording
 
@@ -107,7 +107,8 @@ class Voice:
         from mltraining.speech.scoring import one_voice
 
         deadlines.check()
-        return one_voice.embed_windows(self.model.pipeline, self.analysis.waveform)
+        with stages.timed("network"):
+            return one_voice.embed_windows(self.model.pipeline, self.analysis.waveform)
 
     @cached_property
     def parts(self) -> "Parts | None":
@@ -133,7 +134,8 @@ def analyse(recording: Recording) -> Analysis:
     """
     from mltraining.speech.audio import quality, redaction
 
-    waveform = decoding.decode(recording)
+    with stages.timed("decode"):
+        waveform = decoding.decode(recording)
     deadlines.allow_for(waveform.duration_seconds)
     if recording.redact:
         waveform = redaction.cut(waveform, recording.redact)
@@ -141,13 +143,16 @@ def analyse(recording: Recording) -> Analysis:
             raise EmptyAudio("Nothing is left of the recording: `redact` covers all of it.")
     deadlines.check()
     is_whole = not (recording.redact or recording.format or waveform.channel)
-    return Analysis(waveform, quality.measure(waveform), is_whole=is_whole)
+    with stages.timed("speech"):
+        measured = quality.measure(waveform)
+    return Analysis(waveform, measured, is_whole=is_whole)
 
 
 def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
     """Embed an analysed recording under ``model``."""
     deadlines.check()
-    return Voice(analysis, model, model.pipeline.embed(analysis.waveform))
+    with stages.timed("network"):
+        return Voice(analysis, model, model.pipeline.embed(analysis.waveform))
 
 
 def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
 from voiceauth.celery import app
-from voiceauth.platform import vault
+from voiceauth.platform import metrics, vault
 from voiceauth.platform.errors import DomainError, ScoringFailed, ScoringUnavailable
 from voiceauth.platform.redis import connection as shared_connection
 
@@ -36,33 +36,51 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
     answers within it, the queue is down, or the worker speaks another version of the messages; ``ScoringFailed`` where
     the question broke the worker; and the ``DomainError`` that the worker reports.
     """
-    call_id = str(uuid.uuid4())
-    ends = time.monotonic() + deadline_seconds
+    begun, name = time.monotonic(), kind.task.partition(".")[2]
+    outcome = ScoringUnavailable.code
     try:
-        sealed = _seal(encode(question), f"question:{kind.task}:{call_id}")
-        connection().set(f"question:{call_id}", sealed, px=int(deadline_seconds * 1000))
-        app.send_task(
-            kind.task,
-            task_id=call_id,
-            queue="scoring",  # without ``expires``, a moment on the worker's clock: the question expires in Redis
-            retry=False,
-            ignore_result=True,
-        )
-        reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
-        if reply.more_seconds:
-            ends += reply.more_seconds
-            reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
+        reply = _ask(kind, question, deadline_seconds)
+        seconds = time.monotonic() - begun
+        waiting = {"round_trip": seconds, "waiting": seconds - reply.stages.get("worker", seconds)}
+        for stage, spent in (reply.stages | waiting).items():
+            metrics.STAGE_SECONDS.labels(name, stage).observe(spent)
+        outcome = reply.failure.code if reply.failure else "answered"
         if reply.failure is not None:
             raise _reported(reply.failure)
         return decode(reply.answer, kind.answer)
+    except ScoringFailed:
+        outcome = ScoringFailed.code
+        raise
     except (OperationalError, redis.RedisError, OSError, vault.Unsealable, msgspec.DecodeError) as error:
-        logger.warning("scoring call %s %s failed: %s", kind.task, call_id, type(error).__name__)
+        logger.warning("scoring call %s failed: %s", kind.task, type(error).__name__)
         raise ScoringUnavailable(retry_after_seconds=2) from error
+    finally:
+        metrics.SCORING_CALLS.labels(name, outcome).inc()
 
 
 def ping() -> None:
     """Raise ``ScoringUnavailable`` unless a worker answers within a second."""
     call(PING, Ping(), deadline_seconds=PING_SECONDS)
+
+
+def _ask(kind: Call[Question, Answer], question: Question, deadline_seconds: float) -> Reply:
+    """Send a question and wait for the reply."""
+    call_id = str(uuid.uuid4())
+    ends = time.monotonic() + deadline_seconds
+    sealed = _seal(encode(question), f"question:{kind.task}:{call_id}")
+    connection().set(f"question:{call_id}", sealed, px=int(deadline_seconds * 1000))
+    app.send_task(
+        kind.task,
+        task_id=call_id,
+        queue="scoring",  # without ``expires``, a moment on the worker's clock: the question expires in Redis
+        retry=False,
+        ignore_result=True,
+    )
+    reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
+    if reply.more_seconds:
+        ends += reply.more_seconds
+        reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
+    return reply
 
 
 def question(kind: Call[Question, Answer], call_id: str) -> tuple[Question, float] | None:

@@ -1,14 +1,16 @@
 """The worker's side of ``worker_client``: unseal the question, carry it out, seal the answer."""
 
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import task_failure
 from django.db import InterfaceError, OperationalError
 
-from mltraining import deadlines, worker_client
+from mltraining import deadlines, stages, worker_client
 from mltraining.deadlines import CallAbandoned
 from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
@@ -41,12 +43,14 @@ def answers(
 
             name = f"{call.task} {call_id}"
             try:
-                with deadlines.caller_waits(seconds, extend):
+                with deadlines.caller_waits(seconds, extend), stages.recorded() as spent:
+                    begun = time.perf_counter()
                     answer = _reply(function, question, name)
+                    spent["worker"] = time.perf_counter() - begun
             except CallAbandoned:
                 logger.warning("gave up %s: nobody waits for it any more", name)
                 return
-            worker_client.reply(call, call_id, answer)
+            worker_client.reply(call, call_id, replace(answer, stages=spent))
 
         run.__doc__ = function.__doc__
         handlers[call.task] = function

@@ -302,4 +302,8 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
-LOGGING = logs.configuration(level=env.text("VOICEAUTH_LOG_LEVEL", "INFO"), private=not DEBUG)
+LOGGING = logs.configuration(
+    level=env.text("VOICEAUTH_LOG_LEVEL", "INFO"),
+    private=not DEBUG,
+    as_json=env.boolean("VOICEAUTH_LOG_JSON", False),
+)

@@ -1,6 +1,7 @@
 """What the formatter of all processes holds back."""
 
 import gc
+import json
 import logging
 import sys
 import threading
@@ -153,3 +154,22 @@ def test_workers_and_the_schedule_log_what_nobody_catches(start: signals.Signal)
         assert threading.excepthook is not kept[1]
     finally:
         sys.excepthook, threading.excepthook, sys.unraisablehook = kept
+
+
+def test_a_line_of_json_holds_the_ids_and_holds_back_what_the_text_does() -> None:
+    formatter = logs.JsonFormatter("%(message)s")
+    error = raised(ValueError(SECRET))
+    record = logging.LogRecord("x", logging.ERROR, "f.py", 1, "it %s", ("broke",), (ValueError, error, None))
+    record.request_id, record.decision_id, record.score = "r-1", "d-1", SECRET
+    line = formatter.format(record)
+    assert "\n" not in line and SECRET not in line
+    content = json.loads(line)
+    assert set(content) == {"time", "level", "logger", "request_id", "decision_id", "message"}
+    assert (content["level"], content["request_id"], content["decision_id"]) == ("ERROR", "r-1", "d-1")
+    assert content["message"].startswith("it broke") and "ValueError" in content["message"]
+
+
+def test_a_line_of_json_without_a_request_names_none() -> None:
+    record = logging.LogRecord("x", logging.INFO, "f.py", 1, "ready", (), None)
+    logs.RequestIdFilter().filter(record)
+    assert "request_id" not in json.loads(logs.JsonFormatter("%(message)s").format(record))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import tempfile
 
 from voiceauth.launcher import parts
 
@@ -14,12 +15,18 @@ def main() -> None:
     """Serve until a signal ends it."""
     argparse.ArgumentParser(prog="python -m voiceauth.launcher.web", description=__doc__).parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
+    host, port = parts.host_and_port(parts.bind_address())
+    with tempfile.TemporaryDirectory(prefix="voiceauth-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # in which the processes count together
+        _serve(host, port)
+
+
+def _serve(host: str, port: int) -> None:
     from django.conf import settings
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
 
-    host, port = parts.host_and_port(parts.bind_address())
     Granian(
         "voiceauth.asgi:application",
         address=host,

@@ -6,12 +6,14 @@ Imports nothing of ours: logging is set up before anything else.
 """
 
 import copy
+import json
 import logging
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -19,15 +21,21 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
+IDS = ("request_id", "decision_id")  # that a record may carry
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
-def configuration(*, level: str, private: bool = True) -> dict[str, Any]:
-    """Return the ``logging.config`` dictionary of every process. With ``private=False`` nothing is held back."""
+def configuration(*, level: str, private: bool = True, as_json: bool = False) -> dict[str, Any]:
+    """Return the ``logging.config`` dictionary of every process. With ``private=False`` nothing is held back.
+    Otherwise each line may be a JSON object, which holds back what the text does.
+    """
     line = {
         "()": "voiceauth.platform.logs.PrivateFormatter" if private else "logging.Formatter",
         "fmt": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
     }
+    if private and as_json:
+        line = {"()": "voiceauth.platform.logs.JsonFormatter", "fmt": "%(message)s"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -98,6 +106,17 @@ class PrivateFormatter(logging.Formatter):
         for error in reversed(list(_chain(ei[1]))):
             lines += [*traceback.format_tb(error.__traceback__), f"{_described(error)}\n"]
         return "".join(lines).rstrip("\n")
+
+
+class JsonFormatter(PrivateFormatter):
+    """Write a record as a JSON object on one line, with the ids that it carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object. ``message`` ends with the traceback of what is our fault."""
+        moment = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
+        content = {"time": moment, "level": record.levelname, "logger": record.name}
+        content |= {name: getattr(record, name) for name in IDS if getattr(record, name, "-") != "-"}
+        return json.dumps(content | {"message": super().format(record)}, ensure_ascii=False)
 
 
 def _describe_request(record: logging.LogRecord, request: Any) -> None:

@@ -1,14 +1,20 @@
 """The row of a decision, and what is written with it: review cases, and the event in the trail."""
 
+import logging
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
+from voiceauth.platform import metrics
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.screening import services as screening
 from voiceauth.verification.messages import CallScore
 from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import Verdict
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -73,6 +79,7 @@ def finish(decision: Decision, score: CallScore | None, actor: Actor) -> None:
             actor=actor,
         )
         decision.save(update_fields=["fraud_risk"])
+    transaction.on_commit(lambda: _tell(decision))
     record(
         action="decision.made",
         actor=actor,
@@ -96,6 +103,14 @@ def finish(decision: Decision, score: CallScore | None, actor: Actor) -> None:
             "speech_seconds": decision.speech_seconds,
         },
     )
+
+
+def _tell(decision: Decision) -> None:
+    """Count a decision, and leave its id in the log, with that of the request."""
+    metrics.DECISIONS.labels(decision.kind, decision.decision).inc()
+    for reason in decision.reasons:
+        metrics.DECISION_REASONS.labels(decision.kind, reason).inc()
+    logger.info("decision %s is made", decision.pk, extra={"decision_id": str(decision.pk)})
 
 
 def _candidates(score: CallScore) -> list[dict[str, Any]]:

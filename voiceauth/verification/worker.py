@@ -6,7 +6,7 @@ import numpy as np
 
 from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
-from mltraining import calibrations, recordings, scorer
+from mltraining import calibrations, recordings, scorer, stages
 from mltraining.messages import Nearest
 from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
@@ -48,7 +48,9 @@ def verify_call(question: VerifyCall) -> CallScore:
     threshold = calibrations.threshold(calibration, question.target_far)
     # The customer is read afresh, so that nothing is compared with a stale copy.
     customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
-    analysis, replayed = replay.new_speech(customer, recordings.analyse(question.recording))
+    analysis = recordings.analyse(question.recording)
+    with stages.timed("replay"):
+        analysis, replayed = replay.new_speech(customer, analysis)
     speech_seconds = float(analysis.quality.speech_seconds)
     if not replayed and speech_seconds < question.at_least_seconds:
         raise MoreSpeechNeeded(speech_seconds=speech_seconds)
@@ -58,7 +60,8 @@ def verify_call(question: VerifyCall) -> CallScore:
     if replayed and not _may_be_the_customers(heard):
         replayed = []  # such as the announcement of a line, which the calls of many customers share
     voice = heard.voice
-    screened = watch.screen(voice, customer_id=question.claimed)
+    with stages.timed("screening"):
+        screened = watch.screen(voice, customer_id=question.claimed)
     return CallScore(
         quality=voice.analysis.report(),
         model_version=voice.model.version,

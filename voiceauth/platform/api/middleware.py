@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import re
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from voiceauth.platform import logs
+from voiceauth.platform import logs, metrics
 from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, explain
 from voiceauth.platform.api.parsers import refuse_repeated
@@ -43,7 +44,7 @@ class RequestContextMiddleware:
         request.client_ip = caller_address(
             request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", "")
         )
-        marker = logs.request_id.set(request.request_id)
+        marker, begun = logs.request_id.set(request.request_id), time.perf_counter()
         try:
             try:
                 _refuse_early(request)
@@ -54,6 +55,7 @@ class RequestContextMiddleware:
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
+        _count(request, response.status_code, time.perf_counter() - begun)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -126,6 +128,14 @@ def _record_refusal(request: Any) -> None:
             method=request.method or "",
             path=request.path,
         )
+
+
+def _count(request: Any, status: int, seconds: float) -> None:
+    """Count a request by its route, never by its path."""
+    method = request.method if request.method in logs.METHODS else "unknown"
+    route = request.resolver_match.route if request.resolver_match else "unknown"
+    metrics.REQUESTS.labels(method, route, str(status)).inc()
+    metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

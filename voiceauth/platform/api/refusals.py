@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from django.db import transaction
 
+from voiceauth.platform import metrics
 from voiceauth.platform.api.exceptions import Failure
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
@@ -15,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 def record_refusal(failure: Failure, *, actor: Callable[[], Actor], customer_id: str, method: str, path: str) -> None:
-    """Record a refusal, or that a request failed; nothing where it is the database that does not answer."""
+    """Count and record a refusal, or that a request failed; without a database it is only counted."""
+    metrics.REFUSALS.labels(failure.code).inc()
     if failure.code == DatabaseUnavailable.code:
         return
     failed = failure.status >= 500

@@ -34,6 +34,7 @@ _TABLE = {
     "enrollment:approve": "teller     reviewer  admin          ",
     "enrollment:read":    "teller     reviewer  admin          ",
     "enrollment:write":   "teller                              ",
+    "metrics:read":       "                     admin  auditor ",
     "models:promote":     "                     admin          ",
     "models:read":        "           reviewer  admin  auditor ",
     "policy:read":        "           reviewer  admin  auditor ",

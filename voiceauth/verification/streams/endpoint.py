@@ -18,7 +18,7 @@ from django.db import close_old_connections, connection
 from django.http import Http404
 from rest_framework.utils.encoders import JSONEncoder
 
-from voiceauth.platform import logs
+from voiceauth.platform import logs, metrics
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, DATABASE_RETRY_SECONDS
 from voiceauth.platform.api.middleware import caller_address, request_id_of
 from voiceauth.platform.api.models import ApiClient
@@ -122,18 +122,22 @@ class _Line:
             raise StreamIdle(limit_seconds=START_SECONDS) from error
 
     async def listen(self) -> None:
-        """Take what comes until the call stops or the connection ends; then ``is_over``."""
+        """Take what comes until the connection ends; ``is_over`` once no more samples are taken.
+
+        It goes on behind the stop message, because who reads nothing answers no ping.
+        """
         try:
-            while not self.is_stopped:
+            while True:
                 try:
-                    async with asyncio.timeout(IDLE_SECONDS):
+                    async with asyncio.timeout(None if self.is_stopped else IDLE_SECONDS):
                         self._take(await self._message())
                 except TimeoutError as error:
                     raise StreamIdle(limit_seconds=IDLE_SECONDS) from error
                 if self.audio.sound_seconds >= self._awaited_seconds or self.is_over:
                     self._ready.set()
         except DomainError as error:
-            self.ended = error
+            if not self.is_stopped:  # a platform that has said stop may hang up before the answer
+                self.ended = error
         finally:
             self._ready.set()
 
@@ -186,11 +190,13 @@ class _Conversation:
             if self._streams.count >= settings.VOICEAUTH_STREAMS:
                 raise TooManyStreams(retry_after_seconds=1)
             self._streams.count += 1
+            metrics.STREAMS.inc()
             listening = asyncio.create_task(self._line.listen())
             try:
                 await self._carry_out(start)
             finally:
                 self._streams.count -= 1
+                metrics.STREAMS.dec()
                 listening.cancel()
                 await asyncio.wait([listening])  # the web server closes nothing that is being read
             await self._send({"type": "websocket.close", "code": 1000, "reason": ""})

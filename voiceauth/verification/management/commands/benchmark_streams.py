@@ -44,7 +44,7 @@ class Command(BaseCommand):
         parser.add_argument("--streams", type=int, default=20, help="calls at once (default: %(default)s)")
         parser.add_argument("--calls", type=int, help="calls in all (default: as many as --streams)")
         parser.add_argument("--speed", type=float, default=1.0, help="times real time (default: %(default)s)")
-        parser.add_argument("--seconds", type=float, help="play so much, with silence after the recording")
+        parser.add_argument("--seconds", type=float, help="length of a call: the caller is silent at first")
         parser.add_argument("--customer", default="benchmark-of-streams", help="whom the callers claim to be")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,8 +57,8 @@ class Command(BaseCommand):
             content, samples = _telephone(options["audio"].read_bytes())
         except (OSError, AudioError) as error:
             raise CommandError(f"{options['audio']}: {error}") from error
-        if options["seconds"]:
-            content += b"\xff" * max(0, int(options["seconds"] * RATE) - len(content))
+        silence = b"\xff" * max(0, int((options["seconds"] or 0) * RATE) - len(content))
+        content = silence + content
         bench = Bench(options["url"], token, options["customer"], content, samples, options["speed"])
         begun = time.perf_counter()
         played = asyncio.run(bench.run(options["streams"], options["calls"] or options["streams"]))
@@ -83,7 +83,7 @@ class Command(BaseCommand):
 
 @dataclass
 class Bench:
-    """Plays ``content`` (mu-law) again and again; ``samples`` are what it decodes to."""
+    """Plays ``content`` (mu-law) again and again; ``samples`` are what its end decodes to, after silence."""
 
     url: str
     token: str
@@ -152,13 +152,14 @@ class Bench:
         from mltraining.speech.audio import quality
         from mltraining.speech.audio.waveform import Waveform
 
+        silence = (len(self.content) - len(self.samples)) / RATE
         steps = range(1, int(len(self.samples) / RATE / STEP_SECONDS) + 1)
         for step in steps:
             length = step * STEP_SECONDS
             if length >= speech_seconds:
                 beginning = Waveform(self.samples[: int(length * RATE)], RATE, "mulaw", "pcm_mulaw")
                 if quality.measure(beginning).speech_seconds >= speech_seconds:
-                    return length
+                    return silence + length
         return len(self.content) / RATE
 
 
