@@ -1,0 +1,57 @@
+"""``manage.py benchmark_audit``: how many events a second several writers append to the trail."""
+
+import multiprocessing
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection, connections, transaction
+
+from voiceauth.platform.audit import SYSTEM, chain
+from voiceauth.platform.audit.services import record
+
+
+class Command(BaseCommand):
+    help = (
+        "Append events to an audit trail from several processes at once, each in a transaction of its own, and print "
+        "how many a second were committed. It creates a database of its own for that, and drops it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--writers", type=int, default=4)
+        parser.add_argument("--seconds", type=float, default=5.0)
+
+    def handle(self, *args: Any, writers: int, seconds: float, **options: Any) -> None:
+        before = connection.settings_dict["NAME"]
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        try:
+            for number in dict.fromkeys((1, writers)):
+                counts = _append_together(number, seconds)
+                self.stdout.write(f"{number} writers: {sum(counts) / seconds:,.0f} events a second")
+            report = chain.verify()
+            state = "intact" if report.intact else "BROKEN"
+            self.stdout.write(f"the trail of {report.count:,} events is {state}")
+        finally:
+            connections.close_all()
+            connection.creation.destroy_test_db(before, verbosity=0)
+
+
+def _append_together(writers: int, seconds: float) -> list[int]:
+    """How many events each writer committed."""
+    connections.close_all()  # a connection must not be shared with a fork
+    context = multiprocessing.get_context("fork")
+    with context.Pool(writers) as pool:
+        return pool.map(_append, [seconds] * writers, chunksize=1)
+
+
+def _append(seconds: float) -> int:
+    with transaction.atomic():
+        record(action="audit.benchmark", actor=SYSTEM)  # connects, and is not counted
+    count, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
+        with transaction.atomic():
+            record(
+                action="audit.benchmark", actor=SYSTEM, customer_id="C-1", data={"probability": 0.5, "number": count}
+            )
+        count += 1
+    return count
