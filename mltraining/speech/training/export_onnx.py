@@ -40,7 +40,7 @@ from mltraining.speech.training import onnx_graph
 
 logger = logging.getLogger(__name__)
 
-CLIPS, CHECKED = 80, 5  # every fifth clip checks the exports, the others calibrate int8
+CLIPS, CHECKED = 125, 5  # every fifth clip checks the exports, the others calibrate int8
 CROP_SECONDS = 3.0
 MIN_COSINE = 0.9999  # of fp32 to torch
 SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".m4a"}
@@ -59,7 +59,7 @@ class ExportError(RuntimeError):
 def build(folder: Path, clips: Sequence[np.ndarray], eer: Measure | None = None) -> dict[str, Any]:
     """Write the exports and their record into the pipeline's folder, and return the record.
 
-    ``clips``: training speech (n,) each at the configured rate, of which at most 80 are taken; without any there is
+    ``clips``: training speech (n,) each at the configured rate, of which at most 125 are taken; without any there is
     no int8. ``eer``: the equal error rate, from 0 to 1, of the pipeline under one runtime. Until all is measured the
     folder scores under torch. Raises ExportError, and PipelineError where the folder is no pipeline.
     """
@@ -150,7 +150,7 @@ def _on_trials(given: TrialList) -> Measure:
 
 
 def _speech(loaded: ScoringPipeline, options: argparse.Namespace) -> list[np.ndarray]:
-    """At most 80 clips, as scoring would take them: (n,) float32 each."""
+    """At most 125 clips, as scoring would take them: (n,) float32 each."""
     paths: list[Path] = []
     for source in options.calibration_audio:
         if source.is_dir():
