@@ -14,7 +14,6 @@ from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 
 LEAST_WINDOWS = 2  # of each part: 1.5 s of speech
-CHANGE_MARGIN = 2.0  # natural logarithm: places that tell the voices apart as well as the best one does
 TURNS_MARGIN = 4.0  # natural logarithm: groups fit any recording a little better than a change does
 ROUNDS = 10  # of 2-means; it settles in three or four
 
@@ -62,9 +61,7 @@ def embed_windows(pipeline: ScoringPipeline, waveform: Waveform) -> Windows:
 def split(pipeline: ScoringPipeline, windows: Windows, quality: Quality) -> Parts | None:
     """Find the two parts that are least alike: before and after a change, or voices that take turns.
 
-    The change is put at the first of the places that tell the voices apart about as well as the best one: the best one
-    is often too late, and whoever speaks after it would lose words. Returns None where there are too few windows for
-    two parts.
+    Returns None where there are too few windows for two parts.
     """
     count = len(windows.vectors)
     if count < 2 * LEAST_WINDOWS:
@@ -75,8 +72,7 @@ def split(pipeline: ScoringPipeline, windows: Windows, quality: Quality) -> Part
         before = np.arange(count) < max(LEAST_WINDOWS, first - 1)
         after = np.arange(count) >= first
         found.append(_parts(pipeline, windows, quality, before, after, float(windows.starts[first])))
-    least = min(each.log_likelihood_ratio for each in found)
-    change = next(each for each in found if each.log_likelihood_ratio <= least + CHANGE_MARGIN)
+    change = min(found, key=lambda each: each.log_likelihood_ratio)
     one = _groups(windows.vectors)
     if min(one.sum(), (~one).sum()) < LEAST_WINDOWS:
         return change
