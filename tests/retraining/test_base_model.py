@@ -72,12 +72,10 @@ def test_the_repository_ships_one_that_loads() -> None:
 
     pipeline = ScoringPipeline.load(base_model.BASE_MODEL, runtime="torch")
 
-    recipe = load_config(Path(registry.__file__).parent / "recipes" / "telephone.yaml")
+    recipe = load_config(Path(registry.__file__).parent / "recipes" / "voice.yaml")
     heard = replace(pipeline.own.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
     assert heard == recipe.audio  # scoring knows no training crops
-    assert pipeline.own.config.architecture.backbone == "resnet50"
-    assert pipeline.cohort is not None
-    assert len(pipeline.cohort.means) == 1445
+    assert pipeline.own.config.architecture.backbone == "campplus"
     assert pipeline.class_rows is None
-    assert (base_model.BASE_MODEL / "encoder.safetensors").stat().st_size <= 50_000_000
+    assert (base_model.BASE_MODEL / "encoder.safetensors").stat().st_size <= 15_000_000
     assert any(pipeline.calibration.weights)

@@ -18,7 +18,7 @@ from tests.support.model import register_untrained
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.retraining import customer_trials, evidence, holding_out, services, training, training_data
 from voiceauth.retraining.models import TrainingRun, TrainingSpeaker
-from voiceauth.retraining.training_settings import BASE_WEIGHTS, resolve, starts_without_customers
+from voiceauth.retraining.training_settings import START_WEIGHTS, resolve, starts_without_customers
 
 ADMIN = Actor(name="ops", role="admin")
 
@@ -121,7 +121,7 @@ def test_nobody_is_left_out_where_a_frozen_set_tests_the_model(
 
 def test_weights_of_an_earlier_retrain_are_not_taken_for_weights_that_heard_no_customer(settings: Any) -> None:
     settings.VOICEAUTH_TRAINING_OVERRIDES = []
-    assert resolve({}).architecture.weights_file == str(BASE_WEIGHTS)
+    assert resolve({}).architecture.weights_file == str(START_WEIGHTS)
     assert starts_without_customers(resolve({}).to_dict())
     settings.VOICEAUTH_TRAINING_OVERRIDES = ["architecture.backbone=resnet18"]
     assert starts_without_customers(resolve({}).to_dict())

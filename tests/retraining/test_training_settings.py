@@ -20,7 +20,7 @@ def test_a_runs_settings_come_after_the_servers(settings: Settings) -> None:
 def test_pretrained_starts_from_the_model_that_ships(settings: Settings) -> None:
     settings.VOICEAUTH_TRAINING_OVERRIDES = []
 
-    assert training_settings.resolve({}).architecture.weights_file == str(training_settings.BASE_WEIGHTS)
+    assert training_settings.resolve({}).architecture.weights_file == str(training_settings.START_WEIGHTS)
     other = training_settings.resolve({"architecture.backbone": "resnet18"}).architecture
     assert other.weights_file is None
     settings.VOICEAUTH_TRAINING_OVERRIDES = ["architecture.weights_file=mine.safetensors"]

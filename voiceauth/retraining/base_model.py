@@ -6,9 +6,9 @@ from enrollment.models import AudioSample
 from mltraining import exporting, registry
 from mltraining.models import ModelVersion
 from voiceauth.retraining import evidence
-from voiceauth.retraining.training_settings import BASE_WEIGHTS
+from voiceauth.retraining.training_settings import MLTRAINING
 
-BASE_MODEL = BASE_WEIGHTS.parent
+BASE_MODEL = MLTRAINING / "base_model"
 
 
 def install_base_model() -> ModelVersion | None:

@@ -14,8 +14,8 @@ from voiceauth.retraining.errors import InvalidSetting, SettingNotAllowed
 
 MLTRAINING = Path(mltraining.__file__).resolve().parent
 RECIPE = MLTRAINING / "recipes" / "speaker_recognition.yaml"
-# What ``pretrained: true`` starts from: the backbone of the model that ships, so that a retrain needs no network.
-BASE_WEIGHTS = MLTRAINING / "base_model" / "encoder.safetensors"
+# What ``pretrained: true`` starts from: a resnet50 that knows telephone speech. A retrain needs no network for it.
+START_WEIGHTS = MLTRAINING / "start_weights" / "resnet50.safetensors"
 
 # Where the export of the recordings lies, as the training program sees it from the run's folder.
 ALWAYS = ("dataset.data_folder=data", "dataset.train_dataframe=train.pq", "training.build_scoring_pipelines=true")
@@ -37,10 +37,10 @@ SERVER_KEYS = frozenset(
 def starts_without_customers(config: Mapping[str, Any]) -> bool:
     """Return whether a run with this resolved configuration starts from weights that have heard no customer.
 
-    Those of the model that ships and those of other networks have not. Nobody knows of a file that the server's
+    Those that ship and those of other networks have not. Nobody knows of a file that the server's
     overrides name, which may come from an earlier retrain.
     """
-    return config["architecture"]["weights_file"] in (None, str(BASE_WEIGHTS))
+    return config["architecture"]["weights_file"] in (None, str(START_WEIGHTS))
 
 
 def resolve(config: Mapping[str, Any]) -> Config:
@@ -57,7 +57,7 @@ def resolve(config: Mapping[str, Any]) -> Config:
     own = [f"{key}={json.dumps(value)}" for key, value in config.items()]  # JSON is YAML
     asked = [*settings.VOICEAUTH_TRAINING_OVERRIDES, *own]
     if not any(each.startswith("architecture.backbone=") for each in asked):  # another backbone has other weights
-        asked.insert(0, f"architecture.weights_file={BASE_WEIGHTS}")
+        asked.insert(0, f"architecture.weights_file={START_WEIGHTS}")
     try:
         return load_config(RECIPE, [*asked, *ALWAYS])
     except ConfigError as error:
