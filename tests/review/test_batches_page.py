@@ -36,9 +36,9 @@ def test_a_batch_shows_how_far_it_is_and_why_customers_failed(signed_in: SignIn,
     page = client.get(f"{PAGE}{batch.pk}/change/").content.decode()
     assert "50 %" in page and "monday.jsonl" in page
     assert "<tr><th>opted out</th><td>2</td></tr>" in page
-    assert 'http-equiv="refresh"' in page
+    assert 'name="va-refresh"' in page
     BatchEnrollment.objects.update(state="SUCCEEDED")
-    assert 'http-equiv="refresh"' not in client.get(f"{PAGE}{batch.pk}/change/").content.decode()
+    assert 'name="va-refresh"' not in client.get(f"{PAGE}{batch.pk}/change/").content.decode()
 
 
 def test_the_results_of_a_batch_are_listed_by_state_and_never_mixed_with_another_batch_s(

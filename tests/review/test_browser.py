@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.support.audio import mu_law, tone
-from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in
+from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in, violations
 from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
 from tests.support.rows import keep_audio, make_decision, make_run
@@ -24,9 +25,17 @@ from voiceauth.platform.webhooks.events import TYPES
 from voiceauth.platform.webhooks.models import WebhookEndpoint
 from voiceauth.policies import selectors
 from voiceauth.policies.services import change
+from voiceauth.review.site import SECTIONS
 from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
+LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = (
+    (390, "dark"),
+    (390, "light"),
+    (1366, "dark"),
+    (1366, "light"),
+)
+JUDGED = (LOOKS[0], LOOKS[-1])  # by axe-core, which takes its time
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
 
@@ -49,14 +58,26 @@ def complaints(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def visit(page: Page, live_server: LiveServer, tmp_path: Path, people: dict[str, User]) -> Callable[[str, str], None]:
-    """Opens a path of the site and keeps a picture of it."""
-    pictures = Path(os.environ.get("VOICEAUTH_TEST_SCREENSHOTS", tmp_path))
+def visit(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
+) -> Callable[[str, str], None]:
+    """Opens a path of the site, light and dark, on a wide and on a narrow screen, and keeps a picture of each.
+
+    Nothing may be cut off, and axe-core may find nothing.
+    """
+    pictures = os.environ.get("VOICEAUTH_TEST_SCREENSHOTS")
 
     def open_path(path: str, name: str) -> None:
         response = page.goto(f"{live_server.url}/admin/{path}")
         assert response is not None and response.status == 200, path
-        page.screenshot(path=pictures / f"{name}.png", full_page=True)
+        for width, scheme in LOOKS:
+            page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+            if pictures is not None:
+                page.screenshot(path=Path(pictures) / f"{name}-{width}-{scheme}.png", full_page=True)
+            if (width, scheme) in JUDGED:
+                assert violations(page, complaints) == [], (path, width, scheme)
 
     return open_path
 
@@ -207,6 +228,22 @@ def test_shortcuts_can_be_switched_off(page: Page, live_server: LiveServer, peop
     page.keyboard.press("Escape")
     page.keyboard.press("x")
     page.wait_for_url("**/do/close/")
+
+
+def test_every_page_of_the_menu_is_reached_on_a_narrow_screen(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
+) -> None:
+    sign_in(page, live_server, "sue")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/admin/", "/try"):
+        page.goto(f"{live_server.url}{path}")
+        page.get_by_text("Menu", exact=True).click()
+        links = page.locator(".va-menu a")
+        assert links.count() == len([name for models in SECTIONS.values() for name in models])
+        assert all(link.is_visible() for link in links.all())
+    page.locator(".va-menu").get_by_role("link", name="Review cases").click()
+    page.wait_for_url("**/admin/screening/reviewcase/")
+    assert complaints == []
 
 
 def test_the_trail_is_verified_from_the_browser(page: Page, live_server: LiveServer, people: dict[str, User]) -> None:

@@ -47,6 +47,6 @@ def test_a_run_shows_its_curves_and_reloads_until_it_has_ended(signed_in: SignIn
     page = client.get(path).content.decode()
     assert 'aria-label="Loss over 7 epochs"' in page
     assert 'aria-label="ROC AUC over 7 epochs"' in page
-    assert 'http-equiv="refresh"' in page
+    assert 'name="va-refresh"' in page
     TrainingRun.objects.update(state="SUCCEEDED")
-    assert 'http-equiv="refresh"' not in client.get(path).content.decode()
+    assert 'name="va-refresh"' not in client.get(path).content.decode()

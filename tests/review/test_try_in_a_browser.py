@@ -16,7 +16,7 @@ from enrollment.models import AudioSample, Customer
 from mltraining import worker_client
 from mltraining.speech.audio.decoding import decode
 from tests.support.audio import wav
-from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in
+from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in, violations
 from tests.support.stand_in import StandInWorker
 from voiceauth.retraining.base_model import install_base_model
 from voiceauth.verification.models import Decision
@@ -63,6 +63,7 @@ class Visits:
             yield page
 
     def picture(self, page: Page, name: str) -> None:
+        assert violations(page, self.complaints) == [], name
         page.screenshot(path=self.pictures / f"try-{name}.png", full_page=True)
 
 

@@ -61,6 +61,7 @@ class ReadOnly:
 class ReadOnlyInline(ReadOnly, admin.TabularInline):
     """The rows of a child table, read-only."""
 
+    template = "review/inline.html"
     extra = 0
     can_delete = False
     show_change_link = False
@@ -181,5 +182,5 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
         return []
 
     def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        """Return more context for the detail page. ``refresh`` reloads it after so many seconds."""
+        """Return more context for the detail page. ``refresh`` renews it every so many seconds."""
         return {}

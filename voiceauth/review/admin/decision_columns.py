@@ -77,11 +77,6 @@ class DecisionColumns:
         """Show the risk tier of the transaction."""
         return obj.tier or NOTHING
 
-    @admin.display(description="model", ordering="model_version")
-    def scored_by(self, obj: Decision) -> SafeString:
-        """Show the model."""
-        return format_html('<span class="va-small">{}</span>', obj.model_version or NOTHING)
-
     @admin.display(description="probability", ordering="probability")
     def bar(self, obj: Decision) -> SafeString:
         """Draw the probability; in another colour where something else than the voice decided."""

@@ -96,7 +96,7 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
         )
     ]
 
-    list_display = ["created_at", "result", "risk", "kind", "customer", "tier_name", "bar", "scored_by"]
+    list_display = ["created_at", "result", "risk", "kind", "customer", "tier_name", "bar"]
     list_filter = [
         "decision",
         RiskFilter,

@@ -71,5 +71,10 @@ document.addEventListener("keydown", (event) => {
   press(found);
 });
 
+// What scrolls can be reached by keyboard.
+for (const each of document.querySelectorAll(".va-scroll, .results, #result_list, .va-json")) {
+  if (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight) each.tabIndex = 0;
+}
+
 // A page that asks begins in its first field.
 document.querySelector("form.va-confirm :is(select, textarea, input:not([type=hidden]))")?.focus();
