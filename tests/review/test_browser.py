@@ -68,11 +68,11 @@ def visit(
     pictures = os.environ.get("VOICEAUTH_TEST_SCREENSHOTS")
 
     def open_path(path: str, name: str) -> None:
-        response = page.goto(f"{live_server.url}/admin/{path}")
-        assert response is not None and response.status == 200, path
         for width, scheme in LOOKS:
             page.set_viewport_size({"width": width, "height": 844})
             page.emulate_media(color_scheme=scheme)
+            response = page.goto(f"{live_server.url}/admin/{path}")
+            assert response is not None and response.status == 200, path
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
             if pictures is not None:
                 page.screenshot(path=Path(pictures) / f"{name}-{width}-{scheme}.png", full_page=True)
