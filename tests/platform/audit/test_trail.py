@@ -118,23 +118,3 @@ def test_bytes_are_refused_so_that_no_voice_ends_up_in_the_trail(db: None) -> No
 
 def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
     assert chain.canonical({"b": 1.0, "a": "é"}) == '{"a":"é","b":1}'.encode()
-
-
-def test_an_event_is_on_the_disk_before_anything_else_is_done_after_the_commit(transactional_db: None) -> None:
-    """The commit itself does not wait for the disk, so that the writers behind need not wait for it either."""
-    written, flushed = [], []
-
-    def ask(statement: str) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchone()[0]
-
-    with transaction.atomic():
-        transaction.on_commit(lambda: flushed.append(ask("SELECT pg_current_wal_flush_lsn() - '0/0'")))
-        record(action="a", actor=TELLER)
-        record(action="b", actor=TELLER)
-        assert ask("SHOW synchronous_commit") == "off"
-        written.append(ask("SELECT pg_current_wal_insert_lsn() - '0/0'"))
-    assert flushed[0] > written[0]
-    assert ask("SHOW synchronous_commit") == "on"
-    assert [event.action for event in AuditEvent.objects.order_by("sequence")] == ["a", "b"]

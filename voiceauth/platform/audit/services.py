@@ -58,7 +58,6 @@ def record(
         after=chain.normalise(after),
         data=chain.normalise(data or {}),
     )
-    _commit_durably_later()
     head = _locked_head()
     event.sequence, event.previous_hash = head.sequence + 1, head.hash
     event.hash = chain.event_hash(event)
@@ -71,29 +70,6 @@ def record(
     for follow in followers:
         follow(event)
     return event
-
-
-def _commit_durably_later() -> None:
-    """Let the transaction commit without waiting for the disk, and wait right after it.
-
-    Its locks, that of the head among them, are then released before the wait, so that the writers behind it need not
-    queue for the disk, and one flush serves many of them. Nobody is answered before the flush. What a crash takes with
-    it is the end of the trail, head included: the log is written in order.
-    """
-    connection = transaction.get_connection()
-    if not connection.in_atomic_block:
-        return  # reading the head is refused next
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL synchronous_commit TO off")
-    if not any(function is _flush for _, function, *_ in connection.run_on_commit):
-        # The first of all: what is done after a commit, such as deleting a file, relies on it.
-        connection.run_on_commit.insert(0, (set(connection.savepoint_ids), _flush, False))
-
-
-def _flush() -> None:
-    """Commit a record of the write-ahead log that says nothing, and with it all that was committed before."""
-    with transaction.get_connection().cursor() as cursor:
-        cursor.execute("SELECT pg_logical_emit_message(true, 'voiceauth', '')")
 
 
 def _locked_head() -> ChainHead:
