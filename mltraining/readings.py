@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from django.utils import timezone
 
 from mltraining import calibrations, selectors, worker_client
 from voiceauth.platform.metrics import Reading
@@ -20,8 +21,6 @@ def model_in_service() -> Mapping[tuple[str, ...], float]:
 
 def model_age_seconds() -> Mapping[tuple[str, ...], float]:
     """Return for how long the model has been in service."""
-    from django.utils import timezone
-
     model = selectors.active_model()
     since = model.activated_at if model else None
     return {(): (timezone.now() - since).total_seconds()} if since else {}

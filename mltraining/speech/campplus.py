@@ -74,7 +74,7 @@ class Masked(nn.Module):
             nn.Conv1d(BOTTLENECK, BOTTLENECK // 2, 1), nn.ReLU(inplace=True), nn.Conv1d(BOTTLENECK // 2, GROWTH, 1)
         )
 
-    def forward(self, series: Tensor, segments: "Segments") -> Tensor:
+    def forward(self, series: Tensor, segments: Segments) -> Tensor:
         """Compute (batch, channels, frames) -> (batch, 32, frames)."""
         heard = self.norm(self.enter(series))
         mask = torch.sigmoid(self.mask(torch.matmul(heard, segments.contexts)))  # one for each segment
@@ -91,7 +91,7 @@ class Dense(nn.Module):
         self.channels = width // 2
         self.leave = nn.Sequential(_normed(width), nn.Conv1d(width, self.channels, 1, bias=False))
 
-    def forward(self, series: Tensor, segments: "Segments") -> Tensor:
+    def forward(self, series: Tensor, segments: Segments) -> Tensor:
         """Compute (batch, channels, frames) -> (batch, ``channels``, frames)."""
         for layer in self.layers:
             series = torch.cat([series, layer(series, segments)], dim=1)

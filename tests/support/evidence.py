@@ -28,6 +28,11 @@ def shipped() -> Calibration:
     return Calibration(version=parameters["version"], parameters=parameters, **asdict(registry.measured_on(described)))
 
 
+def shipped_threshold() -> float:
+    """The probability from which the model in the repository accepts at its default rate, as its file says."""
+    return float(json.loads((BASE_MODEL / "pipeline.json").read_text(encoding="utf-8"))["threshold"])
+
+
 def calibrate(
     model: ModelVersion, measured_on: MeasuredOn = ENOUGH, thresholds: tuple[tuple[float, float], ...] = THRESHOLDS
 ) -> Calibration:

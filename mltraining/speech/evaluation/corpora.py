@@ -107,14 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         pipeline = ScoringPipeline.load(options.pipeline)
-        corpora = {
-            name: score(pipeline, folder, conditions)
-            for folders, conditions in ((options.corpus, LINES), (options.calls, CALLS))
-            for name, folder in folders
-        }
+        lines = {name: LINES for name, _ in options.corpus} | {name: CALLS for name, _ in options.calls}
+        folders = dict(options.corpus + options.calls)
+        corpora = {name: score(pipeline, folders[name], lines[name]) for name in lines}
         sys.stdout.write(markdown(leave_one_out(corpora)))
         if options.recalibrate:
-            _recalibrate(options.pipeline, corpora, strangers=options.strangers)
+            heard_once = [
+                trials.take(np.arange(len(trials.scores) // len(lines[name]))) for name, trials in corpora.items()
+            ]
+            _recalibrate(options.pipeline, corpora, heard_once, strangers=options.strangers)
     except (EvaluationError, PipelineError, AudioError, UnsupportedRate, OSError) as error:
         sys.stderr.write(f"error: {getattr(error, 'code', 'unreadable_file')}: {error}\n")
         return REFUSED
@@ -138,12 +139,15 @@ def markdown(found: Sequence[LeftOut]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _recalibrate(folder: Path, corpora: Mapping[str, ScoredTrials], *, strangers: bool) -> None:
+def _recalibrate(
+    folder: Path, corpora: Mapping[str, ScoredTrials], heard_once: Sequence[ScoredTrials], *, strangers: bool
+) -> None:
+    """Write what all corpora fit. The same recording through two lines is no second trial, so one line is counted."""
     calibration = fit_evenly(list(corpora.values()), fitting_prior=FITTING_PRIOR, prior=EVEN_ODDS)
     threshold = calibration.threshold_at(TARGET_FALSE_ACCEPT_RATE)
     if threshold is None:
         raise EvaluationError("unsupported_rate", "a threshold for 1 % needs at least 300 impostor trials")
-    joined = ScoredTrials.joined(list(corpora.values()))
+    joined = ScoredTrials.joined(heard_once)
     counts = Trials.of(joined.is_target, joined.speakers, joined.test_speakers)
     measured_on = asdict(counts) | {"strangers": strangers, "source": f"trials of {', '.join(corpora)}"}
     recalibrate(folder, calibration, threshold, measured_on)

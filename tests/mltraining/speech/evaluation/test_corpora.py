@@ -93,5 +93,7 @@ def test_the_command_puts_what_all_corpora_fit_into_the_pipeline(
     assert "| calls | 30 | 120 |" in capsys.readouterr().out
     described = json.loads((pipeline / "pipeline.json").read_text())["calibrated_on"]
     assert described["strangers"] and described["source"] == "trials of one, calls"
+    # Each recording counts once, through however many lines it was heard.
+    assert (described["target_trials"], described["impostor_trials"]) == (60, 240)
     assert cli.main([*command[:3], "--corpus", f"one={one}"]) == 2
     assert "too_few_corpora" in capsys.readouterr().err
