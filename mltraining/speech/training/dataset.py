@@ -1,11 +1,7 @@
 """Clips decoded once into memory, and the batches of random crops that training takes from them."""
 
-import ctypes
 import hashlib
 import itertools
-import multiprocessing
-import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,7 +13,7 @@ import numpy as np
 from mltraining.speech.audio import decoding, quality
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.waveform import Waveform, crop, resample
-from mltraining.speech.training import sealed
+from mltraining.speech.training import children, sealed
 from mltraining.speech.training.manifest import DataError, Manifest
 from mltraining.speech.training.teaching import Lessons
 
@@ -25,7 +21,6 @@ from mltraining.speech.training.teaching import Lessons
 Corrupt = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # Crops (batch, n) int16, class indices (batch,) and, where there are teachers, what they say (batch, d) float32
 Crops = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent ends
 MAX_CLIP_SECONDS = 3600  # a training file may be a whole recording
 
 
@@ -241,7 +236,7 @@ class BalancedCrops:
         """
         share = max(1, batch_size // world)
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("fork"), _take, (self,))
+            self._pool = children.pool(workers, _take, self)
         pool = self._pool
         ahead: deque[list[Future[Drawn]]] = deque()
         try:
@@ -287,13 +282,8 @@ _source: BalancedCrops | None = None  # in a child process: what it inherited wh
 
 
 def _take(source: BalancedCrops) -> None:
-    """Begin a child process: keep what it draws from, and end with its parent, however that ends."""
     global _source
     _source = source
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the parent after its epoch
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _draw(length: int, seed: Sequence[int], number: int) -> Drawn:

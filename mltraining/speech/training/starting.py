@@ -26,14 +26,8 @@ def settle(
     """
     length = round(config.audio.training_chunk_seconds * config.audio.sample_rate)
     seed = [config.environment.seed, 5]
-    heard = [
-        features(
-            torch.from_numpy(np.stack([crops.draw(length, seed, first + number)[0] for number in range(BATCH)])).to(
-                device
-            )
-        )
-        for first in range(0, SETTLING, BATCH)
-    ]
+    drawn = np.stack([crops.draw(length, seed, number)[0] for number in range(SETTLING)])
+    heard = [features(batch.to(device)) for batch in torch.from_numpy(drawn).split(BATCH)]
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

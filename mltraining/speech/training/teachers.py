@@ -10,10 +10,8 @@ Clips that are too short to count as lessons have no row.
 """
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from mltraining.speech.audio import decoding, quality
 from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config, ConfigError
 from mltraining.speech.scoring.pipeline import PipelineError, ScoringPipeline
-from mltraining.speech.training import sealed, teaching
+from mltraining.speech.training import children, sealed, teaching
 from mltraining.speech.training.dataset import MAX_CLIP_SECONDS, Clips
 from mltraining.speech.training.manifest import DataError, Manifest
 from mltraining.speech.training.teaching import Lessons
@@ -95,8 +93,7 @@ def _embedded(
     folder: Path, manifest: Manifest, clips: Clips, speed: float, workers: int
 ) -> Iterator[tuple[float, list[dict[str, object]]]]:
     """Rows of one teacher at one speed, speaker by speaker, and the share of the speakers that is done."""
-    forked = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(max(1, workers), forked, _take, (folder, manifest, clips, speed)) as pool:
+    with children.pool(workers, _take, folder, manifest, clips, speed) as pool:
         for done, rows in enumerate(pool.map(_of_speaker, range(len(manifest.classes)), chunksize=4), start=1):
             yield done / len(manifest.classes), rows
 
