@@ -13,8 +13,8 @@ from voiceauth.platform.audit.services import record
 
 class Command(BaseCommand):
     help = (
-        "Append events to an audit trail from several processes at once, each in a transaction of its own, and print "
-        "how many a second were committed. It creates a database of its own for that, and drops it."
+        "Measure how many events a second several processes append to an audit trail. "
+        "Each event has a transaction of its own. The trail is in a database that the command creates, and drops."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
