@@ -166,6 +166,7 @@ class Prediction:
     inference_chunk_seconds: float = checked(60.0, positive)
     max_inference_chunk_seconds: float = checked(600.0, positive)
     metric: Literal["ROC_AUC", "Rank_One"] = "ROC_AUC"
+    normalise_scores: bool = True  # by the cohort, where the pipeline keeps one
     probability_threshold: float = checked(0.5, between)
 
 
@@ -189,7 +190,7 @@ class Training:
     grad_accumulation: int = checked(1, at_least(1))
     gradient_clip: float = checked(0.0, at_least(0))
     half_precision_weights: bool = False  # in the scoring pipeline
-    keep_cohort: bool = False  # leave the speakers' means with the pipeline, for score normalisation
+    keep_cohort: bool = False  # leave the speakers' means with the pipeline, as decoys and for score normalisation
     label_weight: float = checked(1.0, at_least(0))  # of loss_function, beside the prototypical loss and the teachers
     large_margin: float = checked(0.4, below_one)
     large_margin_chunk_seconds: float = checked(3.0, positive)

@@ -76,6 +76,9 @@ def test_the_repository_ships_one_that_loads() -> None:
     heard = replace(pipeline.own.config.audio, training_chunk_seconds=recipe.audio.training_chunk_seconds)
     assert heard == recipe.audio  # scoring knows no training crops
     assert pipeline.own.config.architecture.backbone == "campplus"
+    assert pipeline.cohort is None  # scores are cosines
+    assert pipeline.decoys is not None
+    assert pipeline.decoys.shape == (1609, 192)  # an unknown customer's call is compared with voices
     assert pipeline.class_rows is None
     assert (base_model.BASE_MODEL / "encoder.safetensors").stat().st_size <= 15_000_000
     assert any(pipeline.calibration.weights)

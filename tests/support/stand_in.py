@@ -50,6 +50,7 @@ class StandInPipeline:
         default_factory=lambda: Calibration(slope=16.0, offset=-8.0, prior=0.5, version="c1")
     )
     cohort: Cohort | None = None
+    decoys: np.ndarray | None = None
     score: ClassVar[Any] = ScoringPipeline.score
     compare: ClassVar[Any] = ScoringPipeline.compare
 

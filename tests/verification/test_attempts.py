@@ -236,11 +236,11 @@ def test_the_recording_of_an_enrollment_is_no_call_and_goes_with_the_customer(iv
 def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWorker) -> None:
     random = np.random.default_rng(0)
     means, embedding = (random.normal(size=shape).astype(np.float32) for shape in ((200, DIMENSIONS), (DIMENSIONS,)))
-    pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), cohort=Cohort(means))
+    pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), decoys=Cohort(means).means)
     model = LoadedModel("v", "f", pipeline, RegisteredCalibration())
     analysis = recordings.analyse(Recording(audio=recording("ann")))
     voice = Voice(analysis, model, embedding / np.linalg.norm(embedding))
-    everybody = voice.compare(pipeline.cohort.means, 20.0)
+    everybody = voice.compare(pipeline.decoys, 20.0)
     threshold = float(np.quantile(everybody.probability, 0.9))
     found = [verification_worker._decoy(voice, f"C-{number}", threshold) for number in range(60)]
     assert all(each.probability < threshold for each in found)

@@ -30,7 +30,7 @@ from voiceauth.verification.messages import (
 )
 from voiceauth.verification.voices import Compare, Heard, hear
 
-DECOYS = 4  # the closest of so many cohort voices is as far away as a customer is: see docs/accuracy.md
+DECOYS = 4  # the closest of so many is as far away as a customer is to other callers: docs/accuracy.md
 DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
 
 
@@ -190,13 +190,13 @@ def _active_model() -> LoadedModel:
 def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:
     """Compare with voices that are no customer's, and return a refusal like any other.
 
-    Of some cohort voices, always the same for one ``seed``, it takes the closest one that is under the threshold. A
-    single voice would give the decoy away, because the cohort is further from callers than they are from each other.
+    Of some voices that the model keeps, always the same for one ``seed``, it takes the closest one that is under the
+    threshold. A single voice would give the decoy away, because they are further from callers than these from each
+    other. A model that keeps none has random directions, whose scores vary less than those of voices.
     """
     random, pipeline = np.random.default_rng(list(seed.encode())), voice.model.pipeline
-    if pipeline.cohort is not None:
-        means = pipeline.cohort.means
-        decoys = means[random.choice(len(means), min(DECOYS, len(means)), replace=False)]
+    if (voices := pipeline.decoys) is not None:
+        decoys = voices[random.choice(len(voices), min(DECOYS, len(voices)), replace=False)]
     else:
         decoys = random.normal(size=(DECOYS, pipeline.dimensions)).astype(np.float32)
         decoys /= np.linalg.norm(decoys, axis=1, keepdims=True)

@@ -3,7 +3,8 @@
     encoder.safetensors  float32 or float16 weights up to the embedding
     pipeline.json        resolved configuration, fingerprint, calibration, threshold, metrics, data hash
     encoder.onnx, encoder-int8.onnx  optional: the same encoder for ONNX Runtime; pipeline.json has their SHA-256
-    cohort.safetensors   optional: training speakers' mean embeddings (n, dimensions), which scores are normalised with
+    cohort.safetensors   optional: training speakers' mean embeddings (n, dimensions); scores are normalised with them,
+                         unless ``prediction.normalise_scores`` is off
     head.safetensors     optional: the class rows, (classes, dimensions), and a linear head where BCE trained one
     classes.json         with it: the classes' names and the head's SHA-256
 
@@ -75,6 +76,7 @@ class ScoringPipeline:
         class_rows: np.ndarray | None,
         linear: tuple[np.ndarray, np.ndarray] | None,
         cohort: Cohort | None,
+        decoys: np.ndarray | None,
     ) -> None:
         self.encoder = encoder
         self.fingerprint = fingerprint
@@ -85,7 +87,8 @@ class ScoringPipeline:
         self.classes = classes
         self.class_rows = class_rows
         self.linear = linear  # weight (classes, dimensions) and bias (classes,) where BCE trained a head
-        self.cohort = cohort
+        self.cohort = cohort  # that scores are normalised with
+        self.decoys = decoys  # voices (n, dimensions) that are no customer's
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", runtime: Literal["auto"] | Runtime = "auto") -> "ScoringPipeline":
@@ -109,6 +112,8 @@ class ScoringPipeline:
                 raise PipelineError(f"{folder.name}: the threshold is no probability")
             classes, head = _load_head(folder)
             class_rows = head.pop("class_rows", None)
+            cohort = _load_cohort(folder, description)
+            normalises = description["config"].get("prediction", {}).get("normalise_scores", True)
             return cls(
                 encoder=encoder,
                 fingerprint=description["fingerprint"],
@@ -119,7 +124,8 @@ class ScoringPipeline:
                 classes=classes,
                 class_rows=class_rows,
                 linear=(head["weight"], head["bias"]) if head else None,
-                cohort=_load_cohort(folder, description),
+                cohort=cohort if normalises else None,
+                decoys=None if cohort is None else cohort.means,
             )
         except OSError as error:
             raise PipelineError(f"{folder.name}: {error.filename and Path(error.filename).name} is missing") from error
@@ -147,7 +153,7 @@ class ScoringPipeline:
         return self._run(waveform)[0]
 
     def score(self, embedding: np.ndarray, voiceprints: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
-        """Return the scores (n,) of embedding (d,) against voiceprints (n, d): AS-norm with a cohort, else the cosine.
+        """Return the scores (n,) of embedding (d,) against voiceprints (n, d): AS-norm or the cosine.
 
         ``statistics`` are ``cohort.statistics(voiceprints)``, from a caller that keeps them.
         """

@@ -67,8 +67,8 @@ def finish(
     train_embeddings, _ = embed(train, 88.0, 93.0)
     rows = validation.voiceprints(train_embeddings, manifest.labels[train], clips.seconds[train], len(manifest.classes))
     embeddings, logits = embed(held_out, 93.0, 94.0)
-    cosines = embeddings @ rows.T  # (held-out clips, classes); with a cohort, normalised by it
-    if config.training.keep_cohort:
+    cosines = embeddings @ rows.T  # (held-out clips, classes)
+    if config.training.keep_cohort and config.prediction.normalise_scores:
         cohort = Cohort(rows)
         mean, deviation = cohort.statistics(embeddings)
         cosines = cohort.normalise(cosines, cohort.statistics(rows), (mean[:, None], deviation[:, None]))

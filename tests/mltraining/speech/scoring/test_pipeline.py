@@ -303,6 +303,17 @@ def test_without_a_cohort_a_score_is_the_cosine(pipeline: ScoringPipeline) -> No
     np.testing.assert_array_equal(pipeline.score(embedding, vectors), cosine(embedding, vectors))
 
 
+def test_a_cohort_that_does_not_normalise_leaves_the_cosine_and_is_kept_as_decoys(tmp_path: Path) -> None:
+    settings = small_config(tmp_path, prediction={"normalise_scores": False})
+    build(tmp_path / "one", cohort=COHORT, config=settings)
+    pipeline = ScoringPipeline.load(tmp_path / "one")
+    vectors = Cohort(COHORT).means
+    assert pipeline.decoys is not None
+    np.testing.assert_allclose(pipeline.decoys, vectors, atol=1e-6)
+    embedding = pipeline.embed(spoken())
+    np.testing.assert_array_equal(pipeline.score(embedding, vectors), cosine(embedding, vectors))
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_with_a_cohort_a_score_is_normalised_by_it(tmp_path: Path, half: bool) -> None:
     calibration = Calibration.of(2, -5, 0.3, (0.5, 0.25, 0.1))
