@@ -64,14 +64,19 @@ def measured(client: httpx.Client, audio: bytes, seconds: float) -> tuple[list[f
     return taken, statuses
 
 
-def poisoned(client: httpx.Client, rate: float, over: threading.Event, answers: Counter[str]) -> None:
+def poisoned(
+    client: httpx.Client, recordings: dict[str, bytes], rate: float, over: threading.Event, answers: Counter[str]
+) -> None:
     """Send ``rate`` hostile recordings a second, each from a thread of its own, until it is over."""
-    files, threads, due = itertools.cycle(hostile().items()), [], time.monotonic()
+    files, threads, due = itertools.cycle(recordings.items()), [], time.monotonic()
 
     def send(name: str, audio: bytes) -> None:
-        answer = client.post("/identify", files={"audio": ("call", audio)})
-        code = answer.json().get("error", {}).get("code", "")
-        answers[f"{name}: {answer.status_code} {code}"] += 1
+        try:
+            answer = client.post("/identify", files={"audio": ("call", audio)})
+            code = answer.json().get("error", {}).get("code", "")
+            answers[f"{name}: {answer.status_code} {code}"] += 1
+        except httpx.HTTPError as error:
+            answers[f"{name}: {type(error).__name__}"] += 1
 
     while not over.wait(max(0.0, due - time.monotonic())):
         threads.append(threading.Thread(target=send, args=next(files)))
@@ -94,7 +99,7 @@ def main() -> None:
         httpx.Client(base_url=options.api, headers={"Authorization": f"Bearer {token}"}, timeout=60)
         for token in (options.token, options.poison_token)
     )
-    audio = encode(voice(2, seconds=SHORT_SECONDS), "wav_mulaw")
+    audio, recordings = encode(voice(2, seconds=SHORT_SECONDS), "wav_mulaw"), hostile()
     measured(one, audio, 2.0)  # warms the service
     alone: list[float] = []
     beside: list[float] = []
@@ -103,7 +108,7 @@ def main() -> None:
         taken, found = measured(one, audio, options.seconds)
         alone, statuses = alone + taken, statuses + found
         over = threading.Event()
-        sender = threading.Thread(target=poisoned, args=(other, options.rate, over, answers))
+        sender = threading.Thread(target=poisoned, args=(other, recordings, options.rate, over, answers))
         sender.start()
         taken, found = measured(one, audio, options.seconds)
         over.set()
