@@ -120,6 +120,17 @@ class CustomerAnswer(AnswerSerializer):
         return sum(1 for call in customer.confirmed_calls.all() if call.sample and not call.sample.held_for)
 
 
+class HeldFor(serializers.ListField):
+    """Why a recording is held."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            child=serializers.CharField(),
+            help_text="Why the recording is pending approval and does not count yet. APPROVAL: the origin needs a "
+            "second person. REVIEW, COHESION: a reviewer looks into it.",
+        )
+
+
 class SampleConfirmation(AnswerSerializer):
     """What confirmed the caller of a call that was added to the voiceprint."""
 
@@ -133,6 +144,11 @@ class SampleAnswer(AnswerSerializer):
     """One recording: its format, its quality, the limits that it met, and the call that it is of, if it is of one."""
 
     sample_id = serializers.UUIDField(source="id")
+    held_for = HeldFor()
+    redacted = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()),
+        help_text="[[start, end], …] in seconds of the upload: what was cut out.",
+    )
     confirmation = serializers.SerializerMethodField(
         help_text="The decision and the factor of a confirmed call; null for an enrolled recording."
     )
@@ -205,11 +221,7 @@ class EnrollmentAnswer(serializers.Serializer):
     created_at = serializers.DateTimeField()
     quality = QualityReportAnswer(source="*")
     customer_id = serializers.CharField(source="customer.customer_id")
-    held_for = serializers.ListField(
-        child=serializers.CharField(),
-        help_text="Why the recording is pending approval and does not count yet. APPROVAL: the origin needs a second "
-        "person. REVIEW, COHESION: a reviewer looks into it.",
-    )
+    held_for = HeldFor()
     state = serializers.ChoiceField(Customer.State.choices, source="customer.state")
     speech_seconds = Number(source="customer.speech_seconds")
     remaining_seconds = serializers.SerializerMethodField()

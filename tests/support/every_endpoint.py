@@ -46,13 +46,15 @@ def calls(document: Schema, *, marker: str, audio: bytes) -> Iterator[Call]:
         for method, operation in methods.items()
     ]
     for method, path, operation in sorted(operations, key=lambda each: each[0] == "DELETE"):
-        sampler = _Sampler(document, marker, audio)
+        sampler = Sampler(document, marker, audio)
         for everything in (False, True):
             yield sampler.call(method, path, operation, everything)
 
 
 @dataclass(frozen=True)
-class _Sampler:
+class Sampler:
+    """Values that the document accepts."""
+
     document: Schema
     marker: str
     audio: bytes

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from voiceauth.client import Refused
 from voiceauth.demo.cast import Cast, Speaker
-from voiceauth.demo.client import Clients, RefusedError
+from voiceauth.demo.client import Clients
 
 PREFIX = "demo-"
 UPLOADS_AT_ONCE = 2
@@ -76,7 +77,7 @@ class Story:
         self.prefix = f"{PREFIX}{time.strftime('%Y%m%d-%H%M%S')}-"
 
     def tell(self) -> Results:
-        """Run all phases. Raises ``StoryError``, ``RefusedError`` and the errors of httpx."""
+        """Run all phases. Raises ``StoryError`` and ``Refused``."""
         phases: list[tuple[str, Callable[[], None]]] = [
             ("erase the customers of earlier demos", self.erase_former),
             ("enroll", self.enroll),
@@ -132,7 +133,7 @@ class Story:
         operator, path = self.clients.operator, f"/models/{self.results.run['model']}"
         try:
             model = operator.post(f"{path}/promote")
-        except RefusedError as refusal:
+        except Refused as refusal:
             if refusal.code != "not_enough_evidence":
                 raise
             self.console.print(f"Refused: {refusal.message}")
@@ -163,7 +164,7 @@ class Story:
         """Identify every call among all customers."""
         candidates = list(self.results.customers.values())
         for speaker, audio in self._track("calls identified", self._calls()):
-            answer = self.clients.ivr.send_audio("/identify", audio, candidates=candidates, max_results=len(candidates))
+            answer = self.clients.ivr.upload("/identify", audio, candidates=candidates, max_results=len(candidates))
             self.results.searches.append(Search(speaker.name, answer))
 
     def meet_newcomer(self) -> None:
@@ -186,8 +187,8 @@ class Story:
         """Send a recording. Where it is held, because another voice sounds like it, the reviewer approves it."""
         path = f"/customers/{self.results.customers[speaker.name]}/enrollments"
         try:
-            sample = self.clients.teller.send_audio(path, audio)
-        except RefusedError as refusal:
+            sample = self.clients.teller.upload(path, audio)
+        except Refused as refusal:
             if refusal.status not in (409, 422):
                 raise
             self.results.refused_uploads[refusal.code] += 1
@@ -197,7 +198,7 @@ class Story:
                 self.results.approved_uploads += 1
 
     def _verify(self, speaker: str, claimed: str, audio: bytes) -> Trial:
-        answer = self.clients.ivr.send_audio("/verify", audio, customer_id=self.results.customers[claimed])
+        answer = self.clients.ivr.upload("/verify", audio, customer_id=self.results.customers[claimed])
         return Trial(speaker, claimed, answer)
 
     def _calls(self) -> list[tuple[Speaker, bytes]]:

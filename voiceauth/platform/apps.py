@@ -5,7 +5,10 @@ from typing import Any
 from celery.signals import beat_init, worker_init
 from django.apps import AppConfig
 
+from voiceauth.celery import app as celery_app
 from voiceauth.platform import logs
+
+__all__ = ["PlatformConfig", "celery_app"]  # Django loads the queue with this app: shared tasks belong to it
 
 
 class PlatformConfig(AppConfig):

@@ -18,8 +18,9 @@ import httpx
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
+from voiceauth.client import Refused
 from voiceauth.demo import cast, recipe, report
-from voiceauth.demo.client import Client, Clients, RefusedError
+from voiceauth.demo.client import Client, Clients
 from voiceauth.demo.story import Story, StoryError
 from voiceauth.launcher.parts import bind_address
 from voiceauth.platform import env
@@ -53,7 +54,7 @@ class Command(BaseCommand):
             config = recipe.SPEECH if speech else recipe.SYNTHETIC
             try:
                 results = Story(clients, players, config, console).tell()
-            except (StoryError, RefusedError, httpx.HTTPError) as error:
+            except (StoryError, Refused) as error:
                 raise CommandError(f"The demo stopped: {error}") from error
             report.show(results, clients, console, url)
         if failed := report.problems(results):
