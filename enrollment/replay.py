@@ -13,6 +13,7 @@ from mltraining.recordings import Analysis
 from voiceauth.screening.risk import REPLAY, Hit
 
 if TYPE_CHECKING:
+    from mltraining.speech.audio.redaction import Intervals
     from mltraining.speech.audio.replay import Replay
 
 LATEST = 500  # recordings of one customer that are compared
@@ -46,18 +47,20 @@ def new_speech(
         stretches = replay.repeated(fingerprints[found.key], rest.views, found.offset_seconds)
         shorter = rest.without(stretches)
         if not stretches or shorter.quality.speech_seconds < LEAST_NEW_SECONDS:
-            return analysis, [_hit(heard[found.key], found)]
+            # Once something was cut out, seconds of the rest are not seconds of the recording.
+            return analysis, [_hit(heard[found.key], found, stretches if rest is analysis else [])]
         rest = shorter
         index.remove_many([found.key])
     return rest, []
 
 
-def _hit(original: HeardRecording, found: "Replay") -> Hit:
+def _hit(original: HeardRecording, found: "Replay", stretches: "Intervals") -> Hit:
     return Hit(
         reason=REPLAY,
         score=found.score,
         aligned=found.aligned,
         offset_seconds=found.offset_seconds,
+        stretches=tuple((max(0.0, start), end) for start, end in stretches),
         heard_in_sample=str(original.sample_id) if original.sample_id else None,
         heard_in_decision=str(original.decision_id) if original.decision_id else None,
     )

@@ -1,7 +1,7 @@
 """Calibrations of registered models: which one is in force, and which false-accept rates its trials support."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db import transaction
@@ -22,6 +22,8 @@ class MeasuredOn:
     """The trials that a calibration was measured on.
 
     ``strangers``: whether none of the ``speakers`` trained the model. ``source`` names the trials for people.
+    ``distribution`` is that of their log-likelihood ratios, as ``speech.evaluation.fitting.distribution`` gives it;
+    empty where it was not kept.
     """
 
     target_trials: int
@@ -29,6 +31,7 @@ class MeasuredOn:
     speakers: int
     strangers: bool
     source: str
+    distribution: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

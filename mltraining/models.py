@@ -67,6 +67,7 @@ class Calibration(models.Model):
     speakers = models.PositiveIntegerField()  # claimed in these trials
     strangers = models.BooleanField()  # whether none of these speakers trained the model
     source = models.CharField(max_length=500)  # where the trials come from, for people
+    distribution = models.JSONField(default=dict)  # of the trials' log-likelihood ratios; empty where it was not kept
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=128)

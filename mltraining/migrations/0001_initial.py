@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
                 ('speakers', models.PositiveIntegerField()),
                 ('strangers', models.BooleanField()),
                 ('source', models.CharField(max_length=500)),
+                ('distribution', models.JSONField(default=dict)),
                 ('active', models.BooleanField(default=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('created_by', models.CharField(max_length=128)),

@@ -83,6 +83,7 @@ def test_a_model_is_calibrated_on_trials_and_the_workers_use_it(model: ModelVers
     row = Calibration.objects.get(active=True)
     assert f"calibration {row.version} of model {model.version} is in force" in said
     assert (row.target_trials, row.impostor_trials, row.speakers, row.strangers) == (8, 24, SPEAKERS, False)
+    assert [sum(row.distribution[name]) for name in ("target", "impostor")] == pytest.approx([1.0, 1.0], abs=1e-4)
     loaded = scorer.load(model.version).pipeline
     assert loaded.calibration.version == row.version
     assert loaded.calibration.prior == 0.2

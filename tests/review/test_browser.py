@@ -1,9 +1,6 @@
 """The review site in a real browser: every page, each role's sign-in, no error on the console."""
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.support.audio import mu_law, tone
-from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in, violations
+from tests.support.browser import LOOKS, chromium, complaints_of, needs_chromium, picture, sign_in, violations
 from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
 from tests.support.rows import keep_audio, make_decision, make_run
@@ -29,12 +26,6 @@ from voiceauth.review.site import SECTIONS
 from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
-LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = (
-    (390, "dark"),
-    (390, "light"),
-    (1366, "dark"),
-    (1366, "light"),
-)
 JUDGED = (LOOKS[0], LOOKS[-1])  # by axe-core, which takes its time
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
@@ -65,7 +56,6 @@ def visit(
 
     Nothing may be cut off, and axe-core may find nothing.
     """
-    pictures = os.environ.get("VOICEAUTH_TEST_SCREENSHOTS")
 
     def open_path(path: str, name: str) -> None:
         for width, scheme in LOOKS:
@@ -74,8 +64,7 @@ def visit(
             response = page.goto(f"{live_server.url}/admin/{path}")
             assert response is not None and response.status == 200, path
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
-            if pictures is not None:
-                page.screenshot(path=Path(pictures) / f"{name}-{width}-{scheme}.png", full_page=True)
+            picture(page, f"{name}-{width}-{scheme}")
             if (width, scheme) in JUDGED:
                 assert violations(page, complaints) == [], (path, width, scheme)
 
@@ -184,7 +173,7 @@ def test_a_reviewer_works_through_a_case_by_keyboard_alone(
     keyboard.press("Escape")
     help.wait_for(state="detached")
     keyboard.press("1")
-    page.locator("audio").evaluate("player => player.paused && new Promise(done => { player.onplaying = done; })")
+    page.locator("audio").first.evaluate("player => player.paused && new Promise(done => { player.onplaying = done; })")
     keyboard.press("c")
     page.locator("textarea:focus").wait_for()
     keyboard.type("x? I called the customer.")  # letters in a field are no shortcuts

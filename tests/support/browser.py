@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import axe_playwright_python
 import pytest
@@ -15,6 +16,14 @@ from tests.support.people import PASSWORD
 CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
 needs_chromium = (
     [] if CHROMIUM.exists() or os.environ.get("CI") else [pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}")]
+)
+
+
+LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = (
+    (390, "dark"),
+    (390, "light"),
+    (1366, "dark"),
+    (1366, "light"),
 )
 
 
@@ -71,3 +80,17 @@ def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
     page.fill("#id_password", PASSWORD)
     page.click("input[type=submit]")
     page.wait_for_selector("#user-tools")
+
+
+def pictures(page: Page, name: str) -> None:
+    """Keep a picture of each look of the page as it stands, where ``VOICEAUTH_TEST_SCREENSHOTS`` names a folder."""
+    for width, scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": 844})
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+        picture(page, f"{name}-{width}-{scheme}")
+
+
+def picture(page: Page, name: str) -> None:
+    if (folder := os.environ.get("VOICEAUTH_TEST_SCREENSHOTS")) is not None:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

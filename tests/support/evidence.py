@@ -14,6 +14,11 @@ ENOUGH = MeasuredOn(target_trials=40, impostor_trials=4000, speakers=40, strange
 # What a retrain on 3 customers with 22 clips holds out.
 RETRAINED = MeasuredOn(target_trials=3, impostor_trials=6, speakers=0, strangers=False, source="recordings held out")
 THRESHOLDS = ((0.01, 0.0), (0.001, 4.0))  # at even odds, the first one is a probability of 0.5
+DISTRIBUTION = {  # of log-likelihood ratios: impostors around -4, targets around 6
+    "edges": [float(edge) for edge in range(-12, 13)],
+    "impostor": [max(0.0, 5 - abs(edge + 4)) / 25 for edge in range(-12, 12)],
+    "target": [max(0.0, 5 - abs(edge - 6)) / 25 for edge in range(-12, 12)],
+}
 
 
 def calibrated_on(measured_on: MeasuredOn = ENOUGH) -> dict[str, Any]:

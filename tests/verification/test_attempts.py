@@ -212,6 +212,9 @@ def test_a_recording_is_accepted_once(ivr: APIClient, ann: Customer) -> None:
     assert again["fraud_risk"] == {"level": "HIGH_RISK", "reasons": [{"code": "REPLAY", "score": 1.0}]}
     case = ReviewCase.objects.get()
     assert (case.kind, case.customer_id) == ("REPLAY", "ann")
+    evidence = case.evidence[0]
+    assert (evidence["heard_in_decision"], evidence["offset_seconds"]) == (first["decision_id"], 0.0)
+    assert [start for start, _ in evidence["stretches"]] == [0.0]  # all of it repeats the first call
     assert verify(ivr, "ann", recording("ann", 6)).json()["decision"] == "ACCEPT"
 
 

@@ -40,6 +40,7 @@ def test_a_call_that_somebody_else_takes_over_is_not_accepted_and_says_why(said:
     answer = said("ann", "ann", "bob", "bob", whole="ann")
     assert (answer["decision"], answer["reasons"]) == ("INCONCLUSIVE", ["MORE_THAN_ONE_SPEAKER"])
     assert answer["fallback_required"] and answer["probability"] is None
+    assert Decision.objects.get().voice_changes_at == 2.0  # bob begins in the third second
 
 
 def test_the_customer_after_another_voice_is_scored_alone(said: Any) -> None:
@@ -55,11 +56,13 @@ def test_two_strangers_are_refused_and_the_answer_says_that_they_are_two(said: A
 def test_voices_that_take_turns_are_not_scored_alone(said: Any) -> None:
     answer = said("ann", "bob", "ann", "bob", "ann", "bob", whole="ann")
     assert (answer["decision"], answer["reasons"]) == ("INCONCLUSIVE", ["MORE_THAN_ONE_SPEAKER"])
+    assert Decision.objects.get().voice_changes_at is None
 
 
 def test_one_stranger_is_rejected_without_a_reason(said: Any) -> None:
     answer = said("eve", "eve", "eve", "eve", whole="eve")
     assert (answer["decision"], answer["reasons"]) == ("REJECT", [])
+    assert Decision.objects.get().voice_changes_at is None
 
 
 def test_an_identification_finds_the_customer_after_another_voice(ivr: APIClient, said: Any) -> None:

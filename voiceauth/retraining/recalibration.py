@@ -19,6 +19,7 @@ from mltraining import calibrations
 from mltraining.calibrations import MeasuredOn
 from mltraining.models import Calibration, ModelVersion
 from mltraining.scorer import LoadedModel
+from mltraining.speech.evaluation.fitting import distribution
 from mltraining.speech.evaluation.recalibration import Recalibration, fit_on_trials
 from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, TrialList, score_labelled_trials
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
@@ -41,8 +42,8 @@ class Source:
     name: str
     strangers: bool
 
-    def measured_on(self) -> MeasuredOn:
-        """Return the numbers of trials and speakers, as a calibration keeps them."""
+    def measured_on(self, fitted: Recalibration) -> MeasuredOn:
+        """Return the numbers of trials and speakers, and how the fitted ratios are distributed."""
         target = int(self.trials.is_target.sum())
         return MeasuredOn(
             target_trials=target,
@@ -50,6 +51,7 @@ class Source:
             speakers=len(set(self.trials.speakers)),
             strangers=self.strangers,
             source=self.name,
+            distribution=distribution([self.trials], fitted.calibration),
         )
 
 
@@ -132,7 +134,7 @@ def put_into_force(model: LoadedModel, source: Source, fitted: Recalibration, *,
     calibration = calibrations.put_into_force(
         version=model.version,
         parameters=fitted.calibration.to_dict(),
-        measured_on=source.measured_on(),
+        measured_on=source.measured_on(fitted),
         actor=actor,
     )
     after = evidence.of(row)
@@ -170,4 +172,4 @@ def calibrate_candidate(
         # A bank with few customers has no fault to mend.
         logger.log(logging.ERROR if frozen else logging.INFO, "no calibration on strangers: %s", code)
         return
-    recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on()))
+    recalibrate(folder, fitted.calibration, fitted.threshold, asdict(source.measured_on(fitted)))

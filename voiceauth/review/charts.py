@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
@@ -194,3 +195,123 @@ def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequenc
         '<line class="va-grid" x1="0" x2="{}" y1="{}" y2="{}"/>{}{}</svg>',
         *(width, height, title, sum(totals), max(totals, default=0), width, floor, floor, parts, axis),
     )
+
+
+def score_distribution(
+    distribution: Mapping[str, Sequence[float]], ratio: float, threshold: float | None
+) -> tuple[SafeString, str]:
+    """Draw the log-likelihood ratios of target and impostor trials with a call's own one, and say where it stands.
+
+    ``distribution`` is that of a calibration: ``edges``, and the shares ``target`` and ``impostor`` in each bin. Without
+    one there is no picture.
+    """
+    if not distribution:
+        return SafeString(""), ""
+    edges, width, height, floor = distribution["edges"], 460, 220, 176
+    low, high = edges[0], edges[-1]
+    top = max([*distribution["target"], *distribution["impostor"]])
+
+    def x(value: float) -> float:
+        return 20 + (width - 40) * (min(max(value, low), high) - low) / (high - low)
+
+    shapes = SafeString("")
+    for name in ("impostor", "target"):
+        steps = [(x(edges[0]), float(floor))]
+        for index, share in enumerate(distribution[name]):
+            y = floor - (floor - 40) * share / top
+            steps += [(x(edges[index]), y), (x(edges[index + 1]), y)]
+        steps.append((x(edges[-1]), float(floor)))
+        points = " ".join(f"{left:.1f},{y:.1f}" for left, y in steps)
+        shapes += format_html('<polygon class="va-trials va-trials-{}" points="{}"/>', name, points)
+    for label, value, y in (("threshold", threshold, 32), ("this call", ratio, 14)):
+        if value is not None:
+            shapes += format_html(
+                '<line class="va-at va-at-{0}" x1="{1}" x2="{1}" y1="{2}" y2="{3}"/>'
+                '<text class="va-at-label" x="{4}" y="{2}" text-anchor="{5}">{6} {7}</text>',
+                label.partition(" ")[0],
+                f"{x(value):.1f}",
+                y,
+                floor,
+                f"{x(value) + (6 if x(value) < width / 2 else -6):.1f}",
+                "start" if x(value) < width / 2 else "end",
+                label,
+                f"{value:+.2f}",
+            )
+    ticks = [low + (high - low) * step / 6 for step in range(7)]
+    axis = format_html_join(
+        "",
+        '<text class="va-axis" x="{}" y="194" text-anchor="middle">{}</text>',
+        ((f"{x(tick):.1f}", f"{tick:g}") for tick in ticks),
+    )
+    above = _share(distribution["impostor"], edges, ratio, above=True)
+    below = _share(distribution["target"], edges, ratio, above=False)
+    words = (
+        f"{100 * above:.3g} % of the impostor trials reach this ratio; {100 * below:.3g} % of the target trials do not."
+    )
+    chart = format_html(
+        '<svg class="va-distribution" viewBox="0 0 {0} {1}" role="img" aria-label="Log-likelihood ratio {2}. {3}">'
+        '{4}<line class="va-grid" x1="20" x2="{5}" y1="{6}" y2="{6}"/>{7}'
+        '<text class="va-axis" x="{8}" y="214" text-anchor="middle">log-likelihood ratio</text></svg>',
+        *(width, height, f"{ratio:+.2f}", words, shapes, width - 20, floor, axis, width / 2),
+    )
+    return chart, words
+
+
+def _share(shares: Sequence[float], edges: Sequence[float], ratio: float, *, above: bool) -> float:
+    """Return the share of trials above or below a ratio; those in its own bin count by where it stands in there."""
+    found = 0.0
+    for index, share in enumerate(shares):
+        start, end = edges[index], edges[index + 1]
+        beyond = min(max((end - ratio) / (end - start), 0.0), 1.0)
+        found += share * (beyond if above else 1 - beyond)
+    return found
+
+
+def timeline(points: Sequence[tuple[str, datetime, str]]) -> SafeString:
+    """Draw when something happened: (lane, time, kind), where the kind is accepted, refused or undecided.
+
+    Each kind has a shape of its own, so that nothing depends on colours. The rows themselves belong in a table.
+    """
+    if not points:
+        return SafeString("")
+    lanes = list(dict.fromkeys(lane for lane, _, _ in points))
+    first, last = min(at for _, at, _ in points), max(at for _, at, _ in points)
+    span = max(last - first, timedelta(hours=1))
+    start = first - (span - (last - first)) / 2
+    left, width, step = 84, 620, 34
+    floor = step * len(lanes) + 6
+
+    def x(at: datetime) -> float:
+        return left + 14 + (width - left - 40) * ((at - start) / span)
+
+    shapes = SafeString("")
+    for number, lane in enumerate(lanes):
+        y = step * number + 22
+        shapes += format_html(
+            '<line class="va-grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text class="va-axis" x="0" y="{3}">{4}</text>',
+            *(left, width, y, y + 4, lane),
+        )
+        for each, at, kind in points:
+            if each == lane:
+                shapes += format_html(
+                    '<path class="va-column-{}" d="M{} {} {}"><title>{}: {}</title></path>',
+                    *(kind, f"{x(at):.1f}", y, SHAPES[kind], f"{at:%d %b %Y, %H:%M}", kind),
+                )
+    form = "%H:%M" if span <= timedelta(days=1) else "%d %b"
+    shapes += format_html_join(
+        "",
+        '<text class="va-axis" x="{}" y="{}" text-anchor="middle">{}</text>',
+        ((f"{x(at):.1f}", floor + 16, f"{at:{form}}") for at in (start + span * quarter / 4 for quarter in range(5))),
+    )
+    return format_html(
+        '<svg class="va-timeline" viewBox="0 0 {} {}" role="img" aria-label="{} attempts from {} to {}">{}</svg>',
+        *(width, floor + 24, len(points), f"{first:%d %b %Y, %H:%M}", f"{last:%d %b %Y, %H:%M}", shapes),
+    )
+
+
+# Around a point: a circle, a cross and a square.
+SHAPES = {
+    "accepted": "m-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z",
+    "refused": "m-7 -4l3 -3 4 4 4 -4 3 3 -4 4 4 4 -3 3 -4 -4 -4 4 -3 -3 4 -4z",
+    "undecided": "m-5 -5h10v10h-10z",
+}

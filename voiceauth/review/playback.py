@@ -4,6 +4,7 @@ The bytes are those that are stored. Browsers play WAV (PCM, A-law, mu-law), FLA
 G.722 recordings are offered as a file to save, because web processes do not decode audio.
 """
 
+import re
 from collections.abc import Callable
 from uuid import UUID
 
@@ -83,8 +84,14 @@ SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.wh
 ]
 
 
+RANGE = re.compile(r"bytes=([0-9]{0,12})-([0-9]{0,12})")  # RFC 9110; of several ranges none is taken
+
+
 def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> HttpResponse:
-    """Answer with the audio that ``play`` unseals: typed by its first bytes, never cached."""
+    """Answer with the audio that ``play`` unseals, or a range of it: typed by its first bytes, never cached.
+
+    Every answer is recorded, that with a later range as well.
+    """
     if not request.user.has_perm("review.play_audio"):
         raise PermissionDenied
     try:
@@ -94,7 +101,23 @@ def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> H
         return HttpResponse(failure.message, status=failure.status, content_type="text/plain")
     found = ((kind, suffix) for offset, magic, kind, suffix in SIGNATURES if audio[offset:].startswith(magic))
     kind, suffix = next(found, ("application/octet-stream", "bin"))
-    response = HttpResponse(audio, content_type=kind)
+    response = _ranged(request.headers.get("Range", ""), audio, kind)
+    response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
     response["Cache-Control"] = "no-store"
+    return response
+
+
+def _ranged(asked: str, audio: bytes, kind: str) -> HttpResponse:
+    """Answer with the one range that is asked for, so that a player can seek; with everything where it names none."""
+    found = RANGE.fullmatch(asked)
+    if found is None or found.groups() == ("", ""):
+        return HttpResponse(audio, content_type=kind)
+    first, last = found.groups()
+    start = int(first) if first else max(0, len(audio) - int(last))
+    end = min(int(last), len(audio) - 1) if first and last else len(audio) - 1
+    if start > end:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{len(audio)}"})
+    response = HttpResponse(audio[start : end + 1], status=206, content_type=kind)
+    response["Content-Range"] = f"bytes {start}-{end}/{len(audio)}"
     return response

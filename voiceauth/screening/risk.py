@@ -27,6 +27,7 @@ class Hit:
     customers: tuple[str, ...] = ()  # VELOCITY: the other customers, the likeliest first
     aligned: int | None = None  # REPLAY: pairs of spectral peaks that agree
     offset_seconds: float | None = None  # REPLAY: where the recording begins in the one heard before
+    stretches: tuple[tuple[float, float], ...] = ()  # REPLAY: what repeats it, (start, end) in seconds
     heard_in_sample: str | None = None  # REPLAY: the enrollment recording that it is
     heard_in_decision: str | None = None  # REPLAY: or the call that it is
 

@@ -38,6 +38,7 @@ def prepare(
         decision.speech_seconds = score.quality.speech_seconds
         decision.enrollment_speech_seconds = score.enrollment_speech_seconds
         decision.snr_db = score.quality.snr_db
+        decision.voice_changes_at = score.changes_at
         decision.clipping_ratio = score.quality.clipping_ratio
         decision.model_version = score.model_version
         decision.model_fingerprint = score.model_fingerprint

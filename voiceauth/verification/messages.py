@@ -55,6 +55,7 @@ class CallScore:
     threshold: float  # on the probability
     matches: tuple[Nearest, ...]  # the best first, named by customer; none without a voiceprint under this model
     part_llr: float | None = None  # where more than one person speaks: of the best match and the closest part
+    changes_at: float | None = None  # where the second voice then begins, in seconds of what is kept
     enrollment_speech_seconds: float | None = None  # net, behind the claimed voiceprint
     screening: Screening
     acoustic_fingerprint: bytes = field(default=b"", repr=False)  # of a call that claimed a customer

@@ -63,6 +63,7 @@ class Decision(models.Model):
     fallback = models.CharField(max_length=32, blank=True)  # the factor that the answer named
     caller = models.CharField(max_length=64, blank=True)  # keyed hash, see attempts.key_of
     channel = models.CharField(max_length=8, blank=True)  # that was heard where the recording's channels differ
+    voice_changes_at = models.FloatField(null=True)  # where a second voice begins, in seconds of the kept recording
     truncated = models.BooleanField(default=False)  # audio is known to be missing at the end of the recording
     redacted = models.JSONField(default=list)  # [[start, end], …] in seconds: not stored, not scored
     told = models.JSONField(null=True)  # what the caller was told instead, where the decision is hidden

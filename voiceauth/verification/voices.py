@@ -20,12 +20,14 @@ class Heard:
     """The voice that is scored, and its matches.
 
     ``part_llr`` is there where more than one person speaks and none could be scored alone: of the likeliest match and
-    the part of the call that is closest to it.
+    the part of the call that is closest to it. ``changes_at`` is then where the second voice begins, in seconds;
+    ``None`` where voices take turns.
     """
 
     voice: Voice
     matches: list[Nearest]
     part_llr: float | None = None
+    changes_at: float | None = None
 
 
 def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> Heard:
@@ -53,4 +55,4 @@ def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> H
             found = compare(alone, None)
             if found[0].probability >= threshold:
                 return Heard(alone, found)
-    return Heard(voice, matches, max(ratios))
+    return Heard(voice, matches, max(ratios), parts.changes_at)

@@ -70,6 +70,7 @@ def verify_call(question: VerifyCall) -> CallScore:
         threshold=threshold,
         matches=tuple(heard.matches),
         part_llr=heard.part_llr,
+        changes_at=heard.changes_at,
         enrollment_speech_seconds=enrolled_seconds,
         screening=Screening(
             hits=(*screened.hits, *replayed), voice=screened.voice, speech_seconds=screened.speech_seconds
@@ -147,6 +148,7 @@ def identify_call(question: IdentifyCall) -> CallScore:
         threshold=threshold,
         matches=tuple(heard.matches),
         part_llr=heard.part_llr,
+        changes_at=heard.changes_at,
         screening=watch.screen(voice, customer_id=None),
         remainder=None,  # the audio of an identification is not kept
         milliseconds=(time.perf_counter() - started) * 1000,

@@ -19,7 +19,7 @@ from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.evaluation import metrics
 from mltraining.speech.evaluation.conditions import chosen_conditions, load_audio, score_in_conditions
 from mltraining.speech.evaluation.figures import Trials
-from mltraining.speech.evaluation.fitting import fit_evenly
+from mltraining.speech.evaluation.fitting import distribution, fit_evenly
 from mltraining.speech.evaluation.slices import EVEN_ODDS, FITTING_PRIOR, TARGET_FALSE_ACCEPT_RATE, pooled
 from mltraining.speech.evaluation.trials import SPEECH_FOLDER, EvaluationError, ScoredTrials, TrialList
 from mltraining.speech.scoring.calibration import UnsupportedRate
@@ -150,6 +150,7 @@ def _recalibrate(
     joined = ScoredTrials.joined(heard_once)
     counts = Trials.of(joined.is_target, joined.speakers, joined.test_speakers)
     measured_on = asdict(counts) | {"strangers": strangers, "source": f"trials of {', '.join(corpora)}"}
+    measured_on |= {"distribution": distribution(list(corpora.values()), calibration)}
     recalibrate(folder, calibration, threshold, measured_on)
 
 

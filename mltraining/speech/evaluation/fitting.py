@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,8 @@ from mltraining.speech.scoring.quality_measures import QualityMeasures
 # separates perfectly have no finite maximum-likelihood slope; this much keeps it finite and moves an ordinary fit by
 # less than 1 %.
 RIDGE = 1e-4
+REACH = 12.0  # natural logarithm: what lies beyond, either way, is in the last bin
+BINS = 48
 
 
 def fit_calibration(
@@ -62,6 +65,24 @@ def fit_calibration(
     slopes[np.flatnonzero(varying)] = model.coef_[0] / spread[varying]
     offset = model.intercept_[0] - math.log(prior / (1 - prior)) - slopes[: len(center)] @ center
     return Calibration.of(slopes[0], offset, prior, slopes[1:].tolist())
+
+
+def distribution(corpora: Sequence[ScoredTrials], calibration: Calibration) -> dict[str, Any]:
+    """Return how the log-likelihood ratios of target and of impostor trials are distributed, as JSON values.
+
+    ``edges`` are the BINS + 1 limits of the bins; ``target`` and ``impostor`` are the shares of the trials in each bin,
+    which sum to one. Each corpus weighs the same, as in ``fit_evenly``.
+    """
+    edges = np.linspace(-REACH, REACH, BINS + 1)
+    found: dict[str, Any] = {"edges": edges.tolist()}
+    for name, wanted in (("target", True), ("impostor", False)):
+        shares = []
+        for trials in corpora:
+            ratios = calibration.log_likelihood_ratio(trials.scores, trials.measures)[trials.is_target == wanted]
+            counts, _ = np.histogram(ratios.clip(-REACH, REACH), edges)
+            shares.append(counts / max(counts.sum(), 1))
+        found[name] = np.mean(shares, axis=0).round(6).tolist()
+    return found
 
 
 def fit_with_thresholds(

@@ -277,7 +277,8 @@ def recalibrate(
     """Put another calibration, and the threshold on its probability, into force: pipeline.json, in one step.
 
     ``calibrated_on`` describes its trials: target_trials, impostor_trials, speakers, strangers (whether none of these
-    speakers trained the model) and source. Without it, whoever reads the folder must assume that they did train it.
+    speakers trained the model), source and, where it is known, distribution (of their ratios). Without it, whoever
+    reads the folder must assume that they did train it.
     Raises ValueError for a threshold outside (0, 1).
     """
     if not 0 < threshold < 1:

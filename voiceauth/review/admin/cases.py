@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from enrollment.models import Customer, SealedAudio
 from voiceauth.platform.audit import Actor
+from voiceauth.review import evidence
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.admin.watchlists import NewVoice, listed
 from voiceauth.review.charts import badge
@@ -140,7 +141,7 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
     search_fields = ["customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
     change_form_template = "review/case.html"
-    fields = ["kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at", "closed_by"]
+    fields = [("kind", "status", "customer", "hits"), ("assigned_to", "opened_at", "closed_at", "closed_by")]
     link_keys = {"Customer": "u", "Audit trail": "t", NEXT: "n"}
     operations = [
         Action(
@@ -253,4 +254,8 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
                 "others": [*each.get("customers", []), *([each["customer_id"]] if each.get("customer_id") else [])],
             }
 
-        return {"evidence": [shown(each) for each in reversed(obj.evidence)], "comments": obj.comments.all()}
+        return {
+            "evidence": [shown(each) for each in reversed(obj.evidence)],
+            "comments": obj.comments.all(),
+            **evidence.of_case(request, obj),
+        }

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 from enrollment.models import ConfirmedCall, Customer
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
+from voiceauth.review import evidence
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.admin.decision_columns import DecisionColumns
 from voiceauth.review.playback import answer, play_call
@@ -182,9 +183,11 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
     def detail_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         """Return more context for the detail page."""
         kept = CallAudio.objects.filter(decision=obj).only("expires_at").first()
-        allowed = request.user.has_perm("review.play_audio")
-        source = reverse("admin:verification_decision_audio", args=[obj.pk]) if kept and allowed else ""
-        return {"title": f"{obj.get_kind_display()} · {obj.decision}", "kept_audio": kept, "audio_source": source}
+        return {
+            "title": f"{obj.get_kind_display()} · {obj.decision}",
+            "kept_audio": kept,
+            **evidence.of_decision(request, obj),
+        }
 
     def related(self, request: HttpRequest, obj: Decision) -> list[tuple[str, str]]:
         """Link to the customer, to the review cases that the call is evidence in, and to the trail."""

@@ -69,7 +69,7 @@ def method_label(call: ConfirmedCall) -> str:
 def player(sample: AudioSample) -> SafeString:
     """Return an ``<audio>`` element that plays the recording."""
     source = reverse("admin:enrollment_customer_sample_audio", args=[sample.pk])
-    return format_html('<audio controls preload="none" src="{}"></audio>', source)
+    return format_html('<audio controls controlslist="nodownload" preload="none" src="{}"></audio>', source)
 
 
 def _approve(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:

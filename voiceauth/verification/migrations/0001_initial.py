@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ('fallback', models.CharField(blank=True, max_length=32)),
                 ('caller', models.CharField(blank=True, max_length=64)),
                 ('channel', models.CharField(blank=True, max_length=8)),
+                ('voice_changes_at', models.FloatField(null=True)),
                 ('truncated', models.BooleanField(default=False)),
                 ('redacted', models.JSONField(default=list)),
                 ('told', models.JSONField(null=True)),

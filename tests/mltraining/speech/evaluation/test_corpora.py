@@ -8,7 +8,7 @@ import pytest
 
 from mltraining.speech import cli
 from mltraining.speech.evaluation.corpora import leave_one_out, markdown
-from mltraining.speech.evaluation.fitting import fit_evenly
+from mltraining.speech.evaluation.fitting import distribution, fit_evenly
 from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials
 from mltraining.speech.scoring.calibration import threshold_for
 from mltraining.speech.scoring.quality_measures import QualityMeasures
@@ -53,6 +53,18 @@ def test_a_corpus_of_few_trials_weighs_as_much_as_one_of_many() -> None:
     assert far(few) > 5 * far(many)
 
 
+def test_the_distribution_of_a_calibration_gives_each_corpus_the_same_weight() -> None:
+    many, few = corpus(0.0, impostors=8000, seed=1), corpus(1.5, targets=100, impostors=1000, seed=2)
+    calibration = fit_evenly([many, few], fitting_prior=0.01, prior=0.5)
+    found, of_many, of_few = (distribution(each, calibration) for each in ([many, few], [many], [few]))
+    assert len(found["edges"]) == len(found["target"]) + 1 == len(found["impostor"]) + 1
+    for name in ("target", "impostor"):
+        assert sum(found[name]) == pytest.approx(1, abs=1e-4)  # what lies beyond the edges counts in the last bins
+        assert found[name] == pytest.approx(np.mean([of_many[name], of_few[name]], axis=0), abs=1e-5)
+    threshold = np.searchsorted(found["edges"], 0.0)
+    assert sum(found["impostor"][threshold:]) < 0.1 < 0.9 < sum(found["target"][threshold:])
+
+
 def test_a_threshold_counts_each_impostor_by_its_weight() -> None:
     impostor = np.arange(1000.0)
     weights = np.ones(1000)
@@ -95,5 +107,6 @@ def test_the_command_puts_what_all_corpora_fit_into_the_pipeline(
     assert described["strangers"] and described["source"] == "trials of one, calls"
     # Each recording counts once, through however many lines it was heard.
     assert (described["target_trials"], described["impostor_trials"]) == (60, 240)
+    assert sum(described["distribution"]["impostor"]) == pytest.approx(1, abs=1e-4)
     assert cli.main([*command[:3], "--corpus", f"one={one}"]) == 2
     assert "too_few_corpora" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""Recordings side by side in a real browser: drawn, in step, and heard only by those who may."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page
+from pytest_django.live_server_helper import LiveServer
+
+from tests.review.test_evidence import change, replayed
+from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from voiceauth.platform.audit.models import AuditEvent
+
+pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
+INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter(
+    (value, index) => index % 4 === 3 && value > 0).length"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium("--autoplay-policy=no-user-gesture-required") as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1366, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
+    page: Page, live_server: LiveServer, people: dict[str, User]
+) -> None:
+    case, _, _ = replayed()
+    complaints = complaints_of(page)
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}{change(case)}")
+    assert not AuditEvent.objects.filter(action__endswith="audio_played").exists()
+    page.keyboard.press("l")
+    page.locator("[data-compare][data-ready]").wait_for()
+    canvases = page.locator(".va-recording canvas")
+    assert [canvas.evaluate(INK) > 5000 for canvas in canvases.all()] == [True, True, True]
+    played = AuditEvent.objects.filter(action__endswith="audio_played")
+    assert sorted(played.values_list("action", flat=True)) == [
+        "decision.audio_played",
+        "enrollment.audio_played",
+        "enrollment.audio_played",
+    ]
+    assert violations(page, complaints) == []
+    pictures(page, "evidence")
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Pause").wait_for()
+    call, earlier = page.locator(".va-recording audio").all()[:2]
+    call.evaluate("player => new Promise(done => { player.ontimeupdate = () => player.currentTime > 0.8 && done(); })")
+    apart = page.evaluate(
+        """() => { const [call, earlier] = document.querySelectorAll(".va-recording audio");
+                   return earlier.currentTime - call.currentTime; }"""
+    )
+    assert apart == pytest.approx(0.5, abs=0.2)  # as the replay was found
+    assert (call.evaluate("each => each.muted"), earlier.evaluate("each => each.muted")) == (False, True)
+    page.get_by_label("Hear this one").nth(1).check()
+    assert (call.evaluate("each => each.muted"), earlier.evaluate("each => each.muted")) == (True, False)
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Play in step").wait_for()
+    page.locator("[data-position]").fill("2")
+    assert call.evaluate("each => each.currentTime") == pytest.approx(1.5, abs=0.05)
+    assert played.count() == 3  # what was loaded is not fetched again
+    assert complaints == []
+
+
+def test_a_recording_that_the_browser_cannot_decode_is_said_to_be_one(
+    page: Page, live_server: LiveServer, people: dict[str, User]
+) -> None:
+    case, _, _ = replayed(b"#!AMR\n")
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}{change(case)}")
+    page.keyboard.press("l")
+    page.get_by_text("1 of the recordings cannot be drawn").wait_for()
+
+
+def test_an_auditor_sees_the_score_and_the_attempts_and_no_recording(
+    page: Page, live_server: LiveServer, people: dict[str, User]
+) -> None:
+    case, _, _ = replayed()
+    complaints = complaints_of(page)
+    sign_in(page, live_server, "otto")
+    page.goto(f"{live_server.url}{change(case)}")
+    assert page.locator("audio, canvas").count() == 0
+    assert page.locator(".va-distribution").is_visible() and page.locator(".va-timeline").is_visible()
+    assert complaints == []
