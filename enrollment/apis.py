@@ -229,8 +229,10 @@ class CustomerLock(_Lock):
     service = staticmethod(services.lock_customer)
 
 
-@extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock a customer: calls are scored again.")
+@extend_schema(
+    tags=["customers"], parameters=[CUSTOMER_ID], summary="Unlock a customer, or end a delay: calls are scored again."
+)
 class CustomerUnlock(_Lock):
-    """Unlock a customer. The count of refusals starts over."""
+    """Unlock a customer. The count of refusals starts over, which ends a delay after refusals, too."""
 
     service = staticmethod(services.unlock_customer)

@@ -56,7 +56,7 @@ class CustomerNotLocked(Conflict):
     """Carries ``state``."""
 
     code = "customer_not_locked"
-    message = "The customer is {state}, not LOCKED, so there is nothing to unlock."
+    message = "The customer is {state}, and no call was refused since the last acceptance: there is nothing to unlock."
 
 
 class TransitionRefused(Conflict):

@@ -182,6 +182,9 @@ class Voiceprint(models.Model):
         constraints = [models.UniqueConstraint(fields=["customer", "model_fingerprint"], name="one_voiceprint_a_model")]
         indexes = [models.Index(fields=["model_fingerprint", "revision"])]
 
+    def __str__(self) -> str:
+        return f"voiceprint under model {self.model_fingerprint[:8]}"
+
 
 class HeardRecording(models.Model):
     """The acoustic fingerprint of a recording that claimed to be the customer, used to detect replays.

@@ -7,6 +7,7 @@ or on two, never wait for each other in a circle.
 """
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
@@ -35,15 +36,22 @@ def create_customer(*, customer_id: str, display_name: str = "", actor: Actor) -
 
 
 @transaction.atomic
-def erase_customer(*, customer_id: str, actor: Actor) -> Erasure:
+def erase_customer(*, customer_id: str, reason: str = "", actor: Actor) -> Erasure:
     """Any state -> ERASED: name, key, consents and voice are gone. Decisions and the audit trail stay.
 
-    Return the erasure of the files, which a job carries out. Raises ``CustomerNotFound``.
+    The trail keeps the ``reason`` where one is given. Return the erasure of the files, which a job carries out. Raises
+    ``CustomerNotFound``.
     """
     customer = locked(customer_id)
     customer.consents.all().delete()
     return erasure.erase_voice(
-        customer, cause=erasure.CUSTOMER_ERASED, to=State.ERASED, actor=actor, display_name="", data_key=b""
+        customer,
+        cause=erasure.CUSTOMER_ERASED,
+        to=State.ERASED,
+        actor=actor,
+        data={"reason": reason} if reason else None,
+        display_name="",
+        data_key=b"",
     )
 
 
@@ -109,7 +117,7 @@ def lock_customer(*, customer_id: str, reason: str, actor: Actor) -> Customer:
     Raises ``CustomerNotFound`` and ``TransitionRefused``.
     """
     customer = locked(customer_id)
-    before = customer.state
+    before = {"state": customer.state}
     lifecycle.move(customer, State.LOCKED)
     _record_state("customer.locked", customer, actor, before=before, reason=reason)
     return customer
@@ -117,15 +125,17 @@ def lock_customer(*, customer_id: str, reason: str, actor: Actor) -> Customer:
 
 @transaction.atomic
 def unlock_customer(*, customer_id: str, reason: str, actor: Actor) -> Customer:
-    """LOCKED -> the state that the net speech amounts to; the count of refusals starts over.
+    """LOCKED -> the state that the net speech amounts to. The count of refusals starts over, which ends a delay, too.
 
-    Raises ``CustomerNotFound`` and ``CustomerNotLocked``.
+    Raises ``CustomerNotFound``, and ``CustomerNotLocked`` where there is neither a lock nor a refusal.
     """
     customer = locked(customer_id)
-    if customer.state != State.LOCKED:
+    if customer.state != State.LOCKED and not customer.refusals:
         raise CustomerNotLocked(state=customer.state)
-    lifecycle.move(customer, state_of_speech(customer), refusals=0, refused_at=None)
-    _record_state("customer.unlocked", customer, actor, before=State.LOCKED, reason=reason)
+    before = {"state": customer.state, "refusals": customer.refusals}
+    state = state_of_speech(customer) if customer.state == State.LOCKED else customer.state
+    lifecycle.move(customer, state, refusals=0, refused_at=None)
+    _record_state("customer.unlocked", customer, actor, before=before, reason=reason)
     return customer
 
 
@@ -179,12 +189,12 @@ def _new(customer_id: str, state: str, display_name: str = "") -> Customer:
     return customer
 
 
-def _record_state(action: str, customer: Customer, actor: Actor, *, before: str, reason: str) -> None:
+def _record_state(action: str, customer: Customer, actor: Actor, *, before: dict[str, Any], reason: str) -> None:
     record(
         action=action,
         actor=actor,
         customer_id=customer.customer_id,
-        before={"state": before},
+        before=before,
         after={"state": customer.state},
         data={"reason": reason},
     )

@@ -20,6 +20,7 @@ CAPABILITY_OF = {
     "enrollment.view_audiosample": "enrollment:read",
     "enrollment.view_consent": "customers:read",
     "enrollment.view_customer": "customers:read",
+    "enrollment.view_voiceprint": "enrollment:read",
     "erasure.view_erasure": "customers:read",
     "mltraining.view_modelversion": "models:read",
     "policies.view_policyversion": "policy:read",

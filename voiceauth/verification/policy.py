@@ -95,9 +95,17 @@ def judge_attempts(
     limits: VerificationLimits, refusals: int, refused_at: datetime | None, now: datetime
 ) -> Verdict | None:
     """Step 1: judge ``refusals`` in a row, the last at ``refused_at``. No verdict where the wait is over."""
-    if refused_at is None or now >= refused_at + delay_after(limits, refusals):
+    if delayed_until(limits, refusals, refused_at, now) is None:
         return None
     return Verdict(Result.TOO_MANY_ATTEMPTS, hidden=True)
+
+
+def delayed_until(
+    limits: VerificationLimits, refusals: int, refused_at: datetime | None, now: datetime
+) -> datetime | None:
+    """Return until when no call is scored; ``None`` where there is no delay, or it is over."""
+    until = None if refused_at is None else refused_at + delay_after(limits, refusals)
+    return until if until is not None and now < until else None
 
 
 def delay_after(limits: VerificationLimits, refusals: int) -> timedelta:

@@ -6,22 +6,27 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from enrollment.audio_exports import request_audio_export
 from enrollment.lifecycle import TRANSITIONS
-from enrollment.models import AudioSample, Consent, Customer
+from enrollment.models import AudioSample, Consent, Customer, Voiceprint
 from enrollment.services import erase_customer, lock_customer, unlock_customer
+from mltraining.models import ModelVersion
 from voiceauth.platform.audit import Actor
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.policies import selectors as policies
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline
 from voiceauth.review.admin.held import SampleColumns, player
 from voiceauth.review.charts import badge
 from voiceauth.review.playback import answer, play_sample
+from voiceauth.verification.policy import delayed_until
 
 TONES = {"ENROLLED": "good", "ENROLLING": "busy", "LOCKED": "bad", "OPTED_OUT": "bad", "EXPIRED": "bad"}
 
@@ -77,8 +82,40 @@ class AudioSampleInline(SampleColumns, ReadOnlyInline):
         return player(obj)
 
 
-def _erase(customer: Customer, actor: Actor, _: dict[str, Any]) -> str:
-    erasure = erase_customer(customer_id=customer.customer_id, actor=actor)
+class VoiceprintInline(ReadOnlyInline):
+    """A customer's voiceprints, one a model."""
+
+    model = Voiceprint
+    fields = readonly_fields = ("model_version", "recordings", "speech", "updated_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Voiceprint]:
+        """Select the rows without the vectors, each with the version and the state of its model."""
+        models = ModelVersion.objects.filter(fingerprint=OuterRef("model_fingerprint"))
+        rows = super().get_queryset(request).defer("content")
+        found = rows.annotate(version=Subquery(models.values("version")), in_state=Subquery(models.values("state")))
+        return found.order_by("-updated_at")
+
+    @admin.display(description="model")
+    def model_version(self, obj: Any) -> SafeString:
+        """Show the model, and whether it is in service."""
+        if obj.version is None:
+            return format_html("<code>{}</code>", obj.model_fingerprint[:8])
+        tone = "good" if obj.in_state == ModelVersion.State.ACTIVE else "neutral"
+        return format_html("{} {}", obj.version, badge(obj.in_state, tone))
+
+    @admin.display
+    def recordings(self, obj: Voiceprint) -> int:
+        """Show how many recordings it is the mean of."""
+        return obj.sample_count
+
+    @admin.display(description="net speech")
+    def speech(self, obj: Voiceprint) -> str:
+        """Show the net speech behind the voiceprint."""
+        return f"{obj.speech_seconds:.1f} s"
+
+
+def _erase(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
+    erasure = erase_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
     return (
         f"Customer {customer.customer_id} is erased; the audit trail stays. "
         f"Follow the deletion of the files under Erasures: {erasure.pk}."
@@ -109,7 +146,7 @@ def _lock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
 
 def _unlock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     unlock_customer(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
-    return f"{customer.customer_id} is unlocked. Calls are scored again."
+    return f"{customer.customer_id} is unlocked. Calls are scored again, without a delay."
 
 
 @admin.register(Customer)
@@ -121,9 +158,10 @@ class CustomerAdmin(ReadOnlyAdmin):
     search_fields = ["customer_id", "display_name"]
     fieldsets = [
         (None, {"fields": ["customer_id", "display_name", "status", "speech", "consent"]}),
+        ("State and attempts", {"fields": ["state_since", "refused_in_a_row", "delayed"]}),
         ("Times", {"fields": ["created_at", "enrolled_at", "last_accessed_at"]}),
     ]
-    inlines = [ConsentInline, AudioSampleInline]
+    inlines = [ConsentInline, AudioSampleInline, VoiceprintInline]
     operations = [
         Action(
             name="erase",
@@ -132,6 +170,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             question="Erase {object}? The customer, all recordings and all voiceprints are deleted, and copies in "
             "backups can no longer be read. This cannot be undone. The audit trail keeps what was done.",
             run=_erase,
+            form=Reason,
             danger=True,
         ),
         Action(
@@ -149,10 +188,10 @@ class CustomerAdmin(ReadOnlyAdmin):
             name="unlock",
             label="Unlock",
             permission="review.lock_customer",
-            question="Unlock {object}? Calls are scored again, and the count of refusals starts at zero.",
+            question="Unlock {object}? Calls are scored again: the count of refusals starts at zero, and a delay ends.",
             run=_unlock,
             form=Reason,
-            available=lambda customer: customer.state == Customer.State.LOCKED,
+            available=lambda customer: customer.state == Customer.State.LOCKED or customer.refusals > 0,
         ),
         Action(
             name="export",
@@ -201,6 +240,38 @@ class CustomerAdmin(ReadOnlyAdmin):
     def status(self, obj: Customer) -> SafeString:
         """Show the column “state”."""
         return badge(obj.state, TONES.get(obj.state, "neutral"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Tell who set the state, and what was refused, to those who may see the trail and the decisions."""
+        allowed = request.user.has_perms(["audit.view_auditevent", "verification.view_decision"])
+        return [part for part in self.fieldsets if allowed or part[0] != "State and attempts"]
+
+    @admin.display(description="state set")
+    def state_since(self, obj: Customer) -> str | SafeString:
+        """Show who brought the customer into the present state, when and why, as the trail says."""
+        events = AuditEvent.objects.filter(customer_id=obj.customer_id, after__state=obj.state)
+        event = events.exclude(before__state=obj.state).order_by("-sequence").first()
+        if event is None:
+            return "—"
+        said = event.data.get("reason") or event.action.replace(".", " ").replace("_", " ")
+        if refusals := event.data.get("refusals"):
+            said = f"{said}, after {refusals} refusals in a row"
+        return format_html("{:s} by {}: {}", f"{event.occurred_at:%d %b %Y, %H:%M}", event.actor, said)
+
+    @admin.display(description="refused in a row")
+    def refused_in_a_row(self, obj: Customer) -> str:
+        """Show the attempts that count towards a delay and a lock."""
+        limits = policies.in_force().verification
+        if obj.refused_at is None:
+            return f"0, of {limits.lock_after} that lock"
+        return f"{obj.refusals}, of {limits.lock_after} that lock; the last on {obj.refused_at:%d %b %Y, %H:%M}"
+
+    @admin.display(description="delayed until")
+    def delayed(self, obj: Customer) -> str | SafeString:
+        """Show until when no call is scored."""
+        limits = policies.in_force().verification
+        until = delayed_until(limits, obj.refusals, obj.refused_at, timezone.now())
+        return "no delay" if until is None else badge(f"{until:%d %b %Y, %H:%M:%S}", "busy")
 
     @admin.display(description="net speech", ordering="speech_seconds")
     def speech(self, obj: Customer) -> str:
