@@ -12,14 +12,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from enrollment import samples, selectors, services
-from enrollment.models import AudioSample, Consent, Customer
+from enrollment.models import AudioSample, Consent, ConsentText, Customer
 from enrollment.serializers import (
     ConsentAnswer,
+    ConsentProofs,
+    ConsentTextAnswer,
     ConsentWithdrawal,
     CustomerAnswer,
     EnrollmentAnswer,
     HeldRecordingAnswer,
     NewConsent,
+    NewConsentText,
     NewCustomer,
     NewSample,
     Reason,
@@ -28,6 +31,7 @@ from enrollment.serializers import (
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.filters import StrictFilterSet
 from voiceauth.platform.api.idempotency import IdempotentCreate
+from voiceauth.platform.api.parsers import JSONParser
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.erasure.serializers import ErasureAnswer
@@ -39,6 +43,7 @@ CUSTOMER_ID = OpenApiParameter(
     description="The bank's own identifier.",
 )
 Customers = needs("customers:write", reads="customers:read")
+ConsentTexts = needs("consent-texts:write", reads="consent-texts:read")
 Enrollment = needs("enrollment:write", reads="enrollment:read")
 
 
@@ -93,11 +98,54 @@ class CustomerDetail(APIView):
         return Response(ErasureAnswer(erasure).data, status=202)
 
 
+@extend_schema(tags=["consent"])
+class ConsentTextList(IdempotentCreate, generics.ListAPIView):
+    """List the consent texts, the latest first."""
+
+    permission_classes = (ConsentTexts,)
+    parser_classes = (JSONParser, parsers.MultiPartParser)
+    serializer_class = ConsentTextAnswer
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[ConsentText]:
+        """Select the rows of the list."""
+        return selectors.consent_texts()
+
+    @extend_schema(request=NewConsentText, responses={201: ConsentTextAnswer})
+    def post(self, request: Request) -> Response:
+        """Store a text that customers are shown. It cannot change; another text needs another version."""
+        text = services.store_consent_text(**validated(NewConsentText, request.data), actor=actor_of(request))
+        return Response(ConsentTextAnswer(text).data, status=201)
+
+    def recall(self, kind: str, identifier: str) -> Response | None:
+        """Answer with the text that the first request stored."""
+        if kind != "consent_text":
+            return None
+        return Response(ConsentTextAnswer(selectors.consent_text(identifier)).data, status=201)
+
+
+@extend_schema(tags=["consent"])
+class ConsentTextDetail(APIView):
+    """One consent text."""
+
+    permission_classes = (ConsentTexts,)
+
+    @extend_schema(responses=ConsentTextAnswer)
+    def get(self, request: Request, version: str) -> Response:
+        """Get one consent text, to show it to a customer."""
+        return Response(ConsentTextAnswer(selectors.consent_text(version)).data)
+
+
 @extend_schema(tags=["consent"], parameters=[CUSTOMER_ID])
 class ConsentDetail(IdempotentCreate, APIView):
     """A customer's consent."""
 
     permission_classes = (Customers,)
+
+    @extend_schema(responses=ConsentProofs)
+    def get(self, request: Request, customer_id: str) -> Response:
+        """Export all that the customer agreed to, and the texts that were shown. Withdrawn consents are included."""
+        return Response(ConsentProofs(selectors.customer(customer_id)).data)
 
     @extend_schema(request=NewConsent, responses={201: ConsentAnswer})
     def post(self, request: Request, customer_id: str) -> Response:

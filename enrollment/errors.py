@@ -24,6 +24,30 @@ class SampleNotFound(NotFound):
     message = "The customer has no such recording. List the enrollments to see which there are."
 
 
+class ConsentTextNotFound(NotFound):
+    """Carries ``text_version``."""
+
+    code = "consent_text_not_found"
+    message = "There is no consent text {text_version}. GET /consent-texts lists those that are stored."
+
+
+class ConsentTextExists(Conflict):
+    """A stored text never changes. Carries ``text_version``."""
+
+    code = "consent_text_exists"
+    message = "The consent text {text_version} is stored already and cannot change. Store the text as a new version."
+
+
+class ConsentTextDiffers(Conflict):
+    """Carries ``text_version`` and the ``sha256`` of what is stored."""
+
+    code = "consent_text_differs"
+    message = (
+        "The customer was shown another text than the one stored as {text_version}, whose SHA-256 is {sha256}. "
+        "Nothing was recorded: show the stored text."
+    )
+
+
 class ConsentExists(Conflict):
     """Carries ``text_version``."""
 

@@ -61,6 +61,22 @@ class Customer(models.Model):
         return self.customer_id
 
 
+class ConsentText(models.Model):
+    """A text that customers are shown. The database refuses to change or delete one: a change is a new version."""
+
+    version = models.CharField(primary_key=True, max_length=64)
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)  # of the text in UTF-8
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=128)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.version
+
+
 class Consent(models.Model):
     """What the customer agreed to. A withdrawn consent is kept: it shows what was allowed, and when."""
 
@@ -77,6 +93,7 @@ class Consent(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="consents")
     purpose = models.CharField(max_length=32, choices=Purpose)
     text_version = models.CharField(max_length=64)
+    text_sha256 = models.CharField(max_length=64, blank=True)  # empty: the version was not stored when it was agreed to
     origin = models.CharField(max_length=32)  # branch, phone, app, web, …
     granted_at = models.DateTimeField(auto_now_add=True)
     granted_by = models.CharField(max_length=128)

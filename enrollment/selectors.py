@@ -7,8 +7,8 @@ from django.db.models import Count, Prefetch, QuerySet
 from django.utils import timezone
 
 from enrollment import keys
-from enrollment.errors import CustomerNotFound
-from enrollment.models import AudioSample, ConfirmedCall, Customer
+from enrollment.errors import ConsentTextNotFound, CustomerNotFound
+from enrollment.models import AudioSample, ConfirmedCall, ConsentText, Customer
 from voiceauth.platform import storage as audio_store
 from voiceauth.policies.document import Enrichment
 
@@ -25,6 +25,19 @@ def customer(customer_id: str) -> Customer:
     found = customers().filter(customer_id=customer_id).first()
     if found is None:
         raise CustomerNotFound
+    return found
+
+
+def consent_texts() -> QuerySet[ConsentText]:
+    """Return all consent texts, the latest first."""
+    return ConsentText.objects.order_by("-created_at", "version")
+
+
+def consent_text(version: str) -> ConsentText:
+    """Return one consent text. Raises ``ConsentTextNotFound``."""
+    found = consent_texts().filter(version=version).first()
+    if found is None:
+        raise ConsentTextNotFound(text_version=version)
     return found
 
 

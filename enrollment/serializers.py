@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from enrollment import selectors
-from enrollment.models import AudioSample, ConfirmedCall, Consent, Customer, customer_id_validator
+from enrollment.models import AudioSample, ConfirmedCall, Consent, ConsentText, Customer, customer_id_validator
 from voiceauth.platform.api.serializers import AnswerSerializer, Number, StrictSerializer, rounded
 from voiceauth.platform.api.uploads import AudioField, ChannelField, FormatField, IntervalList
 from voiceauth.policies.document import DEFAULT_ORIGIN, NAME_OR_NOTHING
@@ -37,6 +37,13 @@ class NewConsent(ConsentSerializer):
 
     purpose = serializers.ChoiceField(Consent.Purpose.choices)
     text_version = serializers.CharField(max_length=64, help_text="Which text the customer agreed to.")
+    text_sha256 = serializers.RegexField(
+        r"^([0-9a-f]{64})?\Z",
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="SHA-256 in hexadecimal of the text that was shown, in UTF-8. Refused if another text is stored.",
+    )
     origin = serializers.CharField(max_length=32, help_text="Where the customer agreed: branch, phone, app, web, …")
 
 
@@ -74,12 +81,64 @@ class Reason(StrictSerializer):
     reason = serializers.CharField(max_length=500, help_text="Why, for the trail.")
 
 
+class NewConsentText(StrictSerializer):
+    """A text that customers are shown."""
+
+    version = serializers.RegexField(
+        r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z", help_text="What consents name as their `text_version`."
+    )
+    text = serializers.CharField(
+        max_length=50_000, trim_whitespace=False, help_text="The text, as customers see it. It cannot change."
+    )
+
+
+class ConsentTextAnswer(serializers.ModelSerializer):
+    """A consent text. It never changes."""
+
+    sha256 = serializers.CharField(help_text="SHA-256 of the text in UTF-8.")
+
+    class Meta:
+        model = ConsentText
+        fields = ("version", "sha256", "text", "created_at", "created_by")
+        read_only_fields = fields
+
+
 class ConsentAnswer(serializers.ModelSerializer):
     """One consent; withdrawn ones are listed as well."""
 
+    text_sha256 = serializers.CharField(
+        help_text="SHA-256 of the text that the customer agreed to; empty where the version was not stored then."
+    )
+
     class Meta:
         model = Consent
-        fields = ("purpose", "text_version", "origin", "granted_at", "withdrawn_at")
+        fields = ("purpose", "text_version", "text_sha256", "origin", "granted_at", "withdrawn_at")
+        read_only_fields = fields
+
+
+class ConsentProof(ConsentAnswer):
+    """One consent, who recorded it, and the text that the customer agreed to."""
+
+    text = serializers.SerializerMethodField(help_text="The text whose hash the consent holds; null where it has none.")
+
+    class Meta:
+        model = Consent
+        fields = (*ConsentAnswer.Meta.fields, "granted_by", "text")
+        read_only_fields = fields
+
+    def get_text(self, consent: Consent) -> str | None:
+        """Return the text; ``None`` where the version was not stored when the customer agreed."""
+        return selectors.consent_text(consent.text_version).text if consent.text_sha256 else None
+
+
+class ConsentProofs(serializers.ModelSerializer):
+    """All that a customer ever agreed to, the latest first, with the texts."""
+
+    consents = ConsentProof(many=True)
+
+    class Meta:
+        model = Customer
+        fields = ("customer_id", "state", "consents")
         read_only_fields = fields
 
 

@@ -6,6 +6,7 @@ Every service locks the customer's row first and writes to the audit trail last,
 or on two, never wait for each other in a circle.
 """
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,16 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from enrollment import erasure, keys, lifecycle, selectors
-from enrollment.errors import ConsentExists, CustomerExists, CustomerNotFound, CustomerNotLocked
-from enrollment.models import Consent, Customer
+from enrollment.errors import (
+    ConsentExists,
+    ConsentTextDiffers,
+    ConsentTextExists,
+    ConsentTextNotFound,
+    CustomerExists,
+    CustomerNotFound,
+    CustomerNotLocked,
+)
+from enrollment.models import Consent, ConsentText, Customer
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.erasure.models import Erasure
@@ -56,12 +65,30 @@ def erase_customer(*, customer_id: str, reason: str = "", actor: Actor) -> Erasu
 
 
 @transaction.atomic
-def give_consent(*, customer_id: str, purpose: str, text_version: str, origin: str, actor: Actor) -> Consent:
+def store_consent_text(*, version: str, text: str, actor: Actor) -> ConsentText:
+    """Store a text that customers are shown. It never changes. Raises ``ConsentTextExists``."""
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    stored = ConsentText(version=version, text=text, sha256=sha256, created_by=actor.name)
+    try:
+        with transaction.atomic():
+            stored.save(force_insert=True)
+    except IntegrityError as error:
+        raise ConsentTextExists(text_version=version) from error
+    record(action="consent_text.stored", actor=actor, target=f"consent_text:{version}", after={"text_sha256": sha256})
+    return stored
+
+
+@transaction.atomic
+def give_consent(
+    *, customer_id: str, purpose: str, text_version: str, text_sha256: str = "", origin: str, actor: Actor
+) -> Consent:
     """Record what the customer agreed to; a new version of the text replaces the old one.
 
-    OPTED_OUT -> PENDING. Raises ``CustomerNotFound``, and ``ConsentExists`` for the same version again.
+    OPTED_OUT -> PENDING. Raises ``CustomerNotFound``, ``ConsentExists`` for the same version again, and as
+    ``_hash_of_text`` does.
     """
     customer = locked(customer_id)
+    text_sha256 = _hash_of_text(text_version, shown=text_sha256, purpose=purpose)
     current = customer.consents.filter(purpose=purpose, withdrawn_at=None).first()
     if current is not None and current.text_version == text_version:
         raise ConsentExists(text_version=text_version)
@@ -70,7 +97,12 @@ def give_consent(*, customer_id: str, purpose: str, text_version: str, origin: s
         current.withdrawn_at = timezone.now()
         current.save(update_fields=["withdrawn_at"])
     consent = Consent.objects.create(
-        customer=customer, purpose=purpose, text_version=text_version, origin=origin, granted_by=actor.name
+        customer=customer,
+        purpose=purpose,
+        text_version=text_version,
+        text_sha256=text_sha256,
+        origin=origin,
+        granted_by=actor.name,
     )
     if customer.state == State.OPTED_OUT:
         lifecycle.move(customer, State.PENDING)
@@ -79,7 +111,7 @@ def give_consent(*, customer_id: str, purpose: str, text_version: str, origin: s
         actor=actor,
         customer_id=customer_id,
         before=before,
-        after={"state": customer.state, "text_version": text_version},
+        after={"state": customer.state, "text_version": text_version, "text_sha256": text_sha256},
         data={"purpose": purpose, "origin": origin},
     )
     return consent
@@ -176,6 +208,22 @@ def state_of_speech(customer: Customer) -> str:
     if selectors.remaining_seconds(customer) == 0:
         return State.ENROLLED
     return State.ENROLLING if customer.speech_seconds else State.PENDING
+
+
+def _hash_of_text(version: str, *, shown: str, purpose: str) -> str:
+    """Return the SHA-256 of the stored text, or nothing where none is stored and none need be.
+
+    Raises ``ConsentTextNotFound``, and ``ConsentTextDiffers`` where the customer was ``shown`` another text.
+    """
+    text = ConsentText.objects.filter(version=version).first()
+    if text is None:
+        is_required = settings.VOICEAUTH_REQUIRE_CONSENT_TEXT and purpose != Consent.Purpose.TRIAL
+        if shown or is_required:
+            raise ConsentTextNotFound(text_version=version)
+        return ""
+    if shown and shown != text.sha256:
+        raise ConsentTextDiffers(text_version=version, sha256=text.sha256)
+    return text.sha256
 
 
 def _new(customer_id: str, state: str, display_name: str = "") -> Customer:

@@ -25,6 +25,8 @@ urlpatterns = [
     path("customers", apis.CustomerList.as_view(), name="customers"),
     path("customers/<customer_id:customer_id>", apis.CustomerDetail.as_view(), name="customer"),
     path("customers/<customer_id:customer_id>/consent", apis.ConsentDetail.as_view(), name="consent"),
+    path("consent-texts", apis.ConsentTextList.as_view(), name="consent-texts"),
+    path("consent-texts/<str:version>", apis.ConsentTextDetail.as_view(), name="consent-text"),
     path("customers/<customer_id:customer_id>/enrollments", apis.EnrollmentList.as_view(), name="enrollments"),
     path(
         "customers/<customer_id:customer_id>/enrollments/<uuid:sample_id>",

@@ -40,9 +40,44 @@ class Consent:
 
     purpose: str
     text_version: str
+    text_sha256: str
     origin: str
     granted_at: datetime
     withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ConsentText:
+    """A text that customers are shown. It never changes."""
+
+    version: str
+    sha256: str
+    text: str
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True)
+class ConsentProof:
+    """A consent, who recorded it, and the text that the customer agreed to, where it was stored."""
+
+    purpose: str
+    text_version: str
+    text_sha256: str
+    text: str | None
+    origin: str
+    granted_at: datetime
+    granted_by: str
+    withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ConsentProofs:
+    """All that a customer ever agreed to, the latest first."""
+
+    customer_id: str
+    state: str
+    consents: list[ConsentProof]
 
 
 @dataclass(frozen=True)
@@ -322,11 +357,32 @@ class Client:
         """Unlock a customer."""
         return _read(self.post(f"/customers/{customer_id}/unlock", {"reason": reason}), Customer)
 
+    def store_consent_text(self, version: str, text: str) -> ConsentText:
+        """Store a text that customers are shown. It cannot change."""
+        return _read(self.post("/consent-texts", {"version": version, "text": text}), ConsentText)
+
+    def consent_text(self, version: str) -> ConsentText:
+        """Get a text, to show it to a customer."""
+        return _read(self.get(f"/consent-texts/{version}"), ConsentText)
+
+    def consents(self, customer_id: str) -> ConsentProofs:
+        """Export all that a customer agreed to, with the texts."""
+        return _read(self.get(f"/customers/{customer_id}/consent"), ConsentProofs)
+
     def record_consent(
-        self, customer_id: str, *, text_version: str, origin: str, purpose: str = "voice_authentication"
+        self,
+        customer_id: str,
+        *,
+        text_version: str,
+        origin: str,
+        text_sha256: str = "",
+        purpose: str = "voice_authentication",
     ) -> Consent:
-        """Record which text the customer agreed to, and where: ``origin`` is branch, phone, app, web, …"""
-        content = {"purpose": purpose, "text_version": text_version, "origin": origin}
+        """Record which text the customer agreed to, and where: ``origin`` is branch, phone, app, web, …
+
+        ``text_sha256`` is that of the text that was shown; a consent to another text than the stored one is refused.
+        """
+        content = {"purpose": purpose, "text_version": text_version, "text_sha256": text_sha256, "origin": origin}
         return _read(self.post(f"/customers/{customer_id}/consent", content), Consent)
 
     def withdraw_consent(self, customer_id: str, *, origin: str = "") -> Erasure:

@@ -170,6 +170,8 @@ VOICEAUTH_SCORING_DEADLINE_SECONDS = env.number("VOICEAUTH_SCORING_DEADLINE_SECO
 VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = env.number("VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS", 15, minimum=0.1, maximum=60)
 # BIPA §15(a): a voice that was not used for so long is destroyed.
 VOICEAUTH_EXPIRE_UNUSED_DAYS = env.integer("VOICEAUTH_EXPIRE_UNUSED_DAYS", 1095, minimum=1, maximum=3650)
+# A consent names a text that is stored: POST /consent-texts.
+VOICEAUTH_REQUIRE_CONSENT_TEXT = env.boolean("VOICEAUTH_REQUIRE_CONSENT_TEXT", False)
 VOICEAUTH_KEEP_CALL_AUDIO_DAYS = env.integer("VOICEAUTH_KEEP_CALL_AUDIO_DAYS", 30, minimum=0, maximum=3650)
 VOICEAUTH_KEEP_BATCH_RESULTS_DAYS = env.integer("VOICEAUTH_KEEP_BATCH_RESULTS_DAYS", 90, minimum=1, maximum=3650)
 # From which natural-log likelihood ratio a call is a fraudster's voice; ln of the number of fraudsters is added.

@@ -5,6 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from voiceauth.platform import health
+from voiceauth.review import retention
 
 api = [
     path("", include("enrollment.urls")),
@@ -25,6 +26,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),
+    path("retention", retention.show, name="retention"),
     path("try", include("voiceauth.review.trial.urls")),
 ]
 

@@ -9,6 +9,22 @@ import voiceauth.platform.vault.fields
 from django.db import migrations, models
 
 
+# A text that somebody agreed to never changes, whoever asks.
+PROTECT = """
+CREATE FUNCTION enrollment_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a consent text is immutable: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER consent_text_no_change BEFORE UPDATE OR DELETE ON enrollment_consenttext
+    FOR EACH STATEMENT EXECUTE FUNCTION enrollment_refuse_change();
+"""
+
+RELEASE = """
+DROP TRIGGER consent_text_no_change ON enrollment_consenttext;
+DROP FUNCTION enrollment_refuse_change();
+"""
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -125,11 +141,26 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='ConsentText',
+            fields=[
+                ('version', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('text', models.TextField()),
+                ('sha256', models.CharField(max_length=64)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_by', models.CharField(max_length=128)),
+            ],
+            options={
+                'ordering': ['-created_at'],
+            },
+        ),
+        migrations.RunSQL(PROTECT, RELEASE),
+        migrations.CreateModel(
             name='Consent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('purpose', models.CharField(choices=[('voice_authentication', 'Voice Authentication'), ('trial', 'Trial')], max_length=32)),
                 ('text_version', models.CharField(max_length=64)),
+                ('text_sha256', models.CharField(blank=True, max_length=64)),
                 ('origin', models.CharField(max_length=32)),
                 ('granted_at', models.DateTimeField(auto_now_add=True)),
                 ('granted_by', models.CharField(max_length=128)),

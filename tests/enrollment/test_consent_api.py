@@ -35,11 +35,16 @@ def test_a_consent_is_recorded_with_purpose_text_origin_time_and_teller(teller: 
     assert answer.status_code == 201
     consent = Consent.objects.get()
     granted_at = datetime.fromisoformat(answer.json()["granted_at"])
-    assert answer.json() == AGREED | {"granted_at": answer.json()["granted_at"], "withdrawn_at": None}
+    rest = {"text_sha256": "", "granted_at": answer.json()["granted_at"], "withdrawn_at": None}
+    assert answer.json() == AGREED | rest
     assert granted_at == consent.granted_at and timezone.now() - granted_at < timedelta(minutes=1)
     assert {name: getattr(consent, name) for name in AGREED} == AGREED
     assert consent.granted_by == "a-teller"
-    assert AuditEvent.objects.get(action="consent.given").after == {"state": "PENDING", "text_version": "2026-09"}
+    assert AuditEvent.objects.get(action="consent.given").after == {
+        "state": "PENDING",
+        "text_version": "2026-09",
+        "text_sha256": "",
+    }
 
 
 def test_where_it_was_given_may_be_called_its_channel(teller: APIClient) -> None:

@@ -26,6 +26,8 @@ _TABLE = {
     "clients:write":      "                     admin          ",
     "confirmations:revoke": "         reviewer  admin          ",
     "confirmations:write": "teller ivr                          ",
+    "consent-texts:read":  "teller     reviewer  admin  auditor ",
+    "consent-texts:write": "                    admin          ",
     "customers:erase":    "teller               admin          ",
     "customers:lock":     "           reviewer  admin          ",
     "customers:read":     "teller     reviewer  admin  auditor ",
