@@ -283,6 +283,25 @@ def test_a_run_that_is_not_finished_reloads_its_page(
     page.get_by_text("71 %").wait_for()  # polls until its deadline
 
 
+def test_the_overview_is_live_and_can_be_paused(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voiceauth.review.site.REFRESH_SECONDS", 0.3)
+    make_decision()
+    sign_in(page, live_server, "rita")
+    page.get_by_role("link", name="1 ACCEPT").focus()
+    make_decision(decision="REJECT")
+    page.get_by_role("link", name="1 REJECT").wait_for()  # polls until its deadline
+    assert page.get_by_role("link", name="1 ACCEPT").evaluate("link => link === document.activeElement")
+    page.get_by_role("button", name="Pause updates").click()
+    make_decision(decision="REJECT")
+    page.wait_for_timeout(1000)
+    assert page.get_by_role("link", name="1 REJECT").is_visible()
+    page.get_by_role("button", name="Resume updates").click()
+    page.get_by_role("link", name="2 REJECT").wait_for()
+    assert complaints == []
+
+
 @pytest.mark.parametrize("recording", [tone(440), mu_law()], ids=["pcm", "mu-law"])
 def test_a_reviewer_hears_the_call_and_is_recorded(
     page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User], recording: bytes

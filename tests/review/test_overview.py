@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from redis import ConnectionError
 
+from mltraining import readings
 from tests.support.customers import make_customer
 from tests.support.model import make_model
 from tests.support.people import SignIn
@@ -47,3 +49,35 @@ def test_the_overview_says_so_where_nothing_is_there_yet(signed_in: SignIn) -> N
     page = signed_in("admin").get("/admin/").content.decode()
     for part in ("No call yet", "Calls are not scored until a model is trained", "No run is queued"):
         assert part in page
+
+
+def test_the_overview_tells_rates_fraud_risks_the_queue_and_how_long_scoring_took(
+    signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    risk = {"level": "HIGH_RISK", "reasons": [{"code": "REPLAY", "score": 0.9}]}
+    make_decision(scoring_milliseconds=50.0)
+    make_decision(scoring_milliseconds=70.0)
+    make_decision(decision="REJECT", reasons=["REPLAY"], fraud_risk=risk, scoring_milliseconds=90.0)
+    make_decision(decision="INCONCLUSIVE", probability=None, scoring_milliseconds=None)
+    old = make_decision(scoring_milliseconds=9000.0)
+    type(old).objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=2))
+    client = signed_in("reviewer")
+    shown = client.get("/admin/").content.decode()
+    for part in ("50.0 %", "25.0 %", 'href="/admin/verification/decision/?risk=any">1</a>', "0 <small>waiting"):
+        assert part in shown
+    assert "median 70 ms, 95&nbsp;% within 88 ms on the worker (3 scored)" in shown
+    monkeypatch.setattr(readings, "queue_length", lambda: {("scoring",): 7.0})
+    monkeypatch.setattr(readings, "queue_age_seconds", lambda: {("scoring",): 4.0})
+    shown = client.get("/admin/").content.decode()
+    assert "7 <small>waiting" in shown and "waited for 4 s" in shown
+    for role in ("teller", "nobody"):
+        shown = signed_in(role).get("/admin/").content.decode()
+        assert "waiting</small>" not in shown and "fraud risk" not in shown
+
+
+def test_the_overview_opens_while_the_queue_does_not_answer(signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(readings, "queue_length", down)
+    assert "The queue does not answer" in signed_in("admin").get("/admin/").content.decode()

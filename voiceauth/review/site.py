@@ -31,6 +31,7 @@ SECTIONS = {
     },
     "People": {"User": "Users", "Group": "Roles"},
 }
+REFRESH_SECONDS = 10  # of the overview
 # Pages that are reached from their parent's page only: a list of them would mix parents.
 NOT_IN_THE_MENU = {"BatchResult": "Batch results"}
 NAMES = {model: name for models in [*SECTIONS.values(), NOT_IN_THE_MENU] for model, name in models.items()}
@@ -77,7 +78,8 @@ class ReviewSite(admin.AdminSite):
         """Show the overview with its figures."""
         from voiceauth.review.summary import summary
 
-        return super().index(request, {**(extra_context or {}), "summary": summary(request.user)})
+        context = {"summary": summary(request.user), "refresh": REFRESH_SECONDS}
+        return super().index(request, {**(extra_context or {}), **context})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         """Build the menu from ``SECTIONS``."""

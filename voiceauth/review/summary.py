@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import Count
+from django.db.models import Aggregate, Count, FloatField
 from django.db.models.functions import TruncHour
 from django.urls import reverse
 from django.utils import timezone
+from redis import RedisError
 
 from enrollment.models import AudioSample, Customer
+from mltraining import readings
 from mltraining.models import ModelVersion
 from voiceauth.platform.api.models import EXPIRES_SOON, ApiClient
 from voiceauth.platform.api.serializers import rounded_probability
@@ -21,9 +23,11 @@ from voiceauth.retraining import evidence
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.charts import progress_bar, stacked_bars
 from voiceauth.screening.models import ReviewCase
+from voiceauth.screening.risk import HIGH_RISK
 from voiceauth.verification.models import Decision
 
 HOURS = 24
+KINDS = ("accepted", "refused", "undecided")
 ACCEPTED = {Decision.Result.ACCEPT, Decision.Result.MATCH}
 REFUSED = {Decision.Result.REJECT, Decision.Result.NO_MATCH}
 
@@ -36,6 +40,7 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
     parts["waiting"] = _waiting(user)
     if user.has_perm("verification.view_decision"):  # type: ignore[union-attr]
         parts["decisions"] = _decisions()
+        parts["scoring"] = _scoring()
     if user.has_perm("mltraining.view_modelversion"):  # type: ignore[union-attr]
         parts["models"] = {
             model.state: model
@@ -115,12 +120,42 @@ def _decisions() -> dict[str, Any]:
         kind = "accepted" if result in ACCEPTED else "refused" if result in REFUSED else "undecided"
         counts[hour, kind] += count
         results[result] += count
+    kinds: Counter[str] = Counter()
+    for (_, kind), count in counts.items():
+        kinds[kind] += count
+    flagged = Decision.objects.filter(created_at__gte=hours[0], fraud_risk__level=HIGH_RISK).count()
     return {
         "total": results.total(),
         "results": results.most_common(),
+        "rates": [(kind, 100 * kinds[kind] / results.total()) for kind in KINDS] if results else [],
+        "flagged": flagged,
         "chart": stacked_bars(
             "Decisions of the last 24 hours",
             [f"{hour:%H:%M}" for hour in hours],
-            {kind: [counts[hour, kind] for hour in hours] for kind in ("accepted", "refused", "undecided")},
+            {kind: [counts[hour, kind] for hour in hours] for kind in KINDS},
         ),
     }
+
+
+class Percentile(Aggregate):
+    """The value below which a ``share`` of the rows lies, from 0 to 1."""
+
+    function = "PERCENTILE_CONT"
+    template = "%(function)s(%(share)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = FloatField()
+
+
+def _scoring() -> dict[str, Any]:
+    """Return what waits for a scoring worker, and how long scoring took in the last hour."""
+    latest = Decision.objects.filter(created_at__gte=timezone.now() - timedelta(hours=1))
+    found: dict[str, Any] = latest.exclude(scoring_milliseconds=None).aggregate(
+        scored=Count("id"),
+        median=Percentile("scoring_milliseconds", share=0.5),
+        most=Percentile("scoring_milliseconds", share=0.95),
+    )
+    try:
+        found["waiting"] = int(sum(readings.queue_length().values()))
+        found["oldest_seconds"] = int(max(readings.queue_age_seconds().values()))
+    except RedisError:
+        found["waiting"] = None
+    return found
