@@ -134,4 +134,19 @@ class Pong:
     models: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class DecodeRecording:
+    """Decode a stored recording that a browser does not play."""
+
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The recording as a WAV file: mono, 16 bits, at its own rate."""
+
+    wav: bytes = field(repr=False)
+
+
+DECODE = Call("mltraining.decode_recording", DecodeRecording, Decoded)
 PING = Call("mltraining.ping", Ping, Pong)

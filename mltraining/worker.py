@@ -1,7 +1,7 @@
-"""What scoring workers answer about themselves. Worker-side only."""
+"""What scoring workers answer about themselves and about a recording alone. Worker-side only."""
 
-from mltraining import scorer
-from mltraining.messages import PING, Ping, Pong
+from mltraining import decoding, scorer
+from mltraining.messages import DECODE, PING, Decoded, DecodeRecording, Ping, Pong
 from mltraining.worker_server import answers
 
 
@@ -9,3 +9,11 @@ from mltraining.worker_server import answers
 def ping(question: Ping) -> Pong:
     """Name the models in memory. It answers before any model is loaded."""
     return Pong(models=tuple(scorer.loaded_versions()))
+
+
+@answers(DECODE)
+def decode_recording(question: DecodeRecording) -> Decoded:
+    """Decode a recording, to be played. Raises ``InvalidAudio``."""
+    from mltraining.speech.audio import redaction
+
+    return Decoded(redaction.as_wav(decoding.decode(question.recording)))

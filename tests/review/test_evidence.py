@@ -1,17 +1,21 @@
 """The evidence of a case: recordings side by side, the score among trials, further attempts; for each role."""
 
+import io
+import wave
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from tests.support.audio import tone, voice, wav
+from mltraining.errors import NotAudio
+from tests.support.audio import encode, tone, voice, wav
 from tests.support.customers import make_customer, make_sample
 from tests.support.evidence import DISTRIBUTION
 from tests.support.model import make_model
 from tests.support.people import SignIn
 from tests.support.rows import keep_audio, make_decision
+from tests.support.stand_in import StandInWorker
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening import cases
@@ -163,3 +167,29 @@ def test_a_range_beyond_the_end_is_refused(signed_in: SignIn) -> None:
     path = f"/admin/verification/decision/{decision.pk}/audio/"
     answer = signed_in("reviewer").get(path, headers={"Range": "bytes=999999-"})
     assert (answer.status_code, answer["Content-Range"]) == (416, f"bytes */{len(tone(440))}")
+
+
+@pytest.mark.parametrize("name", ["amr_nb", "wav_ima_adpcm", "alac", "au"])
+def test_what_browsers_do_not_play_is_decoded_by_a_worker(signed_in: SignIn, worker: StandInWorker, name: str) -> None:
+    customer, decision = make_customer(), make_decision()
+    speech = voice(7, seconds=2.0)
+    keep_audio(decision, customer, encode(speech, name))
+    answer = signed_in("reviewer").get(f"/admin/verification/decision/{decision.pk}/audio/")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "audio/wav")
+    with wave.open(io.BytesIO(answer.content)) as file:
+        assert file.getnchannels() == 1 and file.getnframes() / file.getframerate() == pytest.approx(2.0, abs=0.1)
+    assert AuditEvent.objects.filter(action="decision.audio_played").count() == 1
+
+
+@pytest.mark.parametrize("name", ["wav", "wav_mulaw", "ogg_opus", "webm_opus", "mp3", "flac", "m4a", "aac"])
+def test_what_browsers_play_is_streamed_as_it_is_stored(signed_in: SignIn, name: str) -> None:
+    customer, decision, stored = make_customer(), make_decision(), encode(voice(7, seconds=1.0), name)
+    keep_audio(decision, customer, stored)
+    assert signed_in("reviewer").get(f"/admin/verification/decision/{decision.pk}/audio/").content == stored
+
+
+def test_a_recording_that_cannot_be_decoded_is_said_to_be_one(signed_in: SignIn, worker: StandInWorker) -> None:
+    customer, decision = make_customer(), make_decision()
+    keep_audio(decision, customer, b"no audio at all")
+    answer = signed_in("reviewer").get(f"/admin/verification/decision/{decision.pk}/audio/")
+    assert (answer.status_code, answer["Content-Type"]) == (NotAudio.status, "text/plain")

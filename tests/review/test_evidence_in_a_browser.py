@@ -1,15 +1,26 @@
 """Recordings side by side in a real browser: drawn, in step, and heard only by those who may."""
 
+import io
+import wave
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
+from enrollment.samples import enroll_sample
+from mltraining.models import ModelVersion
 from tests.review.test_evidence import change, replayed
+from tests.support.audio import encode
 from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from tests.support.customers import IVR, TELLER, consenting_customer
+from tests.support.stand_in import StandInWorker
+from voiceauth.demo import voices
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.screening.models import ReviewCase
+from voiceauth.verification.services import verify
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter(
@@ -69,10 +80,31 @@ def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
     assert complaints == []
 
 
-def test_a_recording_that_the_browser_cannot_decode_is_said_to_be_one(
-    page: Page, live_server: LiveServer, people: dict[str, User]
+def test_a_call_that_replays_the_enrollment_becomes_a_case_that_shows_where_it_was_taken_from(
+    page: Page, live_server: LiveServer, people: dict[str, User], real_audio_model: ModelVersion
 ) -> None:
-    case, _, _ = replayed(b"#!AMR\n")
+    consenting_customer("ann")
+    enroll_sample(customer_id="ann", audio=voices.recording(0, 0), actor=TELLER)
+    with wave.open(io.BytesIO(voices.recording(0, 0))) as file:
+        rate, content = file.getframerate(), file.readframes(file.getnframes())
+    samples = np.frombuffer(content, dtype="<i2").astype(np.float32) / 32768
+    played = encode(samples[rate // 2 :], "amr_nb", source_rate=rate)  # from 0.5 s on, by a mobile phone
+    assert verify(customer_id="ann", audio=played, actor=IVR).reasons == ["REPLAY"]
+    complaints = complaints_of(page)
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}{change(ReviewCase.objects.get())}")
+    assert page.get_by_text("The other one begins 0.5 s into it.").is_visible()
+    page.keyboard.press("l")
+    page.locator("[data-compare][data-ready]").wait_for()
+    assert [canvas.evaluate(INK) > 5000 for canvas in page.locator(".va-recording canvas").all()] == [True, True]
+    pictures(page, "evidence-of-a-replay")
+    assert complaints == []
+
+
+def test_a_recording_that_cannot_be_decoded_is_said_to_be_one(
+    page: Page, live_server: LiveServer, people: dict[str, User], worker: StandInWorker
+) -> None:
+    case, _, _ = replayed(b"no audio at all")
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}{change(case)}")
     page.keyboard.press("l")

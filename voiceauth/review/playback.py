@@ -1,19 +1,22 @@
 """Listening to stored audio: unsealed for one answer, and recorded in the transaction that reads it.
 
-The bytes are those that are stored. Browsers play WAV (PCM, A-law, mu-law), FLAC, Ogg, WebM, MP3 and MP4. AMR, GSM and
-G.722 recordings are offered as a file to save, because web processes do not decode audio.
+The bytes are those that are stored, where browsers play them: WAV (PCM, A-law, mu-law), FLAC, Ogg, WebM, MP3, AAC and
+MP4. A scoring worker decodes the others, such as AMR, because web processes do not decode audio.
 """
 
 import re
 from collections.abc import Callable
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from enrollment.keys import unseal_audio, unseal_call
 from enrollment.models import SealedAudio
+from mltraining import worker_client
+from mltraining.messages import DECODE, DecodeRecording, Recording
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.exceptions import note
@@ -70,7 +73,7 @@ def play_fraudster(*, fraudster_id: UUID, actor: Actor) -> bytes:
     return audio
 
 
-SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.whatwg.org and RFC 4867
+SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.whatwg.org
     (0, b"RIFF", "audio/wav", "wav"),
     (0, b"OggS", "audio/ogg", "ogg"),
     (0, b"fLaC", "audio/flac", "flac"),
@@ -80,8 +83,10 @@ SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.wh
     (0, b"\xff\xfb", "audio/mpeg", "mp3"),
     (0, b"\xff\xf3", "audio/mpeg", "mp3"),
     (0, b"\xff\xf1", "audio/aac", "aac"),
-    (0, b"#!AMR", "audio/amr", "amr"),
 ]
+PLAYED_WAV = {1, 3, 6, 7, 0xFFFE}  # format tags: PCM, float, A-law, mu-law, extensible
+NOT_PLAYED = (b"alac", b"samr", b"sawb")  # codecs of MP4
+WAV = ("audio/wav", "wav")
 
 
 RANGE = re.compile(r"bytes=([0-9]{0,12})-([0-9]{0,12})")  # RFC 9110; of several ranges none is taken
@@ -96,16 +101,31 @@ def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> H
         raise PermissionDenied
     try:
         audio = play(actor_of(request))
+        found = _played(audio)
+        if found is None:
+            question = DecodeRecording(Recording(audio=audio))
+            seconds = settings.VOICEAUTH_SCORING_DEADLINE_SECONDS
+            audio, found = worker_client.call(DECODE, question, deadline_seconds=seconds).wav, WAV
     except DomainError as error:
         failure = note(error, request)  # the middleware records the refusal
         return HttpResponse(failure.message, status=failure.status, content_type="text/plain")
-    found = ((kind, suffix) for offset, magic, kind, suffix in SIGNATURES if audio[offset:].startswith(magic))
-    kind, suffix = next(found, ("application/octet-stream", "bin"))
+    kind, suffix = found
     response = _ranged(request.headers.get("Range", ""), audio, kind)
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _played(audio: bytes) -> tuple[str, str] | None:
+    """Return the content type and the suffix of a recording that browsers play."""
+    known = ((kind, suffix) for offset, magic, kind, suffix in SIGNATURES if audio[offset:].startswith(magic))
+    found = next(known, None)
+    if found == WAV and int.from_bytes(audio[20:22], "little") not in PLAYED_WAV:
+        return None
+    if found is not None and found[0] == "audio/mp4" and any(codec in audio for codec in NOT_PLAYED):
+        return None
+    return found
 
 
 def _ranged(asked: str, audio: bytes, kind: str) -> HttpResponse:
