@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
+    "corsheaders",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -84,6 +85,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "voiceauth.platform.api.middleware.RequestContextMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -231,6 +233,12 @@ VOICEAUTH_RATE_LIMITS = env.integers(
 )
 # A request for a second person's approval, and an approval that waits to be used, end after so long.
 VOICEAUTH_APPROVAL_HOURS = env.integer("VOICEAUTH_APPROVAL_HOURS", 24, minimum=1, maximum=720)
+# Origins whose pages may call the API from a browser: "https://teller.bank.example"; none by default.
+CORS_ALLOWED_ORIGINS = env.origins("VOICEAUTH_CORS_ORIGINS")
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "DELETE"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["idempotent-replayed", "retry-after", "x-request-id"]
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["voiceauth.platform.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["voiceauth.platform.api.permissions.DenyAll"],
@@ -241,7 +249,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "voiceauth.platform.api.schema.ApiSchema",
     "EXCEPTION_HANDLER": "voiceauth.platform.api.exceptions.handle",
-    "DEFAULT_METADATA_CLASS": None,  # no OPTIONS: the OpenAPI document says more
+    "DEFAULT_METADATA_CLASS": "voiceauth.platform.api.metadata.AllowedMethods",
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": None,
 }

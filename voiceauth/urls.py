@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from voiceauth.platform import health
@@ -20,6 +21,7 @@ api = [
 ]
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", health.Live.as_view(), name="healthz"),
     path("readyz", health.Ready.as_view(), name="readyz"),
     path("api/v1/", include(api)),

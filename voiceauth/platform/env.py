@@ -73,6 +73,14 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         raise ImproperlyConfigured(f"{name} must be networks like 10.20.0.0/16: {error}.") from error
 
 
+def origins(name: str) -> list[str]:
+    """Read a comma-separated list of origins, like ``https://teller.bank.example``."""
+    found = words(name)
+    if wrong := [word for word in found if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", word)]:
+        raise ImproperlyConfigured(f"{name} must be origins like https://teller.bank.example, not {wrong[0]!r}.")
+    return found
+
+
 def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
     """Read whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
     values = dict(defaults)

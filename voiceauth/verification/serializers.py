@@ -65,7 +65,13 @@ class CandidateList(serializers.ListField):
                     raise serializers.ValidationError("Not a JSON list.") from None
             else:
                 data = [name.strip() for each in data for name in each.split(",")]
-        return super().to_internal_value(data)
+        try:
+            return super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            if not isinstance(error.detail, dict):
+                raise
+            wrong = [f"{data[place]!r}: {' '.join(said)}" for place, said in error.detail.items()]
+            raise serializers.ValidationError(wrong) from None
 
 
 class IdentifySerializer(StrictSerializer):

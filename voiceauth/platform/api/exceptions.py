@@ -40,6 +40,14 @@ class MalformedRequest(DomainError):
     message = "The request cannot be read."
 
 
+class WrongMediaType(DomainError):
+    """Carries ``accepted``, the media types that the call takes."""
+
+    code = "unsupported_media_type"
+    status = 415
+    message = "The body is {given}, which this call does not take. Send {listed}."
+
+
 @dataclass(frozen=True)
 class Failure:
     """What the caller is told."""
@@ -119,6 +127,10 @@ def note(error: BaseException, request: Any, *, customer_id: str = "") -> Failur
 
 def handle(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler."""
+    if isinstance(error, drf.UnsupportedMediaType):
+        accepted = [parser.media_type for parser in context["view"].parser_classes]
+        given = context["request"].content_type or "of no type"
+        error = WrongMediaType(given=given, listed=" or ".join(accepted), accepted=accepted)
     customer_id = context.get("kwargs", {}).get("customer_id", "")
     if not customer_id and isinstance(error, DomainError):
         customer_id = str(error.data.get("customer_id", ""))

@@ -4,7 +4,20 @@ from typing import Any, ClassVar
 
 from rest_framework.permissions import BasePermission
 
-from voiceauth.platform.api.roles import READ_METHODS, SCOPES
+from voiceauth.platform.api.roles import READ_METHODS, SCOPES, roles_with
+from voiceauth.platform.errors import DomainError
+
+
+class MissingScope(DomainError):
+    """The client's role, or its token, lacks the ``scope``. Carries it, and the ``roles`` that have it."""
+
+    code = "permission_denied"
+    status = 403
+    message = "This call needs the scope {scope}, which your token does not have. These roles have it: {listed}."
+
+    def __init__(self, scope: str) -> None:
+        roles = sorted(roles_with(scope))
+        super().__init__(self.message.format(scope=scope, listed=", ".join(roles)), scope=scope, roles=roles)
 
 
 class DenyAll(BasePermission):
@@ -30,8 +43,13 @@ class ScopePermission(BasePermission):
         return cls.deletes if method == "DELETE" else cls.scope
 
     def has_permission(self, request: Any, view: Any) -> bool:
-        """Ask the client."""
-        return request.user is not None and request.user.may(self.scope_for(request.method))
+        """Ask the client. Raises ``MissingScope``."""
+        if request.user is None:
+            return False
+        scope = self.scope_for(request.method)
+        if not request.user.may(scope):
+            raise MissingScope(scope)
+        return True
 
 
 def needs(scope: str, *, reads: str = "", deletes: str = "") -> type[ScopePermission]:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed
 
 from enrollment.models import Customer
 from mltraining import worker_client
@@ -16,6 +16,7 @@ from voiceauth.platform.api import throttling
 from voiceauth.platform.api.authentication import find_client, note_use
 from voiceauth.platform.api.exceptions import Failure, InternalError, describe
 from voiceauth.platform.api.models import ApiClient
+from voiceauth.platform.api.permissions import MissingScope
 from voiceauth.platform.api.refusals import record_refusal
 from voiceauth.platform.api.serializers import rounded, rounded_probability, validated
 from voiceauth.platform.audit import Actor
@@ -50,7 +51,7 @@ class Call:
 def admit(authorization: str, address: str) -> ApiClient | None:
     """Return the client of a handshake; ``None`` where it has no token and must show a ticket.
 
-    Raises ``AuthenticationFailed``, ``PermissionDenied`` and ``Throttled``.
+    Raises ``AuthenticationFailed``, ``MissingScope`` and ``Throttled``.
     """
     if not authorization:
         return None
@@ -59,7 +60,7 @@ def admit(authorization: str, address: str) -> ApiClient | None:
         throttling.admit_address(address)
         raise AuthenticationFailed("The token is not valid.")
     if not client.may(SCOPE):
-        raise PermissionDenied
+        raise MissingScope(SCOPE)
     note_use(client)
     return client
 
