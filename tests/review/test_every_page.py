@@ -13,7 +13,9 @@ from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
 from tests.support.people import SignIn
 from tests.support.rows import make_decision, make_run
+from voiceauth.platform.audit import SYSTEM
 from voiceauth.policies.models import PolicyVersion
+from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
 pytestmark = pytest.mark.django_db
@@ -64,11 +66,14 @@ def test_pages_carry_no_inline_script_and_no_inline_style(signed_in: SignIn) -> 
     model, customer = make_model(), make_customer()
     held, watchlist = make_sample(customer, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
     PolicyVersion.objects.create(number=1, content={}, reason="why", created_by="user:grace")
+    evidence = {"decision_id": str(decision.pk)}
+    case = cases.open_case(kind="REPLAY", customer_id="C-1001", evidence=evidence, actor=SYSTEM)
     for path in (
         "",
         f"retraining/trainingrun/{run.pk}/change/",
         f"mltraining/modelversion/{model.pk}/change/",
         f"verification/decision/{decision.pk}/change/",
+        f"screening/reviewcase/{case.pk}/change/",
         f"enrollment/customer/{customer.pk}/change/",
         "audit/auditevent/",
         "api/apiclient/do/create/",

@@ -76,6 +76,8 @@ def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
     page.get_by_role("button", name="Play in step").wait_for()
     page.locator("[data-position]").fill("2")
     assert call.evaluate("each => each.currentTime") == pytest.approx(1.5, abs=0.05)
+    page.get_by_label("Whole recordings").check()
+    assert float(page.locator("[data-position]").get_attribute("max") or 0) == pytest.approx(3.0, abs=0.01)
     assert played.count() == 3  # what was loaded is not fetched again
     assert complaints == []
 
@@ -93,7 +95,7 @@ def test_a_call_that_replays_the_enrollment_becomes_a_case_that_shows_where_it_w
     complaints = complaints_of(page)
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}{change(ReviewCase.objects.get())}")
-    assert page.get_by_text("The other one begins 0.5 s into it.").is_visible()
+    assert page.get_by_text("What was played begins 0.5 s into it.").is_visible()
     page.keyboard.press("l")
     page.locator("[data-compare][data-ready]").wait_for()
     assert [canvas.evaluate(INK) > 5000 for canvas in page.locator(".va-recording canvas").all()] == [True, True]

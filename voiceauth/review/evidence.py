@@ -91,7 +91,9 @@ def _shown(
 
 
 def _recordings(customer_id: str, decision: Decision | None, hit: Mapping[str, Any]) -> list[Recorded]:
-    """List what is suspicious, what it is like, and the enrollment recordings; on one axis with a replay's source.
+    """List what is suspicious, what it is like, and the enrollment recordings, on one axis.
+
+    All begin together, but for what a replay was taken from.
 
     ``hit`` is the evidence of the case: see ``screening.risk.Hit``.
     """
@@ -103,7 +105,7 @@ def _recordings(customer_id: str, decision: Decision | None, hit: Mapping[str, A
         about |= {"marks": [(decision.voice_changes_at, END)], "meaning": "Another voice speaks in the marked part."}
     earlier: dict[str, Any] = {"begins_at": max(-offset, 0.0)}
     earlier |= {"marks": [(start + offset, end + offset) for start, end in stretches]}
-    earlier |= {"meaning": f"The other one begins {offset:.1f} s into it."}
+    earlier |= {"meaning": f"What was played begins {offset:.1f} s into it."}
     found = [
         *_calls("Call", decision.pk if decision else None, **about),
         *_samples("Enrollment in question", hit.get("sample_id"), **about),
@@ -112,12 +114,13 @@ def _recordings(customer_id: str, decision: Decision | None, hit: Mapping[str, A
     ]
     if FraudsterAudio.objects.filter(pk=hit.get("fraudster_id")).exists():
         source = reverse("admin:screening_fraudster_audio", args=[hit["fraudster_id"]])
-        found.append(Recorded(title="Fraudster on a watchlist", source=source))
+        found.append(Recorded(title="Fraudster on a watchlist", source=source, begins_at=about["begins_at"]))
     shown = [hit[name] for name in ("sample_id", "heard_in_sample") if name in hit]
     for owner in dict.fromkeys((customer_id, hit.get("customer_id", ""))):
         samples = AudioSample.objects.filter(customer__customer_id=owner, held_for=[]).exclude(pk__in=shown)
         latest = samples.order_by("-created_at").values_list("pk", flat=True)[:ENROLLMENTS]
-        found += _samples("Enrollment" if owner == customer_id else f"Enrollment of {owner}", *latest)
+        title = "Enrollment" if owner == customer_id else f"Enrollment of {owner}"
+        found += _samples(title, *latest, begins_at=about["begins_at"])
     return found
 
 

@@ -46,14 +46,18 @@ class Recording {
     this.choice.closest("label").hidden = false;
   }
 
-  // The picture of the whole axis, once; `paint` adds where it is played.
-  draw(total) {
+  get ends() {
+    return this.begins + this.seconds;
+  }
+
+  // The picture of what lies between `from` and `to` on the axis, once; `paint` adds where it is played.
+  draw(from, to) {
     const { width, height } = this.canvas;
     const [ink, mark] = ["color", "outlineColor"].map((name) => getComputedStyle(this.canvas)[name]);
     const picture = new OffscreenCanvas(width, height);
     const context = picture.getContext("2d");
     const [half, bandHeight] = [height * 0.35, (height * 0.65) / (SIZE / 2)];
-    const x = (seconds) => ((this.begins + seconds) / total) * width;
+    const x = (seconds) => ((this.begins + seconds - from) / (to - from)) * width;
     context.fillStyle = mark;
     context.globalAlpha = 0.28;
     for (const [start, end] of this.marks) {
@@ -61,16 +65,17 @@ class Recording {
     }
     context.fillStyle = ink;
     const columns = [];
-    for (let column = Math.ceil(x(0)); column < Math.min(width, x(this.seconds)); column++) {
-      const [from, to] = [column, column + 1].map((at) => Math.round(((at / width) * total - this.begins) * RATE));
+    for (let column = Math.max(0, Math.ceil(x(0))); column < Math.min(width, x(this.seconds)); column++) {
+      const seconds = (at) => from + (at / width) * (to - from) - this.begins;
+      const [first, last] = [column, column + 1].map((at) => Math.max(0, Math.round(seconds(at) * RATE)));
       let [low, high] = [0, 0];
-      for (let i = Math.max(0, from); i < to; i++) {
+      for (let i = first; i < last; i++) {
         low = Math.min(low, this.samples[i] ?? 0);
         high = Math.max(high, this.samples[i] ?? 0);
       }
       context.globalAlpha = 1;
       context.fillRect(column, (half / 2) * (1 - high), 1, Math.max(1, (half / 2) * (high - low)));
-      columns.push([column, spectrum(this.samples, Math.max(0, from))]);
+      columns.push([column, spectrum(this.samples, first)]);
     }
     const loudest = columns.reduce((most, [, bands]) => bands.reduce((a, b) => Math.max(a, b), most), -120);
     for (const [column, bands] of columns) {
@@ -81,16 +86,16 @@ class Recording {
     }
     this.picture = picture;
     this.mark = mark;
-    this.paint(total);
+    this.paint(from, to);
   }
 
-  paint(total) {
+  paint(from, to) {
     const context = this.canvas.getContext("2d");
     const { width, height } = this.canvas;
     context.clearRect(0, 0, width, height);
     context.drawImage(this.picture, 0, 0);
     context.fillStyle = this.mark;
-    context.fillRect(((this.begins + this.audio.currentTime) / total) * width - 1, 0, 2, height);
+    context.fillRect(((this.begins + this.audio.currentTime - from) / (to - from)) * width - 1, 0, 2, height);
   }
 }
 
@@ -98,15 +103,16 @@ class Comparison {
   constructor(section) {
     this.section = section;
     this.recordings = [...section.querySelectorAll("figure")].map((figure) => new Recording(figure));
-    [this.button, this.play, this.position, this.status] = ["load", "play", "position", "status"].map((name) =>
-      section.querySelector(`[data-${name}]`),
+    [this.button, this.play, this.position, this.whole, this.status] = ["load", "play", "position", "whole", "status"].map(
+      (name) => section.querySelector(`[data-${name}]`),
     );
     this.button.onclick = () => this.load();
     this.play.onclick = () => (this.running ? this.stop() : this.start());
+    this.whole.onchange = () => this.redraw();
     this.position.oninput = () => this.seek(Number(this.position.value));
     for (const each of this.recordings) {
       each.choice.onchange = () => this.hear(each);
-      each.canvas.onclick = (event) => this.seek((event.offsetX / each.canvas.clientWidth) * this.total);
+      each.canvas.onclick = (event) => this.seek(this.from + (event.offsetX / each.canvas.clientWidth) * (this.to - this.from));
       each.audio.onplay = () => {
         if (!this.running) each.audio.muted = false;
         this.follow();
@@ -126,9 +132,7 @@ class Comparison {
     this.status.textContent = failed > 0 ? `${failed} of the recordings cannot be drawn by this browser.` : "";
     this.button.hidden = true;
     if (this.drawn.length === 0) return;
-    this.total = Math.max(...this.drawn.map((each) => each.begins + each.seconds));
-    this.position.max = this.total;
-    this.play.hidden = this.position.hidden = false;
+    this.play.hidden = this.position.hidden = this.whole.closest("label").hidden = false;
     this.redraw();
     matchMedia("(prefers-color-scheme: dark)").onchange = () => this.redraw();
     this.play.focus();
@@ -136,8 +140,14 @@ class Comparison {
     this.section.dataset.ready = "";
   }
 
+  // From where to where: around the first recording, which is the one in question, or everything.
   redraw() {
-    for (const each of this.drawn) each.draw(this.total);
+    const [first, margin] = [this.drawn[0], this.drawn[0].seconds * 0.08];
+    this.from = this.whole.checked ? 0 : Math.max(0, first.begins - margin);
+    this.to = this.whole.checked ? Math.max(...this.drawn.map((each) => each.ends)) : first.ends + margin;
+    Object.assign(this.position, { min: this.from, max: this.to });
+    for (const each of this.drawn) each.draw(this.from, this.to);
+    this.seek(this.at);
   }
 
   hear(chosen) {
@@ -150,7 +160,7 @@ class Comparison {
     this.running = true;
     this.play.textContent = "Pause";
     this.hear(this.heard);
-    if (this.at >= this.total - 0.05) this.seek(0);
+    if (this.at >= this.to - 0.05) this.seek(this.from);
     this.clock = performance.now() - this.at * 1000;
     this.follow();
   }
@@ -190,7 +200,7 @@ class Comparison {
   align() {
     const position = (performance.now() - this.clock) / 1000;
     this.position.value = position;
-    if (position >= this.total) return this.stop();
+    if (position >= this.to) return this.stop();
     for (const each of this.drawn) {
       const own = position - each.begins;
       const within = own >= 0 && own < each.seconds - 0.02;
@@ -201,7 +211,7 @@ class Comparison {
   }
 
   paint() {
-    for (const each of this.drawn ?? []) each.paint(this.total);
+    for (const each of this.drawn ?? []) each.paint(this.from, this.to);
   }
 }
 
