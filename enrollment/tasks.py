@@ -12,3 +12,11 @@ def expire_unused() -> None:
     services.expire_unused()
     enrichment.expire_calls()
     batches.purge_results()
+
+
+@shared_task(name="enrollment.forget_changes")
+def forget_changes() -> None:
+    """Delete the log of changed voiceprints that every scoring process has read."""
+    from enrollment import gallery  # the maintenance of a scoring worker
+
+    gallery.forget_changes()

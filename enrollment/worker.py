@@ -13,6 +13,8 @@ from voiceauth.screening.risk import Hit
 
 MAX_DUPLICATES = 3
 
+scorer.register(gallery.keep)
+
 
 @answers(ANALYSE_SAMPLE)
 def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
@@ -36,7 +38,7 @@ def analyse_sample(question: AnalyseSample) -> SampleAnalysis:
 def _report(voice: Voice, customer: Customer | None, replayed: Sequence[Hit]) -> VoiceReport:
     own = None if customer is None else voiceprints.enrolled_voice_of(customer, voice.model.fingerprint)
     own_id = None if customer is None else customer.customer_id
-    nearest = gallery.of_model(voice.model).nearest(voice.compare, limit=MAX_DUPLICATES + 1)
+    nearest = gallery.of_model(voice.model).nearest(voice, limit=MAX_DUPLICATES + 1)
     return VoiceReport(
         one_voice_llr=None if voice.parts is None else voice.parts.log_likelihood_ratio,
         cohesion_llr=None

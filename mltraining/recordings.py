@@ -92,6 +92,10 @@ class Voice:
         """Compare with voiceprints (n, d) of ``speech_seconds`` (n,) each; ``statistics`` are their cohort's."""
         return self.model.pipeline.compare(self.vector, self.analysis.quality, vectors, speech_seconds, statistics)
 
+    def bound(self, statistics: "Statistics | None" = None) -> "tuple[float | np.ndarray, float | np.ndarray]":
+        """Return the slope and the offset of a ratio's bound by the cosine: see ``ScoringPipeline.bound``."""
+        return self.model.pipeline.bound(self.vector, self.analysis.quality, statistics)
+
     def compare_one(self, name: str, vector: np.ndarray, speech_seconds: float) -> Nearest:
         """Compare with one voiceprint (d,), called ``name``."""
         found = self.compare(vector[None], speech_seconds)

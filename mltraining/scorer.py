@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from django.db import close_old_connections
 from mltraining import calibrations, decoding, registry
 from mltraining.errors import ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
+from voiceauth.platform.errors import DomainError
 
 if TYPE_CHECKING:
     from mltraining.speech.audio.waveform import Waveform
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 2.0
+KEEP_SECONDS = 0.5
 KEPT_MODELS = 2  # the active one and the one being promoted, or the one just retired
 
 
@@ -44,8 +47,16 @@ class LoadedModel:
     calibration: Calibration
 
 
+Keep = Callable[[list[LoadedModel]], None]
+
+_keeps: list[Keep] = []
 _models: OrderedDict[str, LoadedModel] = OrderedDict()
 _lock = threading.Lock()
+
+
+def register(keep: Keep) -> None:
+    """Have ``keep`` called twice a second in every scoring process, with the models that are in memory."""
+    _keeps.append(keep)
 
 
 def loaded_versions() -> list[str]:
@@ -127,6 +138,20 @@ def _noise() -> "Waveform":
 def _start_following(**_: Any) -> None:
     if "scoring" in current_app.amqp.queues.consume_from:
         threading.Thread(target=_follow, name="models", daemon=True).start()
+        threading.Thread(target=_keep, name="galleries", daemon=True).start()
+
+
+def _keep() -> None:
+    while True:
+        close_old_connections()
+        try:
+            for keep in _keeps:
+                keep(list(_models.values()))
+        except (DatabaseError, DomainError):
+            pass  # the next round tries again
+        except Exception:
+            logger.exception("following the gallery failed")  # searches still follow it themselves
+        time.sleep(KEEP_SECONDS)
 
 
 def _follow() -> None:

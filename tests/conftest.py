@@ -15,12 +15,14 @@ import django
 
 django.setup()  # the fixtures import models
 
+import shutil
+import uuid
 from collections.abc import Generator, Iterable, Iterator
 
 import pytest
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from mltraining import worker_client
 from mltraining.messages import PING, Ping
@@ -78,6 +80,15 @@ def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operations, "execute_sql_flush", flush)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _a_gallery_of_its_own(settings: Settings) -> Iterator[None]:
+    """An index may hold what a test writes and rolls back: no other test may read it."""
+    shared = settings.VOICEAUTH_GALLERY_DIR
+    settings.VOICEAUTH_GALLERY_DIR = shared.with_name(f"gallery-{uuid.uuid4().hex}")
+    yield
+    shutil.rmtree(settings.VOICEAUTH_GALLERY_DIR, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Settings, read from the environment with safe defaults. ``docs/operations.md`` lists every name."""
 
+import hashlib
+import os
 from pathlib import Path
 
 from voiceauth import __version__
@@ -145,6 +147,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-fraudsters": {"task": "screening.expire_fraudsters", "schedule": 3600.0},
     "forget-recent-voices": {"task": "screening.forget_recent", "schedule": 300.0},
     "expire-unused": {"task": "enrollment.expire_unused", "schedule": 3600.0},
+    "forget-voiceprint-changes": {"task": "enrollment.forget_changes", "schedule": 3600.0},
     "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
     "send-webhooks": {"task": "webhooks.sweep", "schedule": 10.0, "options": {"expires": 10}},
@@ -194,6 +197,11 @@ VOICEAUTH_STREAMS = env.integer("VOICEAUTH_STREAMS", 200, minimum=0, maximum=400
 VOICEAUTH_TRAINING_OVERRIDES = env.words("VOICEAUTH_TRAINING_OVERRIDES")
 VOICEAUTH_MODELS_DIR = Path(env.text("VOICEAUTH_MODELS_DIR", str(STATE_DIR / "models"))).resolve()
 VOICEAUTH_RUNS_DIR = Path(env.text("VOICEAUTH_RUNS_DIR", str(STATE_DIR / "training-runs"))).resolve()
+# Where scoring processes share the voiceprints in the clear: memory, never a disk.
+VOICEAUTH_GALLERY_DIR = Path(
+    env.text("VOICEAUTH_GALLERY_DIR")
+    or f"/dev/shm/voiceauth-{os.getuid()}-{hashlib.sha256(str(STATE_DIR).encode()).hexdigest()[:12]}"  # noqa: S108
+)
 # Manifests and recordings of batch enrollments, which are only read.
 VOICEAUTH_BATCH_DIR = Path(env.text("VOICEAUTH_BATCH_DIR", str(STATE_DIR / "batches"))).resolve()
 

@@ -8,6 +8,54 @@ import voiceauth.platform.storage
 import voiceauth.platform.vault.fields
 from django.db import migrations, models
 
+# Which voiceprints to look at again, for the index of a machine (enrollment.gallery). A transaction with a smaller number
+# may commit later, so a reader goes by the snapshot and not by the id.
+NOTE_CHANGES = """
+CREATE TABLE enrollment_voiceprintchange (
+    id bigserial PRIMARY KEY,
+    model_fingerprint varchar(64) NOT NULL,
+    voiceprint_id bigint NOT NULL,
+    changed_by xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ON enrollment_voiceprintchange (model_fingerprint, changed_by);
+CREATE INDEX ON enrollment_voiceprintchange (changed_at);
+CREATE TABLE enrollment_forgottenchanges (up_to xid8 NOT NULL);
+INSERT INTO enrollment_forgottenchanges VALUES ('0');
+
+CREATE FUNCTION enrollment_note_voiceprints() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO enrollment_voiceprintchange (model_fingerprint, voiceprint_id)
+    SELECT model_fingerprint, id FROM changed;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_new AFTER INSERT ON enrollment_voiceprint
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION enrollment_note_voiceprints();
+CREATE TRIGGER note_changed AFTER UPDATE ON enrollment_voiceprint
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION enrollment_note_voiceprints();
+CREATE TRIGGER note_gone AFTER DELETE ON enrollment_voiceprint
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION enrollment_note_voiceprints();
+
+CREATE FUNCTION enrollment_note_customer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO enrollment_voiceprintchange (model_fingerprint, voiceprint_id)
+    SELECT model_fingerprint, id FROM enrollment_voiceprint WHERE customer_id = NEW.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_state AFTER UPDATE OF state ON enrollment_customer
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION enrollment_note_customer();
+"""
+NOTE_NO_CHANGES = """
+DROP TRIGGER note_state ON enrollment_customer;
+DROP TRIGGER note_gone ON enrollment_voiceprint;
+DROP TRIGGER note_changed ON enrollment_voiceprint;
+DROP TRIGGER note_new ON enrollment_voiceprint;
+DROP FUNCTION enrollment_note_customer;
+DROP FUNCTION enrollment_note_voiceprints;
+DROP TABLE enrollment_forgottenchanges;
+DROP TABLE enrollment_voiceprintchange;
+"""
+
 
 # A text that somebody agreed to never changes, whoever asks.
 PROTECT = """
@@ -196,4 +244,5 @@ class Migration(migrations.Migration):
             model_name='voiceprint',
             constraint=models.UniqueConstraint(fields=('customer', 'model_fingerprint'), name='one_voiceprint_a_model'),
         ),
+        migrations.RunSQL(NOTE_CHANGES, NOTE_NO_CHANGES),
     ]

@@ -1,6 +1,7 @@
 """How often a customer's data key is unwrapped: each time is a read of the key files or a call of the key service."""
 
 import io
+import shutil
 import uuid
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from enrollment import audio_exports, heard, samples
-from enrollment.gallery import Gallery
+from enrollment.gallery import Gallery, folder
 from enrollment.models import HeardRecording
 from tests.support.batches import carried_out, line, said, submitted
 from tests.support.customers import IVR, TELLER, enrolled, enrolled_customer
@@ -71,9 +72,10 @@ def test_an_enrollment_unwraps_the_customers_key_once_for_each_time_it_reads_the
 def test_a_refresh_of_the_gallery_unwraps_each_customers_key_once(worker: StandInWorker, unwrapped: list[str]) -> None:
     model = activate_model()
     everybody = [enrolled_customer(f"C-{number}") for number in range(5)]
+    shutil.rmtree(folder())
     unwrapped.clear()
     gallery = Gallery(model.fingerprint, DIMENSIONS)
-    assert len(list(gallery.read_entries())) == len(everybody)
+    assert gallery.current().count == len(everybody)
     assert sorted(unwrapped) == sorted(f"customer:{each.pk}" for each in everybody)
 
 

@@ -24,6 +24,7 @@ def start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="voiceauth-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs last: after the servers have stopped
     os.environ["VOICEAUTH_STATE_DIR"] = str(folder / "state")
+    os.environ["VOICEAUTH_GALLERY_DIR"] = str(folder / "gallery")
     os.environ.setdefault("VOICEAUTH_RATE_LIMITS", "anonymous=100000")  # all tests come from one address
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         server = urlsplit(os.environ["REDIS_URL"])

@@ -53,6 +53,7 @@ class StandInPipeline:
     decoys: np.ndarray | None = None
     score: ClassVar[Any] = ScoringPipeline.score
     compare: ClassVar[Any] = ScoringPipeline.compare
+    bound: ClassVar[Any] = ScoringPipeline.bound
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def identify_call(question: IdentifyCall) -> CallScore:
 
     def compare(voice: Voice, name: str | None) -> list[Nearest]:
         names = question.candidates if name is None else [name]
-        return known.nearest(voice.compare, names=names, limit=question.max_results)
+        return known.nearest(voice, names=names, limit=question.max_results)
 
     heard = hear(whole, compare, threshold, question.rules)
     voice = heard.voice
@@ -175,7 +175,7 @@ def analyse_fraudster(question: AnalyseFraudster) -> FraudsterAnalysis:
 
 def _likeliest_customer(voice: Voice) -> Nearest | None:
     """Find the customer who sounds most like the voice. Locked customers, whom the gallery leaves out, count too."""
-    found = gallery.of_model(voice.model).nearest(voice.compare, limit=1)
+    found = gallery.of_model(voice.model).nearest(voice, limit=1)
     for customer in Customer.objects.filter(state=Customer.State.LOCKED):
         if known := voiceprints.voiceprint_of(customer, voice.model.fingerprint):
             found.append(voice.compare_one(customer.customer_id, known.vector, known.speech_seconds))

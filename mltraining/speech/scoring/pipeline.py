@@ -177,6 +177,25 @@ class ScoringPipeline:
         ratios = self.calibration.log_likelihood_ratio(scores, measures)
         return Comparison(scores, ratios, self.calibration.probability(ratios))
 
+    def bound(
+        self, embedding: np.ndarray, quality: Quality, statistics: Statistics | None = None
+    ) -> tuple[float | np.ndarray, float | np.ndarray]:
+        """Return ``slope`` and ``offset``: no voiceprint of cosine c has a ratio above ``slope * c + offset``.
+
+        They hold whatever net speech the voiceprints have. With ``statistics`` of (n,) voiceprints, each has its own.
+        """
+        measures = QualityMeasures(quality.speech_seconds, np.array(ENROLLMENT_SPEECH_SECONDS), quality.snr_db)
+        offset = float(self.calibration.log_likelihood_ratio(np.zeros(2), measures).max())
+        slope = self.calibration.slope
+        if slope <= 0:  # a higher cosine says nothing then, so no cosine is too low
+            return 0.0, np.inf
+        if self.cohort is None:
+            return slope, offset
+        assert statistics is not None, "a score that is normalised needs the voiceprints' statistics"
+        sides = statistics, self.cohort.statistics(embedding[None])
+        at_zero, at_one = (self.cohort.normalise(np.array([each]), *sides) for each in (0.0, 1.0))
+        return slope * (at_one - at_zero), slope * at_zero + offset
+
     def recalibrated(self, calibration: Calibration, threshold: float) -> "ScoringPipeline":
         """Return the same pipeline, sharing its weights, under another calibration and threshold in (0, 1)."""
         other = copy.copy(self)
