@@ -6,22 +6,23 @@ Each search first asks for what is new in the log, and so is as fresh as the dat
 twice a second, so that a search seldom has anything to write. Whom a search found is looked up in the database before
 they are named: an erased customer is never found, whatever the index holds. Worker-side only.
 
-The log is read by snapshot. A reader asks for all changes by transactions from ``Index.applied`` on, which is the oldest
-one that was still open when the log was last read. So a transaction that commits late is not missed, and some changes
-are looked at twice.
+The log is read by snapshot. A reader asks for all changes by transactions from ``Index.applied`` on, which is the
+oldest one that was still open when the log was last read. So a transaction that commits late is not missed, and some
+changes are looked at twice.
 """
 
 import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from django.conf import settings
@@ -48,6 +49,7 @@ AT_ONCE = 20_000  # a search makes the index itself where there are no more voic
 LOCK_SECONDS = 1.0  # that a search waits for another process that writes
 KEEP_CHANGES_SECONDS = 3600.0  # a process that has not read the log for longer makes its index anew
 MOVE_SECONDS = 60.0
+IN_USE = "in-use"
 NEVER = 2**62  # no transaction has this number yet
 ROUNDING = 1e-3  # of a log-likelihood ratio in float32
 
@@ -181,6 +183,7 @@ class Gallery:
 
     def _map(self) -> Index | None:
         """Map the file, anew where it has been replaced; ``None`` where there is none."""
+        _use()
         try:
             if self._index is None or self._index.inode != self.path.stat().st_ino:
                 self._index, self._seen = Index(self.path), set()
@@ -318,6 +321,7 @@ def _ratios(index: Index, voice: Voice, at: np.ndarray, cohort: "Cohort | None")
 # --- of this process and this machine -------------------------------------------------------------
 
 _galleries: dict[str, Gallery] = {}
+_used: tuple[Path, IO[str]] | None = None  # the folder, and a file in it that is locked while this process lives
 _lock = threading.Lock()
 
 
@@ -329,6 +333,22 @@ def folder() -> Path:
     if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise PermissionError(f"{path} must belong to the service alone (mode 0700)")
     return path
+
+
+def _use() -> None:
+    """Mark the folder as used by this process."""
+    global _used
+    if _used is None or _used[0] != folder():
+        file = (folder() / IN_USE).open("w")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _used = folder(), file
+
+
+def remove() -> None:
+    """Remove the indexes where no process uses them any more: when the last worker of the machine ends."""
+    with suppress(OSError), (folder() / IN_USE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder())
 
 
 def _prefix(model_fingerprint: str) -> str:

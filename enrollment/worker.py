@@ -1,6 +1,9 @@
 """What a scoring worker answers about a recording that is to be enrolled. Worker-side only."""
 
 from collections.abc import Sequence
+from typing import Any
+
+from celery.signals import worker_shutdown
 
 from enrollment import gallery, replay, voiceprints
 from enrollment.messages import ANALYSE_SAMPLE, AnalyseSample, Duplicate, SampleAnalysis, VoiceReport
@@ -14,6 +17,11 @@ from voiceauth.screening.risk import Hit
 MAX_DUPLICATES = 3
 
 scorer.register(gallery.keep)
+
+
+@worker_shutdown.connect
+def _remove_the_indexes(**_: Any) -> None:
+    gallery.remove()
 
 
 @answers(ANALYSE_SAMPLE)
