@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 2.0
 KEEP_SECONDS = 0.5
+SWITCH_SECONDS = 5e-4  # that a call waits for the thread that makes an index, each time that both want the interpreter
 KEPT_MODELS = 2  # the active one and the one being promoted, or the one just retired
 
 
@@ -138,6 +139,7 @@ def _noise() -> "Waveform":
 def _start_following(**_: Any) -> None:
     if "scoring" in current_app.amqp.queues.consume_from:
         threading.Thread(target=_follow, name="models", daemon=True).start()
+        sys.setswitchinterval(SWITCH_SECONDS)
         threading.Thread(target=_keep, name="galleries", daemon=True).start()
 
 
