@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -49,7 +49,7 @@ AT_ONCE = 20_000  # a search makes the index itself where there are no more voic
 LOCK_SECONDS = 1.0  # that a search waits for another process that writes
 KEEP_CHANGES_SECONDS = 3600.0  # a process that has not read the log for longer makes its index anew
 MOVE_SECONDS = 60.0
-IN_USE = "in-use"
+IN_USE = "users"
 NEVER = 2**62  # no transaction has this number yet
 ROUNDING = 1e-3  # of a log-likelihood ratio in float32
 
@@ -229,7 +229,7 @@ class Gallery:
         new = Index.create(
             draft, dimensions=self.dimensions, capacity=2 * count + BATCH, sample=sample, applied=horizon
         )
-        for rows in (*first, *batches):
+        for rows in chain(first, batches):
             new.append(rows)
         os.replace(draft, self.path)
 
@@ -374,12 +374,11 @@ def keep(models: Collection[LoadedModel]) -> None:
     with _lock:
         for fingerprint in _galleries.keys() - serving:
             del _galleries[fingerprint]
-    own = {each.path for each in kept}
-    for path in folder().glob("*.index"):
-        others = any(
-            path.name.startswith(_prefix(each)) for each in serving - {each.model_fingerprint for each in kept}
-        )
-        if path not in own and not others:  # of a former model, or of the time before PostgreSQL was restarted
+    own = {each.path.stem for each in kept}
+    others = serving - {each.model_fingerprint for each in kept}  # that another process may hold already
+    for path in folder().glob("*-*.*"):
+        # Of a former model, or of the time before PostgreSQL was restarted, or the draft of a process that was killed.
+        if path.stem not in own and not any(path.name.startswith(_prefix(each)) for each in others):
             path.unlink(missing_ok=True)
 
 
