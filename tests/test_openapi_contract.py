@@ -22,7 +22,7 @@ PARTS = {
     "teller": "customers|batch-enrollments",
     "ivr": "verify|identify|streams",
     "reviewer": "decisions|audit|cases|watchlists|fraudsters",
-    "admin": "models|training|approvals|policies",
+    "admin": "models|training|approvals|policies|consent-texts",
 }
 
 # A valid request may still meet a state that refuses it; tokens and headers have tests of their own.

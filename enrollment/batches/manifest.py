@@ -1,8 +1,8 @@
 """Manifests: JSON lines or parquet, one customer a line, read as a stream.
 
-A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version", "origin"},
-"origin"?, "channel"?, "format"?}``. ``channel`` is that of recordings whose channels differ, ``format`` that of samples
-without a header.
+A line: ``{"customer_id", "display_name"?, "audio": [location, …], "consent": {"purpose", "text_version",
+"text_sha256"?, "origin"}, "origin"?, "channel"?, "format"?}``. ``channel`` is that of recordings whose channels differ,
+``format`` that of samples without a header.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from voiceauth.platform import logs, metrics
 from voiceauth.platform.api.actor import actor_of
@@ -55,6 +55,8 @@ class RequestContextMiddleware:
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
+        if request.method == "HEAD" and isinstance(response, HttpResponse):
+            response.content = b""  # Content-Length stays; the web server would log bytes that it may not send
         _count(request, response.status_code, time.perf_counter() - begun)
         return response
 
