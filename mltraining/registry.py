@@ -142,9 +142,12 @@ def put_in_service(version: str) -> ModelVersion | None:
     return retired
 
 
-def store_evaluation(version: str, figures: dict[str, Any], *, actor: Actor = SYSTEM) -> None:
-    """Store what an evaluation measured in the model's metrics, in place of an earlier one's."""
-    _add_metrics(version, "evaluation", figures, "evaluated", actor)
+def store_evaluation(version: str, figures: dict[str, Any], *, source: str, actor: Actor = SYSTEM) -> None:
+    """Store what an evaluation measured in the model's metrics, in place of an earlier one's.
+
+    ``source`` names the trials for people.
+    """
+    _add_metrics(version, "evaluation", figures | {"source": source}, "evaluated", actor, source=source)
 
 
 def store_comparison(version: str, *, champion: str, verdict: dict[str, Any]) -> None:

@@ -180,6 +180,7 @@ def test_a_candidate_that_is_not_better_on_the_frozen_set_is_refused(tmp_path: P
     assert (state(champion), state(challenger)) == (State.ACTIVE, State.CANDIDATE)
     assert last(challenger).error_code == "challenger_not_better"
     assert challenger.metrics["comparison"]["champion"] == champion.version
+    assert set(challenger.metrics["comparison"]["distributions"]) == {"champion", "challenger"}
     compared = AuditEvent.objects.get(action="model.compared")
     assert compared.data["better"] is False
     assert compared.data["reasons"] == challenger.metrics["comparison"]["reasons"]
@@ -250,6 +251,7 @@ def test_the_evaluation_of_a_registered_model_is_kept_with_it(tmp_path: Path, fr
         audio_root=frozen_set / "audio", output=tmp_path / "out", conditions=["g711"],
     )  # fmt: skip
     model.refresh_from_db()
+    assert model.metrics["evaluation"]["source"] == "trials.csv"
     eer = model.metrics["evaluation"]["g711 eer"]
     assert eer["value"] is None  # 3 target trials support no figure
     assert (eer["target_trials"], eer["impostor_trials"], eer["speakers"]) == (3, 6, 3)

@@ -20,6 +20,31 @@ DISTRIBUTION = {  # of log-likelihood ratios: impostors around -4, targets aroun
     "target": [max(0.0, 5 - abs(edge - 6)) / 25 for edge in range(-12, 12)],
 }
 
+OVERLAPPING = {  # impostors around -3, targets around 3: with errors on both sides
+    "edges": DISTRIBUTION["edges"],
+    "impostor": [max(0.0, 8 - abs(edge + 3)) / 64 for edge in range(-12, 12)],
+    "target": [max(0.0, 8 - abs(edge - 3)) / 64 for edge in range(-12, 12)],
+}
+COUNTS = {"target_trials": 1000, "impostor_trials": 20000, "speakers": 100}
+COMPARISON: dict[str, Any] = {  # what a promotion keeps with the challenger
+    "champion": "20261101-000000-aaaaaa",
+    "better": True,
+    "reasons": ["better, g711: EER 2.50 % -> 1.75 % (difference -1.25 to -0.25 points)"],
+    "condition": "g711",
+    "differences": [
+        {"slice": name, "figure": "eer", "champion": 0.025, "challenger": 0.0175, "trials": COUNTS}
+        | {"change": {"value": -0.0075, "low": -0.0125, "high": -0.0025}}
+        for name in ("g711", "g711-female")
+    ],
+    "distributions": {"champion": OVERLAPPING, "challenger": OVERLAPPING},
+}
+EVALUATION: dict[str, Any] = {
+    "source": "calls-of-november",
+    "g711 eer": {"value": 0.0175, "low": 0.0125, "high": 0.0225, **COUNTS},
+    "gsm cllr": {"value": 0.0912, "low": 0.08, "high": 0.1, **COUNTS},
+    "gsm fnir": {"value": None, "low": None, "high": None, **COUNTS},
+}
+
 
 def calibrated_on(measured_on: MeasuredOn = ENOUGH) -> dict[str, Any]:
     """The entry of ``pipeline.json``."""

@@ -84,7 +84,8 @@ def _beat_the_champion(attempt: Attempt[Promotion], model: "LoadedModel") -> Non
             conditions.score_in_conditions(each.pipeline, audio, chosen, noises, progress=beat)
             for each in (against, model)
         )
-        verdict = comparison.compare(audio, before, after, progress=beat)
+        read_by = (against.pipeline.calibration, model.pipeline.calibration)
+        verdict = comparison.compare(audio, before, after, calibrations=read_by, progress=beat)
     except (EvaluationError, AudioError, OSError) as error:
         logger.error("the frozen set cannot be scored: %s", getattr(error, "code", type(error).__name__))
         if attempt.job.forced:

@@ -198,9 +198,11 @@ def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequenc
 
 
 def score_distribution(
-    distribution: Mapping[str, Sequence[float]], ratio: float, threshold: float | None
+    distribution: Mapping[str, Sequence[float]], ratio: float | None, threshold: float | None
 ) -> tuple[SafeString, str]:
     """Draw the log-likelihood ratios of target and impostor trials with a call's own one, and say where it stands.
+
+    Without a call, say where the threshold stands.
 
     ``distribution`` is that of a calibration: ``edges``, and the shares ``target`` and ``impostor`` in each bin. Without
     one there is no picture.
@@ -243,16 +245,20 @@ def score_distribution(
         '<text class="va-axis" x="{}" y="194" text-anchor="middle">{}</text>',
         ((f"{x(tick):.1f}", f"{tick:g}") for tick in ticks),
     )
-    above = _share(distribution["impostor"], edges, ratio, above=True)
-    below = _share(distribution["target"], edges, ratio, above=False)
-    words = (
-        f"{100 * above:.3g} % of the impostor trials reach this ratio; {100 * below:.3g} % of the target trials do not."
-    )
+    words, label = "", "Log-likelihood ratios of target and impostor trials."
+    if (at := threshold if ratio is None else ratio) is not None:
+        above = _share(distribution["impostor"], edges, at, above=True)
+        below = _share(distribution["target"], edges, at, above=False)
+        name = "the threshold" if ratio is None else "this ratio"
+        words = (
+            f"{100 * above:.3g} % of the impostor trials reach {name}; {100 * below:.3g} % of the target trials do not."
+        )
+        label = words if ratio is None else f"Log-likelihood ratio {ratio:+.2f}. {words}"
     chart = format_html(
-        '<svg class="va-distribution" viewBox="0 0 {0} {1}" role="img" aria-label="Log-likelihood ratio {2}. {3}">'
-        '{4}<line class="va-grid" x1="20" x2="{5}" y1="{6}" y2="{6}"/>{7}'
-        '<text class="va-axis" x="{8}" y="214" text-anchor="middle">log-likelihood ratio</text></svg>',
-        *(width, height, f"{ratio:+.2f}", words, shapes, width - 20, floor, axis, width / 2),
+        '<svg class="va-distribution" viewBox="0 0 {0} {1}" role="img" aria-label="{2}">'
+        '{3}<line class="va-grid" x1="20" x2="{4}" y1="{5}" y2="{5}"/>{6}'
+        '<text class="va-axis" x="{7}" y="214" text-anchor="middle">log-likelihood ratio</text></svg>',
+        *(width, height, label, shapes, width - 20, floor, axis, width / 2),
     )
     return chart, words
 

@@ -8,16 +8,18 @@ cancels out.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mltraining.speech.evaluation.conditions import G711, ConditionScores, TrialAudio
-from mltraining.speech.evaluation.figures import percentile_interval
+from mltraining.speech.evaluation.figures import Trials, percentile_interval
+from mltraining.speech.evaluation.fitting import distribution
 from mltraining.speech.evaluation.metrics import resampled_speakers
 from mltraining.speech.evaluation.slices import RESAMPLES, Slice, slices
 from mltraining.speech.evaluation.trials import EvaluationError, Progress, silent
+from mltraining.speech.scoring.calibration import Calibration
 
 FIGURES = {"eer": "EER", "false_reject_rate_at_1": "FRR at FAR 1 %"}
 
@@ -46,6 +48,7 @@ class Difference:
     champion: float
     challenger: float
     change: Change
+    trials: Trials
 
     def __str__(self) -> str:
         rates = f"{100 * self.champion:.2f} % -> {100 * self.challenger:.2f} %"
@@ -55,11 +58,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger is better, and why. ``reasons`` are one sentence each, for people."""
+    """Whether the challenger is better, and why. ``reasons`` are one sentence each, for people.
+
+    ``distributions`` tells how the log-likelihood ratios of the two models' trials are distributed in ``condition``, as
+    ``fitting.distribution`` does, under the names ``champion`` and ``challenger``; empty without calibrations.
+    """
 
     better: bool
     reasons: list[str]
     differences: list[Difference]
+    condition: str = ""
+    distributions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -71,10 +80,13 @@ def compare(
     champion: Sequence[ConditionScores],
     challenger: Sequence[ConditionScores],
     *,
+    calibrations: tuple[Calibration, Calibration] | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare the scores of two models on the same trials in the same conditions. ``progress`` counts slices.
+
+    ``calibrations``, of the champion and of the challenger, are those that the scores are read by.
 
     Raises EvaluationError ``no_trials`` where no condition has trials of both kinds.
     """
@@ -95,15 +107,21 @@ def compare(
         reasons += [f"better, {each}" for each in gains]
     else:
         reasons += [f"not better beyond the interval, {each}" for each in differences if each.slice == main]
-    return Verdict(better=bool(gains) and not losses, reasons=reasons, differences=differences)
+    distributions = {}
+    if calibrations is not None:
+        pair = next(pair for pair in pairs if pair[0].name == main)
+        for name, part, read_by in zip(("champion", "challenger"), pair, calibrations, strict=True):
+            distributions[name] = distribution([part.trials], read_by)
+    return Verdict(bool(gains) and not losses, reasons, differences, main, distributions)
 
 
 def _differences(before: Slice, after: Slice, weights: np.ndarray) -> list[Difference]:
     rates = []
+    counts = Trials.of(before.trials.is_target, before.trials.speakers, before.trials.test_speakers)
     for each in (before, after):
         trials = each.resampled(weights)
         rates.append({"eer": trials.equal_error_rate(), "false_reject_rate_at_1": trials.false_reject_rate_at(0.01)})
     return [
-        Difference(before.name, name, float(old[0]), float(new[0]), Change.of(new - old))
+        Difference(before.name, name, float(old[0]), float(new[0]), Change.of(new - old), counts)
         for name, old, new in ((name, rates[0][name], rates[1][name]) for name in FIGURES)
     ]

@@ -1,4 +1,4 @@
-"""The registry of models: their figures and charts, promotion and the way back."""
+"""The registry of models: their figures and charts beside those of the model in service, promotion and the way back."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Value
-from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -24,6 +26,8 @@ from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, facts, pretty, progress_bar
+from voiceauth.review.model_report import report_on
+from voiceauth.review.thresholds import Wanted, preview
 
 State = ModelVersion.State
 TONES = {State.ACTIVE: "good", State.PROMOTING: "busy"}
@@ -104,11 +108,74 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of the page itself."""
-        view = self.admin_site.admin_view(require_GET(self.chart))
+        view = self.admin_site.admin_view
         return [
-            path("<str:version>/charts/<str:name>", view, name="mltraining_modelversion_chart"),
+            path(
+                "<str:version>/charts/<str:name>",
+                view(require_GET(self.chart)),
+                name="mltraining_modelversion_chart",
+            ),
+            path(
+                "<str:version>/thresholds/",
+                view(require_GET(self.thresholds)),
+                name="mltraining_modelversion_thresholds",
+            ),
+            path("<str:version>/card.md", view(require_GET(self.card)), name="mltraining_modelversion_card"),
             *super().get_urls(),
         ]
+
+    def related(self, request: HttpRequest, obj: ModelVersion) -> list[tuple[str, str]]:
+        """Link to the preview of thresholds, for whom decisions are shown, and to the model card."""
+        pages = [("Model card", reverse("admin:mltraining_modelversion_card", args=[obj.pk]))]
+        if request.user.has_perm("verification.view_decision"):
+            pages.insert(0, ("Try thresholds", reverse("admin:mltraining_modelversion_thresholds", args=[obj.pk])))
+        return pages
+
+    def thresholds(self, request: HttpRequest, version: str) -> HttpResponseBase:
+        """Show what other thresholds would have decided on past calls."""
+        if not (self.has_view_permission(request) and request.user.has_perm("verification.view_decision")):
+            raise PermissionDenied
+        model = self._found(request, version)
+        form = Wanted({"days": "30", **request.GET.dict()})
+        given: dict[str, Any] = form.cleaned_data if form.is_valid() else {"days": 30, "probability": None}
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "heading": self.heading,
+            "title": "What other thresholds would have decided",
+            "object": model,
+            "back": self._back(model),
+            "form": form,
+            "days": given["days"],
+            **preview(model, days=given["days"], probability=given["probability"]),
+        }
+        return TemplateResponse(request, "review/thresholds.html", context)
+
+    def card(self, request: HttpRequest, version: str) -> HttpResponseBase:
+        """Serve the model card: what the registry knows of the model, as Markdown."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        model = self._found(request, version)
+        found = _evidence(model)
+        known = found.calibration
+        rates = known.parameters.get("thresholds", []) if known else []
+        content = {
+            "model": model,
+            "known": known,
+            "evidence": found,
+            "rates": [(f"{100 * rate:g} %", f"{ratio:+.2f}") for rate, ratio in rates],
+            "headline": self.headline(model),
+            "report": report_on(model),
+        }
+        card = render_to_string("review/model_card.md", content)
+        name = f"attachment; filename=model-{model.version}.md"
+        return HttpResponse(card, "text/markdown; charset=utf-8", headers={"Content-Disposition": name})
+
+    def _found(self, request: HttpRequest, version: str) -> ModelVersion:
+        model: ModelVersion | None = self.get_queryset(request).filter(version=version).first()
+        if model is None:
+            raise Http404
+        return model
 
     def chart(self, request: HttpRequest, version: str, name: str) -> HttpResponseBase:
         """Serve a chart of the training."""
@@ -136,6 +203,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return {
             "title": f"Model {obj.version}",
             "images": images,
+            "report": report_on(obj),
             "refresh": REFRESH_SECONDS if obj.state == State.PROMOTING else None,
         }
 
@@ -208,7 +276,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description="metrics")
     def figures(self, obj: ModelVersion) -> SafeString:
         """Show the column “metrics”."""
-        return facts(with_intervals(obj.metrics))
+        apart = ("comparison", "evaluation")  # which are shown slice by slice
+        return facts(with_intervals({name: value for name, value in obj.metrics.items() if name not in apart}))
 
     @admin.display
     def origin(self, obj: ModelVersion) -> str:

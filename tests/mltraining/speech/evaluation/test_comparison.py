@@ -5,7 +5,9 @@ import pytest
 
 from mltraining.speech.evaluation.comparison import compare
 from mltraining.speech.evaluation.conditions import CONDITIONS, G711, Condition, ConditionScores, TrialAudio
+from mltraining.speech.evaluation.figures import Trials
 from mltraining.speech.evaluation.trials import EvaluationError
+from mltraining.speech.scoring.calibration import Calibration
 from tests.support.scores import Groups, every_trial, scored
 
 SPEAKERS, TAKES = 40, 4
@@ -31,6 +33,30 @@ def test_a_model_that_separates_better_is_better() -> None:
     assert {each.figure for each in verdict.differences} == {"eer", "false_reject_rate_at_1"}
     assert all(each.change.value < 0 and each.challenger < each.champion for each in verdict.differences)
     assert all(reason.startswith("better, g711: ") for reason in verdict.reasons)
+
+
+def test_every_difference_says_on_how_many_trials_and_speakers_it_rests() -> None:
+    data = trials({"female": np.arange(SPEAKERS) < SPEAKERS // 4})
+    counts = {
+        each.slice: each.trials
+        for each in compare(data, [model(data, separation=2)], [model(data, separation=3)]).differences
+    }
+    assert counts["g711"] == Trials(SPEAKERS * TAKES, SPEAKERS * TAKES * (SPEAKERS - 1), SPEAKERS)
+    assert counts["g711-female"] == Trials(40, 360, 10)
+
+
+def test_the_ratios_of_both_models_are_kept_as_their_calibrations_read_them() -> None:
+    data = trials()
+    scores = [model(data, separation=4)]
+    read_by = Calibration.of(1.0, 0.0, 0.5), Calibration.of(1.0, -6.0, 0.5)
+    verdict = compare(data, scores, scores, calibrations=read_by)
+    assert verdict.condition == "g711"
+    edges = np.array(verdict.distributions["champion"]["edges"][:-1])
+    champion, challenger = (
+        float(edges @ np.array(verdict.distributions[name]["target"])) for name in ("champion", "challenger")
+    )
+    assert champion - challenger == pytest.approx(6, abs=0.1)
+    assert compare(data, scores, scores).distributions == {}
 
 
 def test_the_same_model_is_not_better() -> None:

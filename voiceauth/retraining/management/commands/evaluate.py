@@ -29,11 +29,13 @@ class Command(BaseCommand):
         version = options["model"]
         if not ModelVersion.objects.filter(pk=version).exists():
             raise CommandError(f"There is no registered model {version!r}.")
+        given = argparse.Namespace(**options)
         try:
-            document = evaluate.run(scorer.load(version).pipeline, argparse.Namespace(**options))
+            document = evaluate.run(scorer.load(version).pipeline, given)
         except DomainError as error:
             raise CommandError(f"The model cannot be loaded: {error}") from error
         except (EvaluationError, AudioError, OSError) as error:
             raise CommandError(f"{getattr(error, 'code', 'unreadable_file')}: {error}") from error
-        registry.store_evaluation(version, evaluate.summary(document))
+        source = (given.speech or given.trials).name  # the folder's own name, not where it lies
+        registry.store_evaluation(version, evaluate.summary(document), source=source)
         self.stdout.write(markdown(document))
