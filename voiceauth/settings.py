@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "voiceauth.verification",
     "voiceauth.retraining",
     "voiceauth.review",
+    "voiceauth.review.sign_in",
     "voiceauth.launcher",
     "voiceauth.demo",
 ]

@@ -23,4 +23,4 @@ def test_the_policy_in_the_guide_is_put_into_force() -> None:
     policy = selectors.in_force()
     assert policy.number == 1
     assert policy.enrollment("phone").needs_approval
-    assert set(document["content"]) == {"enrollment", "verification", "enrichment", "tiers", "channels"}
+    assert set(document["content"]) == {"enrollment", "verification", "enrichment", "tiers", "channels", "sign_in"}

@@ -22,7 +22,7 @@ class NewPolicy(StrictSerializer):
     """A policy that replaces the one in force."""
 
     content = serializers.DictField(
-        help_text="What departs from the defaults: enrollment, verification, enrichment, tiers, channels."
+        help_text="What departs from the defaults: enrollment, verification, enrichment, tiers, channels, sign_in."
     )
     reason = serializers.CharField(max_length=500, help_text="Why, for the trail.")
     based_on = serializers.IntegerField(min_value=0, help_text="The number of the version that you read.")

@@ -4,7 +4,8 @@
      "verification": {"lock_after": 20},
      "enrichment":   {"methods": ["one_time_passcode"]},                       calls that join a voiceprint
      "tiers":        {"transfer": {"target_far": 0.001}},                                 risk tiers of transactions
-     "channels":     {"ivr-1": "right"}}                                the customer's channel, by API client
+     "channels":     {"ivr-1": "right"},                                the customer's channel, by API client
+     "sign_in":      {"second_factor_for": ["admin"]}}                        how staff enter the dashboard
 
 An origin takes what it does not name from "default", which takes it from the settings.
 """
@@ -17,6 +18,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from mltraining.messages import CHANNEL
+from voiceauth.platform.api.actor import PEOPLES_ROLES
 from voiceauth.platform.api.serializers import GivenNumber, StrictSerializer
 from voiceauth.policies.errors import UnknownTier
 
@@ -68,6 +70,13 @@ class Enrichment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """How staff sign in to the dashboard."""
+
+    second_factor_for: tuple[str, ...] = ()  # roles that need one beside the password
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tier:
     """A kind of transaction: how often a stranger may be accepted, and what an ACCEPT is worth."""
 
@@ -89,6 +98,7 @@ class Policy:
     tiers: Mapping[str, Tier] = field(default_factory=_default_tiers)
     enrichment: Enrichment = field(default_factory=Enrichment)
     channels: Mapping[str, str] = field(default_factory=dict)
+    sign_in: SignIn = field(default_factory=SignIn)
 
     def enrollment(self, origin: str = DEFAULT_ORIGIN) -> EnrollmentLimits:
         """Return the limits of an origin; one that the policy does not name has the default's."""
@@ -120,6 +130,7 @@ class Policy:
             "enrichment": asdict(self.enrichment) | {"methods": list(self.enrichment.methods)},
             "tiers": {name: asdict(tier) for name, tier in self.tiers.items()},
             "channels": dict(self.channels),
+            "sign_in": {"second_factor_for": list(self.sign_in.second_factor_for)},
         }
 
 
@@ -138,6 +149,7 @@ def read(content: Mapping[str, Any], number: int) -> Policy:
         tiers=tiers,
         enrichment=Enrichment(**enrichment | {"methods": tuple(enrichment.get("methods", ()))}),
         channels=content.get("channels", {}),
+        sign_in=SignIn(second_factor_for=tuple(content.get("sign_in", {}).get("second_factor_for", ()))),
     )
 
 
@@ -245,7 +257,26 @@ class VerificationDocument(RecordingDocument):
     )
 
 
-class EnrichmentDocument(StrictSerializer):
+class _ListsDocument(StrictSerializer):
+    """A part whose choices become sorted lists, which JSON can hold."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        content: dict[str, Any] = super().to_internal_value(data)
+        return {name: sorted(value) if isinstance(value, set | list) else value for name, value in content.items()}
+
+
+class SignInDocument(_ListsDocument):
+    """How staff sign in. What it leaves out stays at the default: the password is enough."""
+
+    second_factor_for = serializers.MultipleChoiceField(
+        choices=PEOPLES_ROLES,
+        required=False,
+        help_text="The roles that need a second factor to sign in. Whoever has none yet is signed out, and sets it up "
+        "when they sign in again.",
+    )
+
+
+class EnrichmentDocument(_ListsDocument):
     """Which confirmed calls join a voiceprint. What it leaves out stays at the default: none does."""
 
     methods = serializers.MultipleChoiceField(
@@ -268,13 +299,6 @@ class EnrichmentDocument(StrictSerializer):
         max_value=100,
         help_text="To the enrolled recordings, natural logarithm: a call with less is held for a reviewer.",
     )
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Return the methods as a list, which JSON can hold."""
-        content: dict[str, Any] = super().to_internal_value(data)
-        if "methods" in content:
-            content["methods"] = sorted(content["methods"])
-        return content
 
 
 class TierDocument(StrictSerializer):
@@ -312,6 +336,7 @@ class PolicyDocument(StrictSerializer):
         help_text="By API client: the channel that holds the customer where the channels of a recording differ and the "
         "call names none. left, right, mono, or a number from 0.",
     )
+    sign_in = SignInDocument(required=False)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the document as plain JSON values."""

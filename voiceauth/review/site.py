@@ -5,10 +5,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 # The menu: the models of several apps under the names that people use, in the order in which a reviewer meets them.
 SECTIONS = {
@@ -61,10 +64,16 @@ class ReviewSite(admin.AdminSite):
         recorded.csrf_exempt = getattr(view, "csrf_exempt", False)  # type: ignore[attr-defined]
         return super().admin_view(recorded, cacheable)
 
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Guesses are counted by address over all names; ``axes`` counts them by name and address."""
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]
+        """Ask for the password. ``sign_in`` asks for the second factor where one is needed.
+
+        Guesses are counted by address over all names; ``axes`` counts them by name and address.
+        """
+        from django.contrib.auth import logout
+
         from voiceauth.platform.api import throttling
         from voiceauth.platform.api.exceptions import note
+        from voiceauth.review.sign_in.views import PasswordView
 
         try:
             if request.method == "POST":
@@ -72,7 +81,25 @@ class ReviewSite(admin.AdminSite):
         except throttling.Throttled as error:
             failure = note(error, request)
             return HttpResponse(failure.message, "text/plain", failure.status, headers=failure.headers)
-        return super().login(request, extra_context)
+        if request.method == "GET":
+            if self.has_permission(request):
+                return HttpResponseRedirect(reverse("admin:index"))
+            logout(request)  # a session that no longer counts: the second factor has changed, or is required by now
+        context = {
+            **self.each_context(request),
+            "title": "Sign in",
+            "app_path": request.get_full_path(),
+            REDIRECT_FIELD_NAME: reverse("admin:index"),
+        }
+        if REDIRECT_FIELD_NAME in request.GET or REDIRECT_FIELD_NAME in request.POST:
+            del context[REDIRECT_FIELD_NAME]  # the view knows it
+        return PasswordView.as_view(extra_context=context, template_name="admin/login.html")(request)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether the person may enter: a role is enough, with the second factor that it needs."""
+        from voiceauth.review.sign_in import sessions
+
+        return sessions.may_enter(request.user) and sessions.is_complete(request)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show the overview with its figures."""

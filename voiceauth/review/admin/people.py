@@ -5,15 +5,23 @@ Accounts are deactivated, not deleted. ``roles`` defines what a role may do; nob
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 
 from voiceauth.platform.api import actor_of
+from voiceauth.platform.api.exceptions import note
 from voiceauth.platform.audit.services import record
+from voiceauth.platform.errors import DomainError
 from voiceauth.review.admin.base import ReadOnlyAdmin
+from voiceauth.review.sign_in import services
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -31,9 +39,10 @@ class PersonAdmin(UserAdmin):
         (None, {"fields": ["username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
         ("Role", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
+        ("Sign-in", {"fields": ["second_factor_state"]}),
         ("Times", {"fields": ["last_login", "date_joined"]}),
     ]
-    readonly_fields = ["last_login", "date_joined"]
+    readonly_fields = ["second_factor_state", "last_login", "date_joined"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Select the rows of the list."""
@@ -43,6 +52,45 @@ class PersonAdmin(UserAdmin):
     def roles(self, obj: User) -> str:
         """Show the column “role”."""
         return ", ".join(group.name for group in obj.groups.all()) or "—"
+
+    @admin.display(description="second factor")
+    def second_factor_state(self, obj: User) -> str:
+        """Show since when the person has a second factor, and how it is reset."""
+        factor = services.factor_of(obj) if obj.pk else None
+        if factor is None:
+            return "not set up"
+        address = reverse("admin:auth_user_reset_second_factor", args=[obj.pk])
+        return format_html('set up on {} · <a href="{}">Reset it</a>', f"{factor.created_at:%d %b %Y}", address)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that resets a second factor."""
+        view = self.admin_site.admin_view(self._reset_second_factor)
+        own = path("<int:pk>/second-factor/reset/", view, name="auth_user_reset_second_factor")
+        return [own, *super().get_urls()]
+
+    def _reset_second_factor(self, request: HttpRequest, pk: int) -> HttpResponse:
+        user = get_object_or_404(User, pk=pk)
+        if not self.has_change_permission(request, user):
+            raise PermissionDenied
+        back = reverse("admin:auth_user_change", args=[pk])
+        if request.method == "POST":
+            try:
+                services.reset(user=user, actor=actor_of(request))
+                messages.success(request, f"{user} has no second factor any more, and has to sign in again.")
+            except DomainError as error:
+                messages.error(request, note(error, request).message)
+            return HttpResponseRedirect(back)
+        context = {
+            "opts": self.opts,
+            "heading": "Users",
+            "object": user,
+            "back": back,
+            "title": "Reset second factor",
+            "action": {"label": "Reset second factor", "danger": True},
+            "question": f"Reset the second factor of {user}? Their sessions end, and the password alone signs them in "
+            "until they set up another one. First make sure that it is they who ask.",
+        }
+        return TemplateResponse(request, "review/confirm.html", {**self.admin_site.each_context(request), **context})
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse to delete rows."""

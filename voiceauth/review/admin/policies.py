@@ -20,7 +20,7 @@ from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
 
 # A part of the document: its title, how its fields are named in the form, and what they may hold.
-ENROLLMENT, VERIFICATION, ENRICHMENT, TIERS = "enrollment", "verification", "enrichment", "tiers"
+ENROLLMENT, VERIFICATION, ENRICHMENT, TIERS, SIGN_IN = "enrollment", "verification", "enrichment", "tiers", "sign_in"
 ANOTHER = "+"  # no name has a +
 
 
@@ -78,6 +78,9 @@ class PolicyForm(forms.Form):
             self._part(f"Transactions, {name}", limits, TIERS, name)
         limits = _limits(document.TierDocument(), document.Tier, {})
         self._part("Transactions, another tier", {"name": _name(), **limits}, TIERS, ANOTHER)
+
+        limits = _limits(document.SignInDocument(), defaults.sign_in, content.get(SIGN_IN, {}))
+        self._part("Sign-in of staff", limits, SIGN_IN)
 
         self._part("Recordings with several channels", {"channels": _channels(policy.channels)})
 

@@ -1,0 +1,81 @@
+"""Setting up a second factor and signing in with it, in a real browser."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django_otp.oath import TOTP
+from playwright.sync_api import Browser, Page
+from pytest_django.live_server_helper import LiveServer
+
+from tests.support.browser import LOOKS, chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from tests.support.people import PASSWORD
+from voiceauth.review.sign_in import services
+from voiceauth.review.sign_in.models import SecondFactor
+
+pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+def code_of(secret: str) -> str:
+    """What the app shows."""
+    return f"{TOTP(services.base64.b32decode(secret.replace(' ', ''))).token():06d}"
+
+
+def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(
+    browser: Browser, live_server: LiveServer, people: dict[str, User]
+) -> None:
+    page = browser.new_context().new_page()
+    complaints = complaints_of(page)
+    found: list[str] = []
+
+    def judge(page: Page, name: str) -> None:
+        for width, scheme in (LOOKS[0], LOOKS[-1]):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme=scheme)
+            found.extend(f"{name} {width} {scheme} {each}" for each in violations(page, complaints))
+        pictures(page, name)
+
+    sign_in(page, live_server, "rita")
+    page.get_by_role("link", name="Second factor").click()
+    judge(page, "second-factor-none")
+    page.get_by_role("link", name="Set up a second factor").click()
+    judge(page, "second-factor-set-up")
+    assert page.locator(".va-qr svg").is_visible()
+    secret = page.inner_text(".va-token")
+    page.get_by_label("Code").fill("000000")
+    page.get_by_role("button", name="Set up").click()
+    page.get_by_text("This code is wrong").wait_for()
+    judge(page, "second-factor-set-up-wrong")
+    page.get_by_label("Code").fill(code_of(secret))
+    page.get_by_role("button", name="Set up").click()
+    codes = page.locator(".va-recovery-codes code").all_inner_texts()
+    assert len(codes) == 10
+    judge(page, "second-factor-codes")
+    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_text("10 recovery codes are left.").wait_for()
+    judge(page, "second-factor")
+    page.get_by_role("button", name="Log out").click()
+
+    page.goto(f"{live_server.url}/admin/login/?next=/admin/audit/auditevent/")
+    page.fill("#id_username", "rita")
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    assert page.locator("#id_code:focus").count() == 1
+    judge(page, "sign-in-code")
+    page.keyboard.type("123")
+    page.keyboard.press("Enter")
+    page.get_by_text("This code is wrong").wait_for()
+    judge(page, "sign-in-code-wrong")
+    SecondFactor.objects.update(last_step=int(time.time()) // 30 - 2)  # in place of a wait for the next code
+    page.fill("#id_code", code_of(secret))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/audit/auditevent/")
+    assert found == []
+    assert complaints == []
