@@ -43,7 +43,7 @@ if VOICEAUTH_TLS:
     SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = VOICEAUTH_TLS
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_SAMESITE = "Strict"  # "Lax" with an identity provider, below
 SESSION_COOKIE_AGE = 8 * 3600
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -229,6 +229,19 @@ AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # no banner on every command
 AXES_ENABLE_ADMIN = False  # its pages delete rows; attempts are in the audit trail
 LOGIN_URL = "admin:login"
+# Sign-in by OpenID Connect; off without an issuer.
+VOICEAUTH_OIDC_ISSUER = env.text("VOICEAUTH_OIDC_ISSUER")  # like https://login.bank.example/realms/staff
+VOICEAUTH_OIDC_CLIENT_ID = env.text("VOICEAUTH_OIDC_CLIENT_ID")
+VOICEAUTH_OIDC_CLIENT_SECRET = env.text("VOICEAUTH_OIDC_CLIENT_SECRET")
+VOICEAUTH_OIDC_SCOPE = env.text("VOICEAUTH_OIDC_SCOPE", "openid profile")
+VOICEAUTH_OIDC_NAME_CLAIM = env.text("VOICEAUTH_OIDC_NAME_CLAIM", "preferred_username")
+VOICEAUTH_OIDC_ROLES_CLAIM = env.text("VOICEAUTH_OIDC_ROLES_CLAIM", "groups")
+# "voice-reviewers=reviewer,voice-admins=admin"
+VOICEAUTH_OIDC_ROLES = env.mapping("VOICEAUTH_OIDC_ROLES", ("teller", "reviewer", "admin", "auditor"))
+VOICEAUTH_LOCAL_PASSWORDS = env.boolean("VOICEAUTH_LOCAL_PASSWORDS", True)
+if VOICEAUTH_OIDC_ISSUER:
+    # The provider's answer is a request from another site; "Strict" would hide from it who began. Forms have tokens.
+    SESSION_COOKIE_SAMESITE = "Lax"
 
 # --- webhooks ---------------------------------------------------------------------------------
 # Internal networks that webhooks may reach, also without TLS: "10.20.0.0/16,127.0.0.1/32". Public addresses need TLS.

@@ -27,7 +27,7 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("admin/second-factor/", include("voiceauth.review.sign_in.urls")),
+    path("admin/", include("voiceauth.review.sign_in.urls")),
     path("admin/", admin.site.urls),
     path("retention", retention.show, name="retention"),
     path("try", include("voiceauth.review.trial.urls")),

@@ -2,6 +2,7 @@
 
 import stat
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -67,6 +68,23 @@ def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessag
         found.append(Error(f"VOICEAUTH_AUDIO_STORAGE: {error}", hint=hint, id="voiceauth.E007"))
     if settings.VOICEAUTH_TRANSIT_URL and not settings.VOICEAUTH_TRANSIT_TOKEN:
         found.append(Error("VOICEAUTH_TRANSIT_URL needs VOICEAUTH_TRANSIT_TOKEN.", id="voiceauth.E008"))
+    return found
+
+
+@register()
+def identity_provider(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check that staff can sign in by what is configured."""
+    found: list[CheckMessage] = []
+    needed = ("VOICEAUTH_OIDC_CLIENT_ID", "VOICEAUTH_OIDC_CLIENT_SECRET", "VOICEAUTH_OIDC_ROLES")
+    if settings.VOICEAUTH_OIDC_ISSUER and (missing := [name for name in needed if not getattr(settings, name)]):
+        found.append(Error(f"VOICEAUTH_OIDC_ISSUER needs {' and '.join(missing)}.", id="voiceauth.E009"))
+    host = urlsplit(settings.VOICEAUTH_OIDC_ISSUER)
+    if settings.VOICEAUTH_OIDC_ISSUER and host.scheme != "https" and host.hostname not in LOOPBACK:
+        message = "VOICEAUTH_OIDC_ISSUER must begin with https://: whoever is between could sign in as anybody."
+        found.append(Error(message, id="voiceauth.E010"))
+    if not settings.VOICEAUTH_LOCAL_PASSWORDS and not settings.VOICEAUTH_OIDC_ISSUER:
+        message = "Without VOICEAUTH_LOCAL_PASSWORDS and VOICEAUTH_OIDC_ISSUER nobody can sign in."
+        found.append(Error(message, id="voiceauth.E011"))
     return found
 
 

@@ -81,6 +81,17 @@ def origins(name: str) -> list[str]:
     return found
 
 
+def mapping(name: str, values: tuple[str, ...]) -> dict[str, str]:
+    """Read a comma-separated mapping to some of ``values``: ``voice-reviewers=reviewer,voice-admins=admin``."""
+    found = {}
+    for word in words(name):
+        key, _, value = word.rpartition("=")
+        if not key or value not in values:
+            raise ImproperlyConfigured(f"{name} must be like group=role, of {', '.join(values)}; not {word!r}.")
+        found[key] = value
+    return found
+
+
 def integers(name: str, defaults: dict[str, int]) -> dict[str, int]:
     """Read whole numbers above zero by name, ``calls=600,reads=60``, each in place of its default."""
     values = dict(defaults)

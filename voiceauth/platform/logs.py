@@ -44,6 +44,7 @@ def configuration(*, level: str, private: bool = True, as_json: bool = False) ->
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
         "loggers": {
             "_granian": {"level": "INFO"},  # the web server's
+            "authlib": {"level": "INFO"},  # below, it would print what proves a sign-in its own
         },
         "root": {"handlers": ["stderr"], "level": level},
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -81,6 +82,8 @@ class ReviewSite(admin.AdminSite):
         except throttling.Throttled as error:
             failure = note(error, request)
             return HttpResponse(failure.message, "text/plain", failure.status, headers=failure.headers)
+        if request.method == "POST" and not settings.VOICEAUTH_LOCAL_PASSWORDS:
+            raise PermissionDenied
         if request.method == "GET":
             if self.has_permission(request):
                 return HttpResponseRedirect(reverse("admin:index"))
@@ -90,6 +93,8 @@ class ReviewSite(admin.AdminSite):
             "title": "Sign in",
             "app_path": request.get_full_path(),
             REDIRECT_FIELD_NAME: reverse("admin:index"),
+            "has_provider": bool(settings.VOICEAUTH_OIDC_ISSUER),
+            "has_passwords": settings.VOICEAUTH_LOCAL_PASSWORDS,
         }
         if REDIRECT_FIELD_NAME in request.GET or REDIRECT_FIELD_NAME in request.POST:
             del context[REDIRECT_FIELD_NAME]  # the view knows it

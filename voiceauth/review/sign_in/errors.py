@@ -1,6 +1,14 @@
-"""What can go wrong with a second factor. No call of the API answers with these."""
+"""What can go wrong when staff sign in. No call of the API answers with these."""
 
 from voiceauth.platform.errors import DomainError
+
+
+class SignInRefused(DomainError):
+    """The identity provider's answer lets nobody in. The message says why, to the person at the browser."""
+
+    code = "sign_in_refused"
+    status = 403
+    message = "The identity provider did not confirm who you are. Start again."
 
 
 class SecondFactorRefused(DomainError):

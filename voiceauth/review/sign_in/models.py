@@ -1,4 +1,4 @@
-"""The second factors of people. No secret is stored."""
+"""Second factors of people, and accounts that an identity provider vouches for. No secret is stored."""
 
 import uuid
 
@@ -31,3 +31,17 @@ class RecoveryCode(models.Model):
 
     def __str__(self) -> str:
         return f"recovery code of {self.factor.user}"
+
+
+class ProviderAccount(models.Model):
+    """Which person of an OpenID Connect provider an account belongs to."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="provider_account")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)  # never given to anybody else, unlike a name
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="sign_in_one_account_a_subject")]
+
+    def __str__(self) -> str:
+        return f"provider account of {self.user}"

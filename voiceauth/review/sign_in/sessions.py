@@ -19,6 +19,7 @@ from voiceauth.review.sign_in import services
 
 PENDING = "sign_in"  # in the session: who gave the right password
 FACTOR = "second_factor"  # in the session: the second factor of this sign-in
+PROVIDER = "identity provider"  # in its place: the provider asked for whatever factors it wants
 PENDING_SECONDS = 600
 
 
@@ -33,7 +34,9 @@ def is_complete(request: HttpRequest) -> bool:
     if known is None:
         factor = services.factor_of(request.user)  # type: ignore[arg-type]
         begun_with = request.session.get(FACTOR)
-        if factor is None:
+        if begun_with == PROVIDER or not settings.VOICEAUTH_LOCAL_PASSWORDS:
+            known = begun_with == PROVIDER and bool(settings.VOICEAUTH_OIDC_ISSUER)
+        elif factor is None:
             known = begun_with is None and not services.is_required_of(request.user)  # type: ignore[arg-type]
         else:
             known = begun_with == str(factor.pk)
@@ -78,6 +81,14 @@ def finish(request: HttpRequest, user: User) -> str:
     login(request, user)
     mark(request, services.factor_of(user))
     return next_page
+
+
+def enter(request: HttpRequest, user: User) -> None:
+    """Sign in a person whom the identity provider vouches for."""
+    request.signed_in_with = PROVIDER  # type: ignore[attr-defined]
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    request.session[FACTOR] = PROVIDER
+    request.sign_in_is_complete = True  # type: ignore[attr-defined]
 
 
 def mark(request: HttpRequest, factor: Any) -> None:

@@ -13,20 +13,21 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from voiceauth.platform.api import actor_of, throttling
 from voiceauth.platform.api.exceptions import note
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.errors import DomainError
-from voiceauth.review.sign_in import services, sessions
-from voiceauth.review.sign_in.errors import WrongCode
+from voiceauth.review.sign_in import provider, services, sessions
+from voiceauth.review.sign_in.errors import SignInRefused, WrongCode
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -129,6 +130,8 @@ def set_up(request: HttpRequest) -> HttpResponse:
         if not admin.site.has_permission(request):
             return HttpResponseRedirect(reverse("admin:login"))
         user = _person(request)
+        if not user.has_usable_password():  # the identity provider asks for it
+            return HttpResponseRedirect(reverse("second-factor"))
     if services.factor_of(user) is not None:
         return HttpResponseRedirect(reverse("sign-in-code" if is_pending else "second-factor"))
     factor_id, form = sessions.offered(request), FirstCodeForm(request.POST or None)
@@ -157,6 +160,47 @@ def set_up(request: HttpRequest) -> HttpResponse:
         "is_pending": is_pending,
     }
     return _page(request, "sign_in/set_up.html", "Set up your second factor", **context)
+
+
+@_private
+@require_GET
+def to_provider(request: HttpRequest) -> HttpResponse:
+    """Send the browser to the identity provider."""
+    if not provider.is_configured():
+        raise Http404
+    if (refusal := _throttled(request)) is not None:
+        return refusal
+    wanted = request.GET.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    request.session["sign_in_next"] = wanted if is_ours else reverse("admin:index")
+    try:
+        return provider.redirect(request, request.build_absolute_uri(reverse("sign-in-provider-answer")))
+    except SignInRefused as error:
+        return _refused(request, error)
+
+
+@_private
+@require_GET
+def from_provider(request: HttpRequest) -> HttpResponse:
+    """Take the identity provider's answer."""
+    if not provider.is_configured():
+        raise Http404
+    if (refusal := _throttled(request)) is not None:
+        return refusal
+    try:
+        person = provider.answer(request)
+        user = provider.account_of(person, actor_of(request))
+    except SignInRefused as error:
+        return _refused(request, error)
+    following = request.session.pop("sign_in_next", reverse("admin:index"))
+    sessions.enter(request, user)
+    return HttpResponseRedirect(following)
+
+
+def _refused(request: HttpRequest, error: SignInRefused) -> HttpResponse:
+    failure = note(error, request)  # the middleware records the refusal
+    context = {**admin.site.each_context(request), "title": "Sign-in refused", "message": failure.message}
+    return TemplateResponse(request, "sign_in/refused.html", context, status=failure.status)
 
 
 def _signed_in(view: View) -> Any:

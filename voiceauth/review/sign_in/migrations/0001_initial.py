@@ -37,4 +37,16 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('factor', 'digest'), name='sign_in_recovery_code_once')],
             },
         ),
+        migrations.CreateModel(
+            name='ProviderAccount',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('issuer', models.CharField(max_length=255)),
+                ('subject', models.CharField(max_length=255)),
+                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='provider_account', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('issuer', 'subject'), name='sign_in_one_account_a_subject')],
+            },
+        ),
     ]
