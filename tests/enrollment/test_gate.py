@@ -62,15 +62,15 @@ def test_the_first_failing_measure_names_the_refusal(measured: dict[str, Any], r
 
 def test_a_recording_at_every_limit_passes() -> None:
     quality = QualityReport(**GOOD | {"speech_seconds": 1.0, "snr_db": 5.0, "clipping_ratio": 0.05})
-    voice = VoiceReport(one_voice_llr=-2.0, cohesion_llr=-3.0, duplicates=(bob(5.9),))
+    voice = VoiceReport(one_voice_llr=-1.0, cohesion_llr=-2.0, duplicates=(bob(5.9),))
     assert gate.check(quality, voice, LIMITS) == []
 
 
 @pytest.mark.parametrize(
     ("heard", "refusal"),
     [
-        ({"one_voice_llr": -2.1, "cohesion_llr": -9.0}, MoreThanOneSpeaker),
-        ({"one_voice_llr": None, "cohesion_llr": -3.1}, AnotherVoice),
+        ({"one_voice_llr": -1.1, "cohesion_llr": -9.0}, MoreThanOneSpeaker),
+        ({"one_voice_llr": None, "cohesion_llr": -2.1}, AnotherVoice),
         ({"hits": (Hit(reason="REPLAY", score=1.0),), "cohesion_llr": 9.0}, Replayed),
     ],
 )

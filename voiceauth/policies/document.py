@@ -36,8 +36,8 @@ class EnrollmentLimits:
     min_snr_db: float
     max_clipping_ratio: float
     max_duration_seconds: float
-    min_cohesion_llr: float = -3.0  # to the customer's earlier recordings
-    min_one_voice_llr: float = -2.0  # of the two parts of a recording that are least alike
+    min_cohesion_llr: float = -2.0  # to the customer's earlier recordings
+    min_one_voice_llr: float = -1.0  # of the two parts of a recording that are least alike
     duplicate_voice_llr: float = 6.0  # from which another customer's voiceprint counts as the same voice
     needs_approval: bool = False  # by a second person, before the recording counts
 
