@@ -151,6 +151,7 @@ CELERY_BEAT_SCHEDULE = {
     "forget-voiceprint-changes": {"task": "enrollment.forget_changes", "schedule": 3600.0},
     "expire-approvals": {"task": "approvals.expire", "schedule": 60.0},
     "purge-expired": {"task": "verification.purge_expired", "schedule": 3600.0},
+    "watch-drift": {"task": "verification.watch_drift", "schedule": 3600.0},  # it makes one report a day
     "send-webhooks": {"task": "webhooks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "forget-trials": {"task": "review.forget_trials", "schedule": 3600.0},
     "sweep-audio": {"task": "platform.sweep_audio", "schedule": 3600.0},

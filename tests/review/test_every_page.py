@@ -29,6 +29,7 @@ pytestmark = pytest.mark.django_db
         "enrollment/customer/",
         "enrollment/audiosample/",
         "mltraining/modelversion/",
+        "verification/driftreport/",
         "retraining/trainingrun/",
         "policies/policyversion/",
     ],

@@ -10,7 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, sign_in, violations
 from tests.support.evidence import COMPARISON, EVALUATION
 from tests.support.model import make_model
-from tests.support.rows import make_decision
+from tests.support.rows import make_decision, make_drift_report
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
@@ -40,5 +40,21 @@ def test_a_challenger_is_judged_and_thresholds_are_tried(
     page.get_by_role("button", name="Count").click()
     page.get_by_role("row", name="probability 0.9").wait_for()
     pictures(page, "thresholds")
+    assert violations(page, complaints) == []
+    assert complaints == []
+
+
+def test_a_report_of_drift_is_reached_from_the_overview(
+    page: Page, live_server: LiveServer, people: dict[str, User]
+) -> None:
+    complaints = complaints_of(page)
+    make_drift_report(make_model(state="ACTIVE"))
+    sign_in(page, live_server, "grace")
+    page.get_by_role("link", name="Week until").click()
+    page.get_by_text("0.412, drift").wait_for()
+    pictures(page, "drift")
+    assert violations(page, complaints) == []
+    page.goto(f"{live_server.url}/admin/verification/driftreport/")
+    pictures(page, "drift-reports")
     assert violations(page, complaints) == []
     assert complaints == []

@@ -33,6 +33,7 @@ LISTS = {
     "enrollment/customer/": {"teller", "reviewer", "admin", "auditor", "superuser"},
     "verification/decision/": {"reviewer", "admin", "auditor", "superuser"},
     "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
+    "verification/driftreport/": {"reviewer", "admin", "auditor", "superuser"},
     "retraining/trainingrun/": {"admin", "auditor", "superuser"},
     "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
     "batches/batchenrollment/": {"teller", "admin", "superuser"},

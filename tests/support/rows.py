@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from enrollment.keys import seal_call
 from enrollment.models import Customer
+from mltraining.models import ModelVersion
 from tests.support.audio import tone
 from voiceauth.retraining.models import TrainingRun
-from voiceauth.verification.models import CallAudio, Decision
+from voiceauth.verification.models import CallAudio, Decision, DriftReport
 
 
 def make_decision(customer_id: str = "C-1001", **fields: Any) -> Decision:
@@ -68,3 +69,19 @@ def epoch_metrics(epoch: int) -> dict[str, float]:
         "validation_loss": 0.7 * math.exp(-epoch / 5) + 0.02,
         "roc_auc": 1 - 0.12 * math.exp(-epoch / 3),
     }
+
+
+def make_drift_report(model: ModelVersion, **fields: Any) -> DriftReport:
+    until = timezone.now()
+    calls = {"reference_calls": 600, "recent_calls": 600}
+    scores = {"psi": 0.412, "edges": [0.4, 0.6], "reference": [0.2, 0.5, 0.3], "recent": [0.7, 0.2, 0.1]}
+    decisions = {"psi": 0.02, "names": ["ACCEPT", "REJECT"], "reference": [0.9, 0.1], "recent": [0.86, 0.14]}
+    given = {
+        "since": until - timedelta(days=7),
+        "until": until,
+        "reference_since": until - timedelta(days=40),
+        "reference_until": until - timedelta(days=12),
+        "measures": {"score": scores | calls, "decision": decisions | calls},
+        "alarms": ["score"],
+    } | fields
+    return DriftReport.objects.create(model=model, **given)

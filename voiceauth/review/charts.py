@@ -321,3 +321,13 @@ SHAPES = {
     "refused": "m-7 -4l3 -3 4 4 4 -4 3 3 -4 4 4 4 -3 3 -4 -4 -4 4 -3 -3 4 -4z",
     "undecided": "m-5 -5h10v10h-10z",
 }
+
+
+def two_bars(before: float, now: float, top: float) -> SafeString:
+    """Draw two shares as bars, one below the other, as parts of ``top``. The figures stand beside them in a table."""
+    widths = [f"{160 * share / max(top, 1e-9):.1f}" for share in (before, now)]
+    return format_html(
+        '<svg class="va-shares" viewBox="0 0 160 18" aria-hidden="true"><rect class="va-share-before" width="{}" '
+        'height="7" y="1"/><rect class="va-share-now" width="{}" height="7" y="10"/></svg>',
+        *widths,
+    )

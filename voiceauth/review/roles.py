@@ -43,6 +43,7 @@ CAPABILITY_OF = {
     "screening.view_reviewcase": "cases:read",
     "screening.view_watchlist": "watchlists:read",
     "verification.view_decision": "decisions:read",
+    "verification.view_driftreport": "models:read",
     "webhooks.manage_webhookendpoint": "webhooks:write",
     "webhooks.view_webhookdelivery": "webhooks:read",
     "webhooks.view_webhookendpoint": "webhooks:read",

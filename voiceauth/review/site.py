@@ -24,7 +24,7 @@ SECTIONS = {
         "Erasure": "Erasures",
     },
     "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Fraudsters"},
-    "Training and models": {"TrainingRun": "Training runs", "ModelVersion": "Models"},
+    "Training and models": {"TrainingRun": "Training runs", "ModelVersion": "Models", "DriftReport": "Drift"},
     "Oversight": {
         "AuditEvent": "Audit trail",
         "Approval": "Approvals",

@@ -24,7 +24,7 @@ from voiceauth.retraining.models import TrainingRun
 from voiceauth.review.charts import progress_bar, stacked_bars
 from voiceauth.screening.models import ReviewCase
 from voiceauth.screening.risk import HIGH_RISK
-from voiceauth.verification.models import Decision
+from voiceauth.verification.models import Decision, DriftReport
 
 HOURS = 24
 KINDS = ("accepted", "refused", "undecided")
@@ -50,6 +50,8 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         }
         if active := parts["models"].get(ModelVersion.State.ACTIVE):
             parts["evidence"] = _evidence(active)
+            if user.has_perm("verification.view_driftreport"):  # type: ignore[union-attr]
+                parts["drift"] = DriftReport.objects.filter(model=active).first()
     if user.has_perm("retraining.view_trainingrun"):  # type: ignore[union-attr]
         runs = TrainingRun.objects.defer("metrics", "resolved_config").filter(state__in=TrainingRun.OPEN)
         parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED

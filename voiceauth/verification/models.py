@@ -4,6 +4,7 @@ import uuid
 
 from django.db import models
 
+from mltraining.models import ModelVersion
 from voiceauth.platform.storage import AudioField
 
 
@@ -108,3 +109,25 @@ class Caller(models.Model):
     key = models.CharField(max_length=64, primary_key=True)
     refusals = models.PositiveIntegerField(default=0)
     refused_at = models.DateTimeField(null=True)
+
+
+class DriftReport(models.Model):
+    """How the verifications of a week differ from those that the model in service began with. See ``drift``.
+
+    It holds shares of calls, and nothing about any one of them.
+    """
+
+    model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE)
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    reference_since = models.DateTimeField()
+    reference_until = models.DateTimeField()
+    measures = models.JSONField()  # by name: psi, reference and recent (shares), the numbers of calls, edges or names
+    alarms = models.JSONField(default=list)  # the names of the measures that reach drift.ALARM
+
+    class Meta:
+        ordering = ["-until"]
+        constraints = [models.UniqueConstraint(fields=["model", "until"], name="one_drift_report_a_day")]
+
+    def __str__(self) -> str:
+        return f"drift of {self.model_id} until {self.until:%d %b %Y}"

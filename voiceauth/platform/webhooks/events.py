@@ -1,4 +1,4 @@
-"""Which events of the audit trail are webhooks, and what they say: identifiers and states.
+"""Which events of the audit trail are webhooks, and what they say: identifiers, states and the names of measures.
 
 A webhook holds no score, no name and no audio. A receiver that needs more asks the API, as the role that it has.
 """
@@ -12,15 +12,23 @@ FRAUD_RISK = "decision.fraud_risk"
 RUN_ENDED = "training_run.ended"
 BATCH_ENDED = "batch_enrollment.ended"
 CASES = ("case.opened", "case.closed", "case.reopened")
-TYPES = (FRAUD_RISK, *CASES, RUN_ENDED, BATCH_ENDED)
+DRIFT = "drift.alarmed"
+TYPES = (FRAUD_RISK, *CASES, RUN_ENDED, BATCH_ENDED, DRIFT)
 
 _ENDS = ("succeeded", "failed", "cancelled")
 _TYPE_OF = (
     {action: action for action in CASES}
     | {f"training_run.{end}": RUN_ENDED for end in _ENDS}
     | {f"batch_enrollment.{end}": BATCH_ENDED for end in _ENDS}
+    | {DRIFT: DRIFT}
 )
-_NAME_OF = {"decision": "decision_id", "case": "case_number", "training_run": "run_id", "batch_enrollment": "batch_id"}
+_NAME_OF = {
+    "decision": "decision_id",
+    "case": "case_number",
+    "training_run": "run_id",
+    "batch_enrollment": "batch_id",
+    "model": "model_version",
+}
 
 
 def webhook_of(event: AuditEvent) -> tuple[str, dict[str, Any]] | None:
@@ -32,7 +40,9 @@ def webhook_of(event: AuditEvent) -> tuple[str, dict[str, Any]] | None:
     data: dict[str, Any] = {_NAME_OF[subject]: identifier}
     if event.customer_id:
         data["customer_id"] = event.customer_id
-    if kind != FRAUD_RISK:
+    if kind == DRIFT:
+        data["measures"] = (event.after or {}).get("measures")
+    elif kind != FRAUD_RISK:
         data["state"] = (event.after or {}).get("state")
     return kind, data
 

@@ -8,6 +8,7 @@ from voiceauth.review.admin import (  # noqa: F401  (registers them)
     clients,
     customers,
     decisions,
+    drift,
     erasures,
     held,
     models,

@@ -12,6 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('enrollment', '0001_initial'),
+        ('mltraining', '0001_initial'),
     ]
 
     operations = [
@@ -62,6 +63,23 @@ class Migration(migrations.Migration):
                 ('refusals', models.PositiveIntegerField(default=0)),
                 ('refused_at', models.DateTimeField(null=True)),
             ],
+        ),
+        migrations.CreateModel(
+            name='DriftReport',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('since', models.DateTimeField()),
+                ('until', models.DateTimeField()),
+                ('reference_since', models.DateTimeField()),
+                ('reference_until', models.DateTimeField()),
+                ('measures', models.JSONField()),
+                ('alarms', models.JSONField(default=list)),
+                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='mltraining.modelversion')),
+            ],
+            options={
+                'ordering': ['-until'],
+                'constraints': [models.UniqueConstraint(fields=('model', 'until'), name='one_drift_report_a_day')],
+            },
         ),
         migrations.CreateModel(
             name='CallAudio',
