@@ -13,6 +13,7 @@ from tests.support.people import SignIn
 from tests.support.stand_in import recording
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.review import playback
 from voiceauth.screening import cases, watchlists
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification import services as verification
@@ -25,6 +26,12 @@ CASES, LISTS, VOICES = "/admin/screening/reviewcase/", "/admin/screening/watchli
 @pytest.fixture(autouse=True)
 def _model() -> None:
     activate_model()
+
+
+@pytest.fixture(autouse=True)
+def _played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let browsers play the stand-in's recordings, which hold no sound that a worker could decode for them."""
+    monkeypatch.setattr(playback, "SIGNATURES", [(0, b"{", "audio/ogg", "ogg")])
 
 
 @pytest.fixture

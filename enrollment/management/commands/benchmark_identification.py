@@ -27,11 +27,7 @@ NOISE = 0.9  # the length of what a call adds to its voiceprint: their cosine is
 
 
 class Command(BaseCommand):
-    help = (
-        "Seed synthetic voiceprints and search among them: milliseconds, recall against the full product, memory, the "
-        "time to make the index, and how soon an enrollment and an erasure show. The voiceprints have the mean and the "
-        "covariance of the model's cohort. They are in a database that the command creates, and drops."
-    )
+    help = "Seed synthetic voiceprints in a database of its own, and measure how soon and how rightly they are found."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
