@@ -20,9 +20,11 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
-from pytest_django import DjangoDbBlocker, Settings
+from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from mltraining import worker_client
 from mltraining.messages import PING, Ping
@@ -83,12 +85,12 @@ def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _a_gallery_of_its_own(settings: Settings) -> Iterator[None]:
+def _a_gallery_of_its_own() -> Iterator[None]:
     """An index may hold what a test writes and rolls back: no other test may read it."""
-    shared = settings.VOICEAUTH_GALLERY_DIR
-    settings.VOICEAUTH_GALLERY_DIR = shared.with_name(f"gallery-{uuid.uuid4().hex}")
-    yield
-    shutil.rmtree(settings.VOICEAUTH_GALLERY_DIR, ignore_errors=True)
+    own = settings.VOICEAUTH_GALLERY_DIR.with_name(f"gallery-{uuid.uuid4().hex}")
+    with override_settings(VOICEAUTH_GALLERY_DIR=own):
+        yield
+    shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

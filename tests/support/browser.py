@@ -68,6 +68,8 @@ def violations(page: Page, complaints: list[str]) -> list[str]:
     While it looks, it sets styles that the site's CSP forbids: those ``complaints`` of the browser are not the page's.
     """
     before = len(complaints)
+    page.wait_for_load_state()  # or it would judge colours before their style sheet is there, or half way to others
+    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
     found = page.evaluate("axe.run({preload: false})")["violations"]  # or it would fetch styles and recordings
     complaints[before:] = [each for each in complaints[before:] if "Applying inline style" not in each]
