@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -52,8 +53,8 @@ def actions(run: TrainingRun) -> list[str]:
 
 
 def voices_left(folder: Path) -> list[str]:
-    """What a run has kept of anybody's voice."""
-    return [str(path) for path in folder.glob("*/**") if path.parts[-1] != "training.log"]
+    """The folders in which a run keeps voices, also while they are being deleted."""
+    return [at for at, _, _ in os.walk(folder) if Path(at) != folder]
 
 
 @pytest.mark.django_db
