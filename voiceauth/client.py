@@ -22,6 +22,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -343,7 +344,7 @@ class Client:
 
     def customer(self, customer_id: str) -> Customer:
         """Get one customer."""
-        return _read(self.get(f"/customers/{customer_id}"), Customer)
+        return _read(self.get(_path("customers", customer_id)), Customer)
 
     def customers(self, *, state: str = "", customer_id: str = "") -> Iterator[Customer]:
         """Yield the customers by identifier, by default all; ``customer_id`` is its beginning."""
@@ -351,11 +352,11 @@ class Client:
 
     def lock_customer(self, customer_id: str, *, reason: str) -> Customer:
         """Lock a customer: no call is scored."""
-        return _read(self.post(f"/customers/{customer_id}/lock", {"reason": reason}), Customer)
+        return _read(self.post(_path("customers", customer_id, "lock"), {"reason": reason}), Customer)
 
     def unlock_customer(self, customer_id: str, *, reason: str) -> Customer:
         """Unlock a customer."""
-        return _read(self.post(f"/customers/{customer_id}/unlock", {"reason": reason}), Customer)
+        return _read(self.post(_path("customers", customer_id, "unlock"), {"reason": reason}), Customer)
 
     def store_consent_text(self, version: str, text: str) -> ConsentText:
         """Store a text that customers are shown. It cannot change."""
@@ -363,11 +364,11 @@ class Client:
 
     def consent_text(self, version: str) -> ConsentText:
         """Get a text, to show it to a customer."""
-        return _read(self.get(f"/consent-texts/{version}"), ConsentText)
+        return _read(self.get(_path("consent-texts", version)), ConsentText)
 
     def consents(self, customer_id: str) -> ConsentProofs:
         """Export all that a customer agreed to, with the texts."""
-        return _read(self.get(f"/customers/{customer_id}/consent"), ConsentProofs)
+        return _read(self.get(_path("customers", customer_id, "consent")), ConsentProofs)
 
     def record_consent(
         self,
@@ -383,19 +384,19 @@ class Client:
         ``text_sha256`` is that of the text that was shown; a consent to another text than the stored one is refused.
         """
         content = {"purpose": purpose, "text_version": text_version, "text_sha256": text_sha256, "origin": origin}
-        return _read(self.post(f"/customers/{customer_id}/consent", content), Consent)
+        return _read(self.post(_path("customers", customer_id, "consent"), content), Consent)
 
     def withdraw_consent(self, customer_id: str, *, origin: str = "") -> Erasure:
         """Withdraw the consent and erase the voice; the customer stays, OPTED_OUT."""
-        return _read(self.delete(f"/customers/{customer_id}/consent", origin=origin), Erasure)
+        return _read(self.delete(_path("customers", customer_id, "consent"), origin=origin), Erasure)
 
     def erase_customer(self, customer_id: str) -> Erasure:
         """Erase a customer."""
-        return _read(self.delete(f"/customers/{customer_id}"), Erasure)
+        return _read(self.delete(_path("customers", customer_id)), Erasure)
 
     def erasure(self, erasure_id: str) -> Erasure:
         """Get how far an erasure is."""
-        return _read(self.get(f"/erasures/{erasure_id}"), Erasure)
+        return _read(self.get(_path("erasures", erasure_id)), Erasure)
 
     # --- enrollment
 
@@ -411,19 +412,19 @@ class Client:
     ) -> Enrollment:
         """Enroll a recording. ``format`` names samples without a header: mulaw, alaw, s16le, …"""
         fields = {"format": format, "origin": origin, "channel": channel, "redact": redact}
-        return _read(self.upload(f"/customers/{customer_id}/enrollments", audio, **fields), Enrollment)
+        return _read(self.upload(_path("customers", customer_id, "enrollments"), audio, **fields), Enrollment)
 
     def recordings(self, customer_id: str) -> Iterator[Recording]:
         """Yield the customer's recordings, the oldest first."""
-        return (_read(row, Recording) for row in self.pages(f"/customers/{customer_id}/enrollments"))
+        return (_read(row, Recording) for row in self.pages(_path("customers", customer_id, "enrollments")))
 
     def approve_recording(self, customer_id: str, sample_id: str) -> Enrollment:
         """Approve a recording that is held."""
-        return _read(self.post(f"/customers/{customer_id}/enrollments/{sample_id}/approve"), Enrollment)
+        return _read(self.post(_path("customers", customer_id, "enrollments", sample_id, "approve")), Enrollment)
 
     def remove_recording(self, customer_id: str, sample_id: str) -> Customer:
         """Remove a recording from the voiceprint, and delete it."""
-        return _read(self.delete(f"/customers/{customer_id}/enrollments/{sample_id}"), Customer)
+        return _read(self.delete(_path("customers", customer_id, "enrollments", sample_id)), Customer)
 
     # --- calls
 
@@ -458,7 +459,7 @@ class Client:
 
     def confirm(self, decision_id: str, *, method: str) -> Confirmation:
         """State that another factor has confirmed the caller, so that the call may join the voiceprint."""
-        return _read(self.post(f"/decisions/{decision_id}/confirmation", {"method": method}), Confirmation)
+        return _read(self.post(_path("decisions", decision_id, "confirmation"), {"method": method}), Confirmation)
 
     def stream_ticket(
         self, customer_id: str, *, tier: str = "", caller: str = "", follow_seconds: float = 0
@@ -469,7 +470,7 @@ class Client:
 
     def decision(self, decision_id: str) -> Decision:
         """Get one decision."""
-        return _read(self.get(f"/decisions/{decision_id}"), Decision)
+        return _read(self.get(_path("decisions", decision_id)), Decision)
 
     def decisions(
         self,
@@ -549,6 +550,11 @@ def _failure(response: httpx.Response) -> Refused:
     kind = Unavailable if response.status_code == 503 else Refused
     retry_after = float(wait) if wait.isdigit() else None
     return kind(code, message, status=response.status_code, data=data, request_id=request_id, retry_after=retry_after)
+
+
+def _path(*parts: str) -> str:
+    """Join the parts of a path; a slash within an identifier stays within its part."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def _read(content: Any, kind: type[Result]) -> Result:

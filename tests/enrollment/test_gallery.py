@@ -24,7 +24,6 @@ from mltraining.speech.scoring.cohort import Cohort
 from tests.support.customers import TELLER
 from tests.support.stand_in import StandInPipeline
 from tests.support.waiting import until
-from voiceauth.platform import vault
 from voiceauth.platform.errors import ScoringUnavailable
 
 pytestmark = pytest.mark.django_db
@@ -224,20 +223,6 @@ def test_a_long_history_of_changes_leaves_the_gallery_equal_to_the_database(gall
             fresh = Gallery(MODEL, dimensions=4)
             assert found(gallery, axis(0)) == found(fresh, axis(0))
             assert found(gallery, axis(1)) == found(fresh, axis(1))
-
-
-@pytest.fixture
-def unwrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The contexts of the keys that were unwrapped, in order."""
-    opened: list[str] = []
-    inner = vault.open_data_key
-
-    def counting(wrapped: bytes, context: str) -> bytes:
-        opened.append(context)
-        return inner(wrapped, context)
-
-    monkeypatch.setattr(vault, "open_data_key", counting)
-    return opened
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from tests.support.batches import carried_out, line, said, submitted
 from tests.support.customers import IVR, TELLER, enrolled, enrolled_customer
 from tests.support.model import activate_model, register_untrained
 from tests.support.stand_in import DIMENSIONS, StandInWorker, recording
-from voiceauth.platform import vault
 from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining import promotion
@@ -26,20 +25,6 @@ from voiceauth.verification import services as verification
 pytestmark = pytest.mark.django_db
 HEARD = 40
 ADMIN = Actor(name="root", role="admin")
-
-
-@pytest.fixture
-def unwrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The contexts of the keys that were unwrapped, in order."""
-    opened: list[str] = []
-    inner = vault.open_data_key
-
-    def counting(wrapped: bytes, context: str) -> bytes:
-        opened.append(context)
-        return inner(wrapped, context)
-
-    monkeypatch.setattr(vault, "open_data_key", counting)
-    return opened
 
 
 def test_a_call_unwraps_the_claimed_customers_key_once_in_each_process(

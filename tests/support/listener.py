@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.http_server import serving
 
 
 @dataclass
@@ -23,13 +24,8 @@ class Listener:
 
     @contextmanager
     def running(self) -> Iterator["Listener"]:
-        with ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) as server:
-            self.port = server.server_address[1]
-            thread = Thread(target=server.serve_forever, daemon=True)
-            thread.start()
+        with serving(self._handler()) as self.port:
             yield self
-            server.shutdown()
-            thread.join()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         listener = self

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+
+from tests.support.http_server import serving
 
 CLIENT_ID, CLIENT_SECRET = "voiceauth", "a secret of the tests: with / and +"
 
@@ -38,13 +39,8 @@ class Provider:
 
     @contextmanager
     def running(self) -> Iterator["Provider"]:
-        with ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) as server:
-            self.port = server.server_address[1]
-            thread = Thread(target=server.serve_forever, daemon=True)
-            thread.start()
+        with serving(self._handler()) as self.port:
             yield self
-            server.shutdown()
-            thread.join()
 
     def authorize(self, query: str) -> str:
         """Return where the browser is sent after the person has signed in at the provider."""
