@@ -256,3 +256,18 @@ def test_a_customer_is_enrolled_verified_and_erased_against_the_live_service(
         assert caught.value.code == "permission_denied"
         erasure = branch.erase_customer("ann")
         assert erasure.counts["samples"] == 2 and branch.erasure(erasure.erasure_id).customer_id == "ann"
+
+
+def test_an_identifier_stays_within_its_part_of_the_path() -> None:
+    asked: list[bytes] = []
+
+    def line(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(404)
+
+    with (
+        Client("http://voice.example", "token", transport=httpx.MockTransport(line)) as client,
+        pytest.raises(Refused),
+    ):
+        client.customer("../models?x#y")
+    assert asked == [b"/api/v1/customers/..%2Fmodels%3Fx%23y"]
