@@ -236,7 +236,7 @@ def test_the_recording_of_an_enrollment_is_no_call_and_goes_with_the_customer(iv
     assert not HeardRecording.objects.exists()
 
 
-def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWorker) -> None:
+def test_a_decoy_scores_like_any_voice_that_is_refused(worker: StandInWorker) -> None:
     random = np.random.default_rng(0)
     means, embedding = (random.normal(size=shape).astype(np.float32) for shape in ((200, DIMENSIONS), (DIMENSIONS,)))
     pipeline: Any = StandInPipeline(calibration=Calibration.of(1.0, 0.0, 0.5), decoys=Cohort(means).means)
@@ -248,5 +248,5 @@ def test_a_decoy_is_the_closest_of_some_voices_that_is_refused(worker: StandInWo
     found = [verification_worker._decoy(voice, f"C-{number}", threshold) for number in range(60)]
     assert all(each.probability < threshold for each in found)
     closer = np.mean([each.log_likelihood_ratio > np.median(everybody.log_likelihood_ratio) for each in found])
-    assert closer > 0.8  # a single voice: half of the time
+    assert 0.25 < closer < 0.65  # the closest of several voices: nearly always
     assert verification_worker._decoy(voice, "C-1", threshold) == found[1]

@@ -30,7 +30,7 @@ from voiceauth.verification.messages import (
 )
 from voiceauth.verification.voices import Compare, Heard, hear
 
-DECOYS = 4  # the closest of so many is as far away as a customer is to other callers: docs/accuracy.md
+DECOYS = 4  # of which one is refused, even where the threshold is low
 DECOY_SPEECH_SECONDS = 20.0  # that a decoy pretends to be the mean of
 
 
@@ -192,9 +192,10 @@ def _active_model() -> LoadedModel:
 def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:
     """Compare with voices that are no customer's, and return a refusal like any other.
 
-    Of some voices that the model keeps, always the same for one ``seed``, it takes the closest one that is under the
-    threshold. A single voice would give the decoy away, because they are further from callers than these from each
-    other. A model that keeps none has random directions, whose scores vary less than those of voices.
+    Of some voices that the model keeps, always the same for one ``seed``, it takes the first one that is refused. By one
+    score, a patient caller tells it from another customer in 52 to 56 of 100 pairs, where chance is 50 (150 calls
+    through G.711 and 138 real ones, under the base model); the closest of four would be told in 69 to 72. A model that
+    keeps none has random directions, whose scores vary less than those of voices.
     """
     random, pipeline = np.random.default_rng(list(seed.encode())), voice.model.pipeline
     if (voices := pipeline.decoys) is not None:
@@ -203,7 +204,5 @@ def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:
         decoys = random.normal(size=(DECOYS, pipeline.dimensions)).astype(np.float32)
         decoys /= np.linalg.norm(decoys, axis=1, keepdims=True)
     found = [voice.compare_one("", decoy, DECOY_SPEECH_SECONDS) for decoy in decoys]
-    refused = [each for each in found if each.probability < threshold]
-    if refused:
-        return max(refused, key=lambda each: each.log_likelihood_ratio)
-    return min(found, key=lambda each: each.log_likelihood_ratio)
+    refused = (each for each in found if each.probability < threshold)
+    return next(refused, min(found, key=lambda each: each.log_likelihood_ratio))
