@@ -103,6 +103,12 @@ def threshold(calibration: Calibration, target_far: float) -> float:
     return min(posterior, math.nextafter(1, 0))  # a threshold of 1 would refuse everybody
 
 
+def ratio_of(calibration: Calibration, probability: float) -> float:
+    """Return the log-likelihood ratio that stands behind a probability under the calibration's prior."""
+    prior = float(calibration.parameters["prior"])
+    return math.log(probability / (1 - probability)) - math.log(prior / (1 - prior))
+
+
 def _thresholds(calibration: Calibration) -> list[tuple[float, float]]:
     """(false-accept rate, log-likelihood ratio), the highest rate first."""
     return [(float(rate), float(ratio)) for rate, ratio in calibration.parameters.get("thresholds", ())]

@@ -3,7 +3,6 @@
 A recording is named only to those who may listen, a decision only to those who may see decisions.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,10 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from enrollment.models import AudioSample
+from mltraining import calibrations
 from mltraining.models import Calibration
-from voiceauth.review.charts import probability_bar, score_distribution, timeline
+from voiceauth.review.charts import probability_bar, timeline
+from voiceauth.review.trial_charts import score_distribution
 from voiceauth.screening.models import FraudsterAudio, ReviewCase
 from voiceauth.screening.risk import REPLAY
 from voiceauth.verification.models import CallAudio, Decision
@@ -151,14 +152,9 @@ def _distribution(decision: Decision) -> dict[str, Any] | None:
     calibration = Calibration.objects.filter(model=decision.model_version, version=decision.calibration_version).first()
     if ratio is None or calibration is None:
         return None
-    prior = float(calibration.parameters["prior"])
-    threshold = None if decision.threshold is None else _logit(decision.threshold) - _logit(prior)
+    threshold = None if decision.threshold is None else calibrations.ratio_of(calibration, decision.threshold)
     chart, words = score_distribution(calibration.distribution, ratio, threshold)
     return {"chart": chart, "words": words, "calibration": calibration}
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability))
 
 
 def _attempts(customer_id: str, decision: Decision | None, case: ReviewCase | None) -> list[Attempt]:

@@ -4,16 +4,15 @@ A comparison is that of the promotion: champion and challenger on the trials of 
 is shown on the trials of its own calibration, which need not be the same.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mltraining import calibrations
 from mltraining.figures import is_figure
-from mltraining.models import Calibration, ModelVersion
+from mltraining.models import ModelVersion
 from voiceauth.retraining import evidence
-from voiceauth.review.charts import score_distribution
-from voiceauth.review.trial_charts import Ratios, calibration_curve, det_curve
+from voiceauth.review.trial_charts import Ratios, calibration_curve, det_curve, score_distribution
 
 FIGURES = {
     "eer": "EER",
@@ -86,7 +85,7 @@ def _on_their_calibrations(model: ModelVersion, rival: ModelVersion | None) -> d
         shown.append(ratios)
         counts = {name: getattr(known, name) for name in ("target_trials", "impostor_trials", "speakers")}
         basis.append(f"{each.version} on {_counted(counts)}: {known.source}.")
-        thresholds[ratios.label] = ratio_of(found.summary()["threshold"], known)
+        thresholds[ratios.label] = calibrations.ratio_of(known, found.summary()["threshold"])
     return _charts(shown, thresholds) | {"basis": basis, "same_trials": False}
 
 
@@ -96,12 +95,6 @@ def _charts(shown: list[Ratios], thresholds: Mapping[str, float | None]) -> dict
     ]
     curves = [chart for chart in (det_curve(shown), calibration_curve(shown)) if chart]
     return {"curves": curves, "histograms": histograms, "two_models": len(shown) > 1}
-
-
-def ratio_of(probability: float, calibration: Calibration) -> float:
-    """Return the log-likelihood ratio that a probability stands for under the calibration's prior."""
-    prior = float(calibration.parameters["prior"])
-    return math.log(probability / (1 - probability)) - math.log(prior / (1 - prior))
 
 
 def _differences(compared: Mapping[str, Any]) -> list[Row]:

@@ -13,7 +13,6 @@ from mltraining import calibrations
 from mltraining.models import ModelVersion
 from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.retraining import evidence
-from voiceauth.review.model_report import ratio_of
 from voiceauth.verification.models import Decision
 
 Result = Decision.Result
@@ -112,7 +111,8 @@ def _thresholds(found: evidence.Evidence, probability: float | None) -> Sequence
         if calibrations.shortfalls(known, rate) and rate != found.target_far:
             continue
         chance = calibrations.threshold(known, rate)
-        asked.append((f"false-accept rate {100 * rate:g} %", chance, ratio_of(chance, known), rate == found.target_far))
+        ratio = calibrations.ratio_of(known, chance)
+        asked.append((f"false-accept rate {100 * rate:g} %", chance, ratio, rate == found.target_far))
     if probability is not None:
-        asked.append((f"probability {probability:g}", probability, ratio_of(probability, known), False))
+        asked.append((f"probability {probability:g}", probability, calibrations.ratio_of(known, probability), False))
     return sorted(asked, key=lambda each: each[2])

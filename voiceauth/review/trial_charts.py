@@ -1,6 +1,6 @@
-"""Charts of verification trials: the detection error trade-off (DET) and the calibration of two models.
+"""Charts of verification trials: the detection error trade-off (DET), the calibration, and how scores are distributed.
 
-Both are drawn from the distribution of log-likelihood ratios that is kept with a calibration or a comparison
+All are drawn from the distribution of log-likelihood ratios that is kept with a calibration or a comparison
 (``mltraining.speech.evaluation.fitting.distribution``). No trial is scored again.
 """
 
@@ -152,3 +152,79 @@ def _plot(
         *(title, legend, WIDTH, HEIGHT, up, across, " and ".join(curves), shapes),
         *((WIDTH + LEFT - RIGHT) / 2, HEIGHT - 8, (TOP + floor) / 2),
     )
+
+
+def score_distribution(
+    distribution: Mapping[str, Sequence[float]], ratio: float | None, threshold: float | None
+) -> tuple[SafeString, str]:
+    """Draw the log-likelihood ratios of target and impostor trials with a call's own one, and say where it stands.
+
+    Without a call, say where the threshold stands.
+
+    ``distribution`` is that of a calibration: ``edges``, and the shares ``target`` and ``impostor`` in each bin.
+    Without one there is no picture.
+    """
+    if not distribution:
+        return SafeString(""), ""
+    edges, width, height, floor = distribution["edges"], 460, 220, 176
+    low, high = edges[0], edges[-1]
+    top = max([*distribution["target"], *distribution["impostor"]])
+
+    def x(value: float) -> float:
+        return 20 + (width - 40) * (min(max(value, low), high) - low) / (high - low)
+
+    shapes = SafeString("")
+    for name in ("impostor", "target"):
+        steps = [(x(edges[0]), float(floor))]
+        for index, share in enumerate(distribution[name]):
+            y = floor - (floor - 40) * share / top
+            steps += [(x(edges[index]), y), (x(edges[index + 1]), y)]
+        steps.append((x(edges[-1]), float(floor)))
+        points = " ".join(f"{left:.1f},{y:.1f}" for left, y in steps)
+        shapes += format_html('<polygon class="va-trials va-trials-{}" points="{}"/>', name, points)
+    for label, value, y in (("threshold", threshold, 32), ("this call", ratio, 14)):
+        if value is not None:
+            shapes += format_html(
+                '<line class="va-at va-at-{0}" x1="{1}" x2="{1}" y1="{2}" y2="{3}"/>'
+                '<text class="va-at-label" x="{4}" y="{2}" text-anchor="{5}">{6} {7}</text>',
+                label.partition(" ")[0],
+                f"{x(value):.1f}",
+                y,
+                floor,
+                f"{x(value) + (6 if x(value) < width / 2 else -6):.1f}",
+                "start" if x(value) < width / 2 else "end",
+                label,
+                f"{value:+.2f}",
+            )
+    ticks = [low + (high - low) * step / 6 for step in range(7)]
+    axis = format_html_join(
+        "",
+        '<text class="va-axis" x="{}" y="194" text-anchor="middle">{}</text>',
+        ((f"{x(tick):.1f}", f"{tick:g}") for tick in ticks),
+    )
+    words, label = "", "Log-likelihood ratios of target and impostor trials."
+    if (at := threshold if ratio is None else ratio) is not None:
+        above = _share(distribution["impostor"], edges, at, above=True)
+        below = _share(distribution["target"], edges, at, above=False)
+        name = "the threshold" if ratio is None else "this ratio"
+        words = (
+            f"{100 * above:.3g} % of the impostor trials reach {name}; {100 * below:.3g} % of the target trials do not."
+        )
+        label = words if ratio is None else f"Log-likelihood ratio {ratio:+.2f}. {words}"
+    chart = format_html(
+        '<svg class="va-distribution" viewBox="0 0 {0} {1}" role="img" aria-label="{2}">'
+        '{3}<line class="va-grid" x1="20" x2="{4}" y1="{5}" y2="{5}"/>{6}'
+        '<text class="va-axis" x="{7}" y="214" text-anchor="middle">log-likelihood ratio</text></svg>',
+        *(width, height, label, shapes, width - 20, floor, axis, width / 2),
+    )
+    return chart, words
+
+
+def _share(shares: Sequence[float], edges: Sequence[float], ratio: float, *, above: bool) -> float:
+    """Return the share of trials above or below a ratio; those in its own bin count by where it stands in there."""
+    found = 0.0
+    for index, share in enumerate(shares):
+        start, end = edges[index], edges[index + 1]
+        beyond = min(max((end - ratio) / (end - start), 0.0), 1.0)
+        found += share * (beyond if above else 1 - beyond)
+    return found

@@ -192,10 +192,10 @@ def _active_model() -> LoadedModel:
 def _decoy(voice: Voice, seed: str, threshold: float) -> Nearest:
     """Compare with voices that are no customer's, and return a refusal like any other.
 
-    Of some voices that the model keeps, always the same for one ``seed``, it takes the first one that is refused. By one
-    score, a patient caller tells it from another customer in 52 to 56 of 100 pairs, where chance is 50 (150 calls
-    through G.711 and 138 real ones, under the base model); the closest of four would be told in 69 to 72. A model that
-    keeps none has random directions, whose scores vary less than those of voices.
+    Of some voices that the model keeps, always the same for one ``seed``, it takes the first one that is refused. By
+    one score, a patient caller tells it from another customer in 52 to 56 of 100 pairs, where chance is 50 (calls
+    through G.711 and real ones, under the base model). The closest of four is told in 69 to 72. A model that keeps no
+    voices has random directions, whose scores vary less than those of voices.
     """
     random, pipeline = np.random.default_rng(list(seed.encode())), voice.model.pipeline
     if (voices := pipeline.decoys) is not None:
