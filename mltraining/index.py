@@ -15,7 +15,7 @@ take turns (``enrollment.gallery``). This module knows neither the database nor 
 import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -48,18 +48,17 @@ class IndexFull(Exception):
     """There are more rows than the file has places for."""
 
 
-@dataclass
-class _Header:
+class _Header(IntEnum):
     """Where each number stands in the first page."""
 
     FORMAT = 0
     DIMENSIONS = 1
     CAPACITY = 2
     COUNT = 3  # rows that have been written, with those that are gone
-    GONE = 4
+    GONE = 4  # rows that are gone
     SORTED = 5  # the ids of so many rows, from the first, ascend
     APPLIED = 6  # see ``Index.applied``
-    ALLOCATED = 7
+    ALLOCATED = 7  # rows that have memory
 
 
 class Index:

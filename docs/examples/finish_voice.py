@@ -121,7 +121,7 @@ def _floats(samples: np.ndarray) -> np.ndarray:
 def _rate(file: Path) -> int:
     """Return the rate (Hz) that a recording was made at."""
     data = file.read_bytes()
-    return dataset._source_rate(data, decoding.decode(data))
+    return dataset.source_rate(data, decoding.decode(data))
 
 
 if __name__ == "__main__":

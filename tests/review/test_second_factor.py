@@ -1,6 +1,7 @@
 """The second factor of staff: set up, asked for, required by the policy, reset, and slow to guess."""
 
 import re
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -61,7 +62,7 @@ def password(client: Client, username: str = "rita", **extra: Any) -> Any:
 
 def equip(user: User) -> list[str]:
     """Give the person a second factor, and return its recovery codes."""
-    factor_id = services.uuid.uuid4()
+    factor_id = uuid.uuid4()
     return services.set_up(user=user, factor_id=factor_id, code=code_of(factor_id), actor=SYSTEM)
 
 

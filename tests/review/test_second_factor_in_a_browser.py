@@ -1,5 +1,6 @@
 """Signing in with a second factor and by an identity provider, in a real browser."""
 
+import base64
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,6 @@ from pytest_django.live_server_helper import LiveServer
 from tests.support.browser import LOOKS, chromium, complaints_of, needs_chromium, pictures, sign_in, violations
 from tests.support.people import PASSWORD
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, Provider
-from voiceauth.review.sign_in import services
 from voiceauth.review.sign_in.models import SecondFactor
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 def code_of(secret: str) -> str:
     """What the app shows."""
-    return f"{TOTP(services.base64.b32decode(secret.replace(' ', ''))).token():06d}"
+    return f"{TOTP(base64.b32decode(secret.replace(' ', ''))).token():06d}"
 
 
 def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(

@@ -94,7 +94,7 @@ def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tup
         return error.code
     except OSError:
         return "unreadable_file"
-    rate = _source_rate(data, waveform)
+    rate = source_rate(data, waveform)
     if speech_only:
         waveform = quality.speech_only(waveform)
     samples = resample(waveform.samples, waveform.sample_rate, sample_rate)
@@ -102,7 +102,7 @@ def _decode(folder: Path, name: str, sample_rate: int, speech_only: bool) -> tup
     return pcm, rate, hashlib.sha256(data).hexdigest()
 
 
-def _source_rate(data: bytes, waveform: Waveform) -> int:
+def source_rate(data: bytes, waveform: Waveform) -> int:
     """Return the recorded rate (Hz). Opus always decodes to 48 kHz; its header has the input's (RFC 7845, 5.1)."""
     at = data.find(b"OpusHead", 0, 4096)
     if waveform.codec == "opus" and at >= 0:

@@ -7,7 +7,7 @@ policy now requires one that the person lacks, the session counts no more.
 import hmac
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth import login, logout
@@ -102,7 +102,7 @@ def mark(request: HttpRequest, factor: Any) -> None:
 
 def offered(request: HttpRequest) -> UUID:
     """Return the id of the second factor that this session is setting up; the same until it is set up."""
-    return UUID(request.session.setdefault("second_factor_offered", str(services.uuid.uuid4())))
+    return UUID(request.session.setdefault("second_factor_offered", str(uuid4())))
 
 
 def forget_offer(request: HttpRequest) -> None:
