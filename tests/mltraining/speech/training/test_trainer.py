@@ -304,7 +304,7 @@ def test_opus_has_the_rate_that_its_header_tells() -> None:
     data = encode(voice(0, seconds=0.5), "ogg_opus")
     waveform = decoding.decode(data)
     assert waveform.sample_rate == 48000
-    assert dataset._source_rate(data, waveform) == 16000
+    assert dataset.source_rate(data, waveform) == 16000
 
 
 # --- learning rates -------------------------------------------------------------------------------------------------
