@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.support.audio import mu_law, tone
-from tests.support.browser import LOOKS, chromium, complaints_of, needs_chromium, picture, sign_in, violations
+from tests.support.browser import JUDGED, LOOKS, chromium, complaints_of, needs_chromium, picture, sign_in, violations
 from tests.support.customers import make_customer, make_sample
 from tests.support.model import make_model
 from tests.support.rows import keep_audio, make_decision, make_run
@@ -26,7 +26,6 @@ from voiceauth.review.site import SECTIONS
 from voiceauth.screening import cases
 from voiceauth.screening.models import Watchlist
 
-JUDGED = (LOOKS[0], LOOKS[-1])  # by axe-core, which takes its time
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.support.browser import LOOKS, chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from tests.support.browser import JUDGED, chromium, complaints_of, needs_chromium, pictures, sign_in, violations
 from tests.support.people import PASSWORD
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, Provider
 from voiceauth.review.sign_in.models import SecondFactor
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
 def judge(page: Page, name: str, complaints: list[str], found: list[str]) -> None:
     """Add what axe-core finds on the page as it stands, in two looks, and keep pictures of it."""
-    for width, scheme in (LOOKS[0], LOOKS[-1]):
+    for width, scheme in JUDGED:
         page.set_viewport_size({"width": width, "height": 844})
         page.emulate_media(color_scheme=scheme)
         found.extend(f"{name} {width} {scheme} {each}" for each in violations(page, complaints))
