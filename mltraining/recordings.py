@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mltraining import deadlines, decoding, stages
+from mltraining import deadlines, decoding
 from mltraining.errors import EmptyAudio
 from mltraining.messages import Embedding, Nearest, QualityReport, Recording
+from voiceauth.platform import stages
 
 if TYPE_CHECKING:
     from mltraining.scorer import LoadedModel

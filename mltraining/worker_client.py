@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
 from voiceauth.celery import app
-from voiceauth.platform import metrics, vault
+from voiceauth.platform import metrics, stages, vault
 from voiceauth.platform.errors import DomainError, ScoringFailed, ScoringUnavailable
 from voiceauth.platform.redis import connection as shared_connection
 
@@ -44,6 +44,7 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
         waiting = {"round_trip": seconds, "waiting": seconds - reply.stages.get("worker", seconds)}
         for stage, spent in (reply.stages | waiting).items():
             metrics.STAGE_SECONDS.labels(name, stage).observe(spent)
+        stages.add(_exclusive(reply.stages, seconds))
         outcome = reply.failure.code if reply.failure else "answered"
         if reply.failure is not None:
             raise _reported(reply.failure)
@@ -56,6 +57,13 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
         raise ScoringUnavailable(retry_after_seconds=2) from error
     finally:
         metrics.SCORING_CALLS.labels(name, outcome).inc()
+
+
+def _exclusive(spent: dict[str, float], round_trip: float) -> dict[str, float]:
+    """Return the stages of a question so that they add up to its ``round_trip``: ``queue``, and the worker's own."""
+    worker = spent.get("worker", round_trip)
+    inside = {stage: seconds for stage, seconds in spent.items() if stage != "worker"}
+    return inside | {"queue": round_trip - worker, "worker": worker - sum(inside.values())}
 
 
 def ping() -> None:

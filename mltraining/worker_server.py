@@ -10,9 +10,10 @@ from celery import Task, shared_task
 from celery.signals import task_failure
 from django.db import InterfaceError, OperationalError
 
-from mltraining import deadlines, stages, worker_client
+from mltraining import deadlines, worker_client
 from mltraining.deadlines import CallAbandoned
 from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
+from voiceauth.platform import stages
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
 logger = logging.getLogger(__name__)

@@ -79,6 +79,27 @@ def test_decisions_requests_and_errors_are_counted_without_anything_of_a_custome
     assert "zq-marker" not in repr(after)
 
 
+def test_the_stages_of_a_verification_add_up_to_its_time(
+    ivr: SignedIn, auditor: SignedIn, worker: StandInWorker
+) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    before = asked(auditor)
+    ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(recording("ann", take=7))})
+    after = asked(auditor)
+    route = {"method": "POST", "route": "api/v1/verify"}
+    spent = {
+        dict(labels)["stage"]: seconds - before.get((name, labels), 0.0)
+        for (name, labels), seconds in after.items()
+        if name == "voiceauth_request_stage_seconds_sum" and route.items() <= dict(labels).items()
+    }
+    assert {"authentication", "database", "audit", "web"} <= spent.keys()
+    assert min(spent.values()) >= 0
+    total = value(after, "voiceauth_request_seconds_sum", **route)
+    total -= value(before, "voiceauth_request_seconds_sum", **route)
+    assert sum(spent.values()) == pytest.approx(total)
+
+
 def test_jobs_and_the_age_of_the_oldest_open_one_are_told(auditor: SignedIn) -> None:
     Erasure.objects.create(customer_id="ann", subject=uuid4(), requested_by="x")
     samples = asked(auditor)

@@ -30,6 +30,12 @@ STAGE_SECONDS = Histogram(
     ["question", "stage"],
     buckets=SECONDS,
 )
+REQUEST_STAGE_SECONDS = Histogram(
+    "voiceauth_request_stage_seconds",
+    "Stages of a request, which add up to voiceauth_request_seconds; worker and web are what no other stage names.",
+    ["method", "route", "stage"],
+    buckets=SECONDS,
+)
 DECISIONS = Counter("voiceauth_decisions", "Decisions, as the trail has them.", ["kind", "decision"])
 DECISION_REASONS = Counter("voiceauth_decision_reasons", "Reasons of decisions.", ["kind", "reason"])
 STREAMS = Gauge("voiceauth_streams_open", "Calls that are listened to now.", multiprocess_mode="livesum")

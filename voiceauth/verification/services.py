@@ -17,6 +17,7 @@ from enrollment import heard as heard_recordings
 from enrollment.models import Customer
 from mltraining import worker_client
 from mltraining.messages import Recording
+from voiceauth.platform import stages
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.errors import DomainError, ScoringUnavailable
 from voiceauth.policies import selectors as policies
@@ -56,7 +57,8 @@ def verify(
     Raises ``MoreSpeechNeeded`` where there is less; ``UnknownTier``; ``InvalidAudio`` for a recording that cannot be
     used; ``NoActiveModel``, ``TierNotCalibrated`` and ``ScoringUnavailable``. Nothing is decided then.
     """
-    rules = policies.in_force()
+    with stages.timed("database"):
+        rules = policies.in_force()
     claim = _Claim(
         customer_id=customer_id,
         recording=_recording(audio, channel, format, redact, rules, actor),
@@ -135,8 +137,9 @@ class _Claim:
 
         Raises ``_ClaimChanged`` where the call has to be scored again, against a decoy.
         """
-        customer = Customer.objects.filter(customer_id=self.customer_id).first()
-        barred = self._barred(customer)
+        with stages.timed("database"):
+            customer = Customer.objects.filter(customer_id=self.customer_id).first()
+            barred = self._barred(customer)
         if barred is not None and not barred.hidden:
             return self._store_unscored(customer, barred)
         return self._store_scored(customer, barred, self._score(customer if barred is None else None))
@@ -165,6 +168,7 @@ class _Claim:
             error.data["customer_id"] = self.customer_id  # so that the trail tells whose call was refused
             raise
 
+    @stages.timed("database")
     @transaction.atomic
     def _store_unscored(self, customer: Customer | None, before: Verdict) -> Decision:
         customer = _locked(customer)
@@ -176,6 +180,7 @@ class _Claim:
         decisions.finish(decision, None, self.actor)
         return decision
 
+    @stages.timed("database")
     @transaction.atomic
     def _store_scored(self, customer: Customer | None, before: Verdict | None, score: CallScore) -> Decision:
         """``before`` is the hidden verdict that made a decoy necessary; the customer's present state comes first."""

@@ -6,11 +6,12 @@ import numpy as np
 
 from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
-from mltraining import calibrations, recordings, scorer, stages
+from mltraining import calibrations, recordings, scorer
 from mltraining.messages import Nearest
 from mltraining.recordings import Voice
 from mltraining.scorer import LoadedModel
 from mltraining.worker_server import answers
+from voiceauth.platform import stages
 from voiceauth.screening import watch
 from voiceauth.screening.messages import Screening
 from voiceauth.verification.attempts import key_of
@@ -41,13 +42,15 @@ def verify_call(question: VerifyCall) -> CallScore:
     Raises ``NoActiveModel``, ``ModelUnavailable``, ``TierNotCalibrated``, ``InvalidAudio`` and ``MoreSpeechNeeded``.
     """
     started = time.perf_counter()
-    model = _active_model()
-    calibration = model.calibration
+    with stages.timed("model"):
+        model = _active_model()
+        calibration = model.calibration
     if question.promised and (missing := calibrations.shortfalls(calibration, question.target_far)):
         raise TierNotCalibrated(target_far=question.target_far, missing=[each.as_dict() for each in missing])
     threshold = calibrations.threshold(calibration, question.target_far)
     # The customer is read afresh, so that nothing is compared with a stale copy.
-    customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
+    with stages.timed("voiceprint"):
+        customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
     analysis = recordings.analyse(question.recording)
     with stages.timed("replay"):
         analysis, replayed = replay.new_speech(customer, analysis)
@@ -55,13 +58,16 @@ def verify_call(question: VerifyCall) -> CallScore:
     if not replayed and speech_seconds < question.at_least_seconds:
         raise MoreSpeechNeeded(speech_seconds=speech_seconds)
     whole = recordings.voice_of(analysis, model)
-    compare, enrolled_seconds = _claimed(question.claimed, customer, question.customer is None, model, threshold)
-    heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
+    with stages.timed("voiceprint"):
+        compare, enrolled_seconds = _claimed(question.claimed, customer, question.customer is None, model, threshold)
+        heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
     if replayed and not _may_be_the_customers(heard):
         replayed = []  # such as the announcement of a line, which the calls of many customers share
     voice = heard.voice
     with stages.timed("screening"):
         screened = watch.screen(voice, customer_id=question.claimed)
+    with stages.timed("replay"):
+        acoustic_fingerprint = voice.analysis.acoustic_fingerprint()
     return CallScore(
         quality=voice.analysis.report(),
         model_version=voice.model.version,
@@ -75,7 +81,7 @@ def verify_call(question: VerifyCall) -> CallScore:
         screening=Screening(
             hits=(*screened.hits, *replayed), voice=screened.voice, speech_seconds=screened.speech_seconds
         ),
-        acoustic_fingerprint=voice.analysis.acoustic_fingerprint(),
+        acoustic_fingerprint=acoustic_fingerprint,
         remainder=voice.analysis.remainder(),
         milliseconds=(time.perf_counter() - started) * 1000,
     )

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
+from voiceauth.platform import stages
 from voiceauth.platform.api import throttling
 from voiceauth.platform.api.models import ApiClient
 
@@ -42,6 +43,7 @@ class TokenAuthentication(BaseAuthentication):
     address, and too many of them raise ``Throttled``. A valid token is accepted from such an address all the same.
     """
 
+    @stages.timed("authentication")
     def authenticate(self, request: Any) -> tuple[ApiClient, None] | None:
         """Return the client of the token; ``None`` for another scheme or none.
 

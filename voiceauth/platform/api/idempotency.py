@@ -27,7 +27,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from voiceauth.platform import vault
+from voiceauth.platform import stages, vault
 from voiceauth.platform.api import throttling
 from voiceauth.platform.api.models import IdempotentRequest
 from voiceauth.platform.audit.models import AuditEvent
@@ -143,6 +143,7 @@ def purge_answers() -> int:
     return count
 
 
+@stages.timed("idempotency")
 def reserve(request: Request, key: str) -> IdempotentRequest:
     """Reserve the caller's ``key`` for this attempt, in a transaction of its own.
 
@@ -172,6 +173,7 @@ def reserve(request: Request, key: str) -> IdempotentRequest:
     return stored
 
 
+@stages.timed("idempotency")
 def _settle(reservation: IdempotentRequest, response: Response) -> None:
     """Store the answer of a success. Free the key after a refusal, unless something was committed before it."""
     try:

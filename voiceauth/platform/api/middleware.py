@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from voiceauth.platform import logs, metrics
+from voiceauth.platform import logs, metrics, stages
 from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, explain
 from voiceauth.platform.api.parsers import refuse_repeated
@@ -46,18 +46,19 @@ class RequestContextMiddleware:
         )
         marker, begun = logs.request_id.set(request.request_id), time.perf_counter()
         try:
-            try:
-                _refuse_early(request)
-                response = self.get_response(request)
-            except DomainError as error:
-                response = answer(error, request) if _is_api(request) else explain(error, request)
-            _record_refusal(request)
+            with stages.recorded() as spent:
+                try:
+                    _refuse_early(request)
+                    response = self.get_response(request)
+                except DomainError as error:
+                    response = answer(error, request) if _is_api(request) else explain(error, request)
+                _record_refusal(request)
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
         if request.method == "HEAD" and isinstance(response, HttpResponse):
             response.content = b""  # Content-Length stays; the web server would log bytes that it may not send
-        _count(request, response.status_code, time.perf_counter() - begun)
+        _count(request, response.status_code, time.perf_counter() - begun, spent)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -132,12 +133,15 @@ def _record_refusal(request: Any) -> None:
         )
 
 
-def _count(request: Any, status: int, seconds: float) -> None:
+def _count(request: Any, status: int, seconds: float, spent: dict[str, float]) -> None:
     """Count a request by its route, never by its path."""
     method = request.method if request.method in logs.METHODS else "unknown"
     route = request.resolver_match.route if request.resolver_match else "unknown"
     metrics.REQUESTS.labels(method, route, str(status)).inc()
     metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    if spent:
+        for stage, taken in (spent | {"web": seconds - sum(spent.values())}).items():
+            metrics.REQUEST_STAGE_SECONDS.labels(method, route, stage).observe(taken)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -16,6 +16,7 @@ import redis
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
 
+from voiceauth.platform import stages
 from voiceauth.platform.api import roles
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.api.permissions import scope_of
@@ -62,6 +63,7 @@ class Throttled(DomainError):
 class ClientThrottle(BaseThrottle):
     """Counts a client's call against the rate of its class (``roles.rate_class``). Raises ``Throttled``."""
 
+    @stages.timed("authentication")
     def allow_request(self, request: Any, view: Any) -> bool:
         """Count the call. Raises ``Throttled``."""
         if isinstance(request.user, ApiClient):

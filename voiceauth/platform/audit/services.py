@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from voiceauth.platform import stages
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.actor import Actor
 from voiceauth.platform.audit.models import AuditEvent, ChainHead
@@ -23,6 +24,7 @@ class TrailBroken(Exception):
     """The head of the trail was forged or removed. Nothing is appended: that would hide it."""
 
 
+@stages.timed("audit")
 def record(
     *,
     action: str,
