@@ -59,7 +59,7 @@ class Changes(NamedTuple):
 
     horizon: int  # every transaction before it has ended, and its changes are in this snapshot or in an earlier one
     forgotten: int  # changes of transactions up to it may be missing in the log
-    server: str  # changes when PostgreSQL starts or another server takes over: rows may have got lost then
+    server: str  # changes when PostgreSQL starts, another server takes over, or a backup is restored: rows may be lost
     numbers: set[int]  # of the log's rows
     voiceprints: list[int]  # that changed
 
@@ -71,7 +71,8 @@ class Changes(NamedTuple):
                 """
                 SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_snapshot_xmax(pg_current_snapshot())::text,
                        (SELECT up_to::text FROM enrollment_forgottenchanges),
-                       current_database() || pg_postmaster_start_time()::text,
+                       (SELECT oid FROM pg_database WHERE datname = current_database())
+                           || pg_postmaster_start_time()::text,
                        array_agg(id), array_agg(voiceprint_id)
                 FROM enrollment_voiceprintchange WHERE model_fingerprint = %s AND changed_by >= %s::text::xid8
                 """,

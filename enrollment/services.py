@@ -31,6 +31,9 @@ from voiceauth.platform.erasure.models import Erasure
 
 State = Customer.State
 
+CONSENT_WITHDRAWN = "consent.withdrawn"
+CUSTOMER_EXPIRED = "customer.expired"
+
 
 @transaction.atomic
 def create_customer(*, customer_id: str, display_name: str = "", actor: Actor) -> Customer:
@@ -134,7 +137,7 @@ def withdraw_consent(*, customer_id: str, purpose: str, origin: str = "", actor:
     customer.consents.filter(withdrawn_at=None).update(withdrawn_at=timezone.now())  # no voice is left for any purpose
     return erasure.erase_voice(
         customer,
-        cause="consent.withdrawn",
+        cause=CONSENT_WITHDRAWN,
         to=State.OPTED_OUT,
         actor=actor,
         data={"purpose": purpose, "origin": origin},
@@ -184,11 +187,19 @@ def expire_unused() -> int:
             customer = Customer.objects.select_for_update().filter(unused, pk=pk).first()
             if customer is None:
                 continue  # used, or erased, meanwhile
-            erasure.erase_voice(
-                customer, cause="customer.expired", to=State.EXPIRED, actor=SYSTEM, data_key=keys.new_data_key(pk)
-            )
+            expire(customer)
             expired += 1
     return expired
+
+
+def expire(customer: Customer) -> Erasure:
+    """Erase the voice of a locked customer, within the caller's transaction: EXPIRED, and the consent stands.
+
+    Raises ``TransitionRefused``.
+    """
+    return erasure.erase_voice(
+        customer, cause=CUSTOMER_EXPIRED, to=State.EXPIRED, actor=SYSTEM, data_key=keys.new_data_key(customer.pk)
+    )
 
 
 def locked(customer_id: str) -> Customer:

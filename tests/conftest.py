@@ -30,6 +30,7 @@ from mltraining import worker_client
 from mltraining.messages import PING, Ping
 from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
+from tests.support.journal import journal_folder
 from tests.support.model import models_folder, small_recogniser
 from tests.support.people import people, signed_in
 from tests.support.phone import dial
@@ -47,6 +48,7 @@ __all__ = [
     "clips",
     "dial",
     "ivr",
+    "journal_folder",
     "models_folder",
     "people",
     "real_audio_model",

@@ -326,7 +326,9 @@ STATIC_ROOT = STATE_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     # Sealed recordings: a folder that all machines share, or s3://bucket/prefix.
-    "audio": env.audio_storage("VOICEAUTH_AUDIO_STORAGE", STATE_DIR / "audio"),
+    "audio": env.storage("VOICEAUTH_AUDIO_STORAGE", STATE_DIR / "audio"),
+    # Which erasures a restored backup must repeat: keep it apart from the database, which it outlives.
+    "erasures": env.storage("VOICEAUTH_ERASURE_JOURNAL", STATE_DIR / "erasures"),
     "batches": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": VOICEAUTH_BATCH_DIR},

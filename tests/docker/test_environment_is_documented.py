@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-READ = re.compile(r"env\.(?:text|boolean|number|integer|words|networks|secret|database|mapping)\(\s*\"([A-Z_]+)\"")
+KINDS = "text|boolean|number|integer|words|networks|secret|database|mapping|storage"
+READ = re.compile(rf"env\.(?:{KINDS})\(\s*\"([A-Z_]+)\"")
 SOURCES = [path for folder in ("voiceauth", "enrollment", "mltraining") for path in (ROOT / folder).rglob("*.py")]
 NAMES = sorted({name for path in SOURCES for name in READ.findall(path.read_text())})
 

@@ -134,7 +134,7 @@ def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(
     monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE_ENDPOINT", "https://s3.bank.example")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-central-1")
-    configured = env.audio_storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
+    configured = env.storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
     settings.STORAGES = {**settings.STORAGES, "audio": configured}
     built = storages["audio"]
     assert isinstance(built, S3Storage)
@@ -150,4 +150,4 @@ def test_the_settings_name_a_bucket_and_the_s3_storage_is_built(
 def test_a_storage_that_is_neither_a_folder_nor_s3_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE", value)
     with pytest.raises(ImproperlyConfigured):
-        env.audio_storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
+        env.storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))

@@ -18,6 +18,7 @@
 | ``trail`` | the events of the audit trail |
 | ``rows`` | decisions, call recordings and training runs as the services leave them |
 | ``fraudsters`` | watchlisted voices and calls in them |
+| ``journal`` | the journal of erasures of one test |
 | ``batches`` | a bank's storage and manifests in it |
 | ``training_data`` | clips to train on, trials to evaluate on |
 | ``scores`` | trials of made-up scores |

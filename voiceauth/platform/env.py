@@ -143,8 +143,8 @@ def database(name: str) -> dict[str, Any]:
     }
 
 
-def audio_storage(name: str, default: Path) -> dict[str, Any]:
-    """Return Django's settings of the storage for recordings: a folder, or ``s3://bucket/prefix``.
+def storage(name: str, default: Path) -> dict[str, Any]:
+    """Return Django's settings of the storage of sealed files: a folder, or ``s3://bucket/prefix``.
 
     S3 needs ``requirements-s3.txt``. Its credentials and region are boto3's own (``AWS_ACCESS_KEY_ID``, a role, …);
     ``name_ENDPOINT`` names another service that speaks S3.

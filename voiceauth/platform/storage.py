@@ -136,7 +136,7 @@ def sweep() -> int:
     What cannot be deleted is left to the next sweep.
     """
     swept = 0
-    for names in _stored():
+    for names in stored():
         for name in names - _named(names):
             try:
                 if storage().get_modified_time(name) < timezone.now() - ORPHAN_AGE:
@@ -149,7 +149,7 @@ def sweep() -> int:
     return swept
 
 
-def _stored() -> Iterator[set[str]]:
+def stored() -> Iterator[set[str]]:
     """Yield the names of all recordings, some at a time."""
     try:
         folders, _ = storage().listdir("")

@@ -9,7 +9,7 @@ from voiceauth.platform.api.roles import roles_with
 
 
 class ScreeningConfig(AppConfig):
-    """Registers what needs a second person, and makes the default watchlist."""
+    """Registers what needs a second person and how erasures are repeated, and makes the default watchlist."""
 
     name = "voiceauth.screening"
     verbose_name = "Screening"
@@ -19,6 +19,7 @@ class ScreeningConfig(AppConfig):
         from voiceauth.platform.approvals.registry import Action, register
         from voiceauth.screening import watchlists
 
+        watchlists.register_erasures()
         register(
             Action(
                 name=watchlists.DELETE_WATCHLIST,

@@ -13,7 +13,9 @@ from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
+from voiceauth.platform.erasure import journal
 from voiceauth.platform.erasure import services as erasures
+from voiceauth.platform.erasure.journal import Entry
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.screening import keys, selectors, voiceprints
 from voiceauth.screening.errors import (
@@ -24,6 +26,10 @@ from voiceauth.screening.errors import (
 from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
 
 DELETE_WATCHLIST = "watchlist.delete"
+
+WATCHLIST_DELETED = "watchlist.deleted"
+FRAUDSTER_ERASED = "fraudster.erased"
+FRAUDSTER_EXPIRED = "fraudster.expired"
 
 
 @transaction.atomic
@@ -55,14 +61,14 @@ def delete_watchlist(*, watchlist_id: UUID | str, actor: Actor) -> None:
     subject = watchlist.pk
     watchlist.delete()
     erasures.begin(
-        cause="watchlist.deleted",
+        cause=WATCHLIST_DELETED,
         subject=subject,
         recordings=recordings,
         counts={"fraudsters": len(only_here)},
         actor=actor,
     )
     record(
-        action="watchlist.deleted",
+        action=WATCHLIST_DELETED,
         actor=actor,
         target=f"watchlist:{watchlist_id}",
         before={"name": watchlist.name, "fraudsters": len(fraudsters)},
@@ -140,7 +146,7 @@ def erase_fraudster(*, fraudster_id: UUID, actor: Actor) -> Erasure:
 
     The answer is the erasure of the recording, which is under way. Raises ``FraudsterNotFound``.
     """
-    return _erase(selectors.fraudster(fraudster_id, locked=True), "fraudster.erased", actor)
+    return _erase(selectors.fraudster(fraudster_id, locked=True), FRAUDSTER_ERASED, actor)
 
 
 def expire_fraudsters() -> int:
@@ -151,7 +157,7 @@ def expire_fraudsters() -> int:
         with transaction.atomic():
             fraudster = overdue.select_for_update().filter(pk=pk).first()
             if fraudster is not None:
-                _erase(fraudster, "fraudster.expired", SYSTEM)
+                _erase(fraudster, FRAUDSTER_EXPIRED, SYSTEM)
                 expired += 1
     return expired
 
@@ -182,3 +188,22 @@ def _locked(watchlist_id: UUID | str) -> Watchlist:
     if watchlist is None:
         raise WatchlistNotFound
     return watchlist
+
+
+def register_erasures() -> None:
+    """Tell the journal how erasures of fraudsters are repeated after a restore."""
+    journal.register(FRAUDSTER_ERASED, _erase_again)
+    journal.register(FRAUDSTER_EXPIRED, _erase_again)
+    journal.register(WATCHLIST_DELETED, _delete_again)
+
+
+@transaction.atomic
+def _erase_again(entry: Entry) -> None:
+    fraudster = Fraudster.objects.select_for_update().filter(pk=entry.subject).first()
+    if fraudster is not None:
+        _erase(fraudster, entry.cause, SYSTEM)
+
+
+def _delete_again(entry: Entry) -> None:
+    if Watchlist.objects.filter(pk=entry.subject).exists():
+        delete_watchlist(watchlist_id=entry.subject, actor=SYSTEM)

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from voiceauth.platform import storage
-from voiceauth.platform.erasure import copies
+from voiceauth.platform.erasure import copies, journal
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.errors import JobFailed
@@ -16,7 +16,15 @@ def execute(erasure_id: UUID) -> bool:
 
 
 def carry_out(attempt: Attempt[Erasure]) -> None:
-    """Delete the recordings and every copy of them. Raises ``JobFailed`` where something is left."""
+    """Note the erasure in the journal, then delete the recordings and every copy of them.
+
+    Raises ``JobFailed`` where something is left, or the journal cannot be written.
+    """
+    try:
+        journal.write(attempt.job)
+    except Exception as error:  # each storage's library raises errors of its own
+        why = f"The journal of erasures cannot be written: {type(error).__name__}."
+        raise JobFailed("journal_unwritten", why) from error
     for name in attempt.job.recordings:
         attempt.check()
         try:
