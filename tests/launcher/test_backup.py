@@ -66,7 +66,7 @@ def test_a_known_caller_is_accepted_and_who_was_erased_since_stays_erased(
 ) -> None:
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
-    settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 30
+    settings.VOICEAUTH_ENROLLMENT_DEADLINE_SECONDS = 60  # the machine that tests may be busy
     put_into_service(register_untrained(tmp_path, apart=(ANN, BOB)))
     leave_voices_together()
     with running_worker(tmp_path / "scoring.log", "scoring"):
