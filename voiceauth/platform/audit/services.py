@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from voiceauth.platform import stages
@@ -18,6 +18,15 @@ in_transaction: ContextVar[Callable[[AuditEvent], None] | None] = ContextVar("in
 
 # Called with each event of any process in the same way. ``platform.webhooks`` follows the trail here.
 followers: list[Callable[[AuditEvent], None]] = []
+
+_FIELDS = AuditEvent._meta.concrete_fields
+_APPEND = f"""
+    WITH appended AS (
+        INSERT INTO {AuditEvent._meta.db_table} ({", ".join(field.column for field in _FIELDS)})
+        VALUES ({", ".join(["%s"] * len(_FIELDS))})
+    )
+    UPDATE {ChainHead._meta.db_table} SET sequence = %s, hash = %s, seal = %s WHERE id = %s
+"""
 
 
 class TrailBroken(Exception):
@@ -63,15 +72,21 @@ def record(
     head = _locked_head()
     event.sequence, event.previous_hash = head.sequence + 1, head.hash
     event.hash = chain.event_hash(event)
-    event.save(force_insert=True)
-    head.sequence, head.hash = event.sequence, event.hash
-    head.seal = chain.head_seal(head.sequence, head.hash)
-    head.save()
+    _append(event)
     if (accompany := in_transaction.get()) is not None:
         accompany(event)
     for follow in followers:
         follow(event)
     return event
+
+
+def _append(event: AuditEvent) -> None:
+    """Write the event and the head that ends with it, in one statement: other writers wait for this."""
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in _FIELDS]
+    seal = chain.head_seal(event.sequence, event.hash)
+    with connection.cursor() as cursor:
+        cursor.execute(_APPEND, [*values, event.sequence, event.hash, seal, chain.HEAD_ID])
+    event._state.adding, event._state.db = False, connection.alias
 
 
 def _locked_head() -> ChainHead:
