@@ -86,6 +86,7 @@ class Voice:
     analysis: Analysis
     model: "LoadedModel"
     vector: np.ndarray
+    heard: "Windows | None" = None  # of the net speech, where the same pass told of them
 
     def compare(
         self, vectors: np.ndarray, speech_seconds: "float | np.ndarray", statistics: "Statistics | None" = None
@@ -108,12 +109,12 @@ class Voice:
         )
 
     def windows(self) -> "Windows":
-        """Embed stretches of the recording's speech."""
+        """Return the embeddings of stretches of the recording's speech."""
         from mltraining.speech.scoring import one_voice
 
         deadlines.check()
         with stages.timed("network"):
-            return one_voice.embed_windows(self.model.pipeline, self.analysis.waveform)
+            return one_voice.placed_windows(self.model.pipeline, self.analysis.waveform, self.heard)
 
     @cached_property
     def parts(self) -> "Parts | None":
@@ -157,7 +158,8 @@ def voice_of(analysis: Analysis, model: "LoadedModel") -> Voice:
     """Embed an analysed recording under ``model``."""
     deadlines.check()
     with stages.timed("network"):
-        return Voice(analysis, model, model.pipeline.embed(analysis.waveform))
+        vector, heard = model.pipeline.listen(analysis.waveform)
+        return Voice(analysis, model, vector, heard)
 
 
 def embed(audio: bytes, model: "LoadedModel") -> np.ndarray:

@@ -119,6 +119,7 @@ class CAMPPlus(nn.Module):
             channels = blocks[-1].channels
         self.blocks = nn.ModuleList([*blocks, _normed(channels)])
         self.num_features = channels
+        self.stride = 2  # frames that go in, for each that comes out
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the last series of frames, as maps of one row."""

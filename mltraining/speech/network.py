@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mltraining.speech import campplus
 from mltraining.speech.config import MARGIN_LOSSES, Config, ConfigError, Training
+from mltraining.speech.features.chunks import WINDOW, WINDOW_HOP
 from mltraining.speech.torch_compat import load_timm
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the names that timm publishes weights under
@@ -103,6 +104,25 @@ class SpeakerNetwork(nn.Module):
     def pooled(self, features: Tensor) -> Tensor:
         """Pool and project: (batch, 1, mel, frames) -> (batch, dimensions), not yet of unit length."""
         return self.projection(self.pool(self.maps(features)))
+
+    @property
+    def hears_windows(self) -> bool:
+        """Whether ``heard`` can embed windows: only CAM++'s last maps have frames close enough together."""
+        return self.pool.kind == "Statistics" and isinstance(self.backbone, campplus.CAMPPlus)
+
+    def heard(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what ``pooled`` does, and the same with each window: (batch, windows, dimensions).
+
+        A window has WINDOW frames of the spectrogram, WINDOW_HOP after the one before. What it is made of has heard
+        its surroundings: windows of one recording are more alike than they would be alone.
+        """
+        assert isinstance(self.backbone, campplus.CAMPPlus)
+        width, hop = (frames // self.backbone.stride for frames in (WINDOW, WINDOW_HOP))
+        maps = self.maps(features).flatten(2)
+        padded = F.pad(maps, (0, width))  # a recording shorter than a window has none; the two padded ones are dropped
+        mean, square = (F.avg_pool1d(each, width, hop)[:, :, :-2] for each in (padded, padded.square()))
+        deviation = ((square - mean.square()).clamp(min=0) + 1e-6).sqrt()
+        return self.projection(self.pool(maps)), self.projection(torch.cat([mean, deviation], dim=1).transpose(1, 2))
 
     def embed(self, features: Tensor) -> Tensor:
         """Embed: (batch, 1, mel, frames) -> (batch, dimensions) float32 of unit length."""

@@ -1,11 +1,14 @@
 """More than one voice in a call: the last one is scored alone, or the answer says that there are several."""
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from rest_framework.test import APIClient
 
+from mltraining.messages import Nearest
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.scoring import one_voice
 from tests.support.clients import upload
@@ -14,8 +17,10 @@ from tests.support.model import activate_model
 from tests.support.stand_in import StandInPipeline, StandInWorker, embedding_of, recording
 from voiceauth.policies.document import VerificationLimits
 from voiceauth.verification import policy
+from voiceauth.verification.messages import OneVoice
 from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import Verdict
+from voiceauth.verification.voices import hear
 
 Result = Decision.Result
 GOOD = Quality(duration_seconds=10, speech_seconds=8, snr_db=20, clipping_ratio=0)
@@ -102,3 +107,31 @@ def test_parts_of_one_voice_are_alike_and_two_windows_are_no_parts() -> None:
     parts = parts_of(*["ann"] * 6)
     assert parts is not None and parts.log_likelihood_ratio > 2
     assert parts_of("ann", "bob", "ann") is None
+
+
+@pytest.mark.parametrize(
+    ("alike", "first", "second", "accepted"),
+    [
+        (3.0, 2.5, 2.0, True),  # of one voice: the weaker part adds to the stronger one
+        (0.0, 2.5, 2.0, True),
+        (-0.1, 2.5, 2.0, False),
+        (1.5, 3.5, 1.0, False),  # the weaker part takes from what the stronger one says
+        (3.0, 3.5, -0.6, False),
+    ],
+)
+def test_a_call_accepted_as_a_whole_must_hold_in_both_of_its_parts(
+    alike: float, first: float, second: float, accepted: bool
+) -> None:
+    part = one_voice.Part(np.zeros(2), 1.0)
+    voice: Any = SimpleNamespace(
+        parts=one_voice.Parts(alike, part, replace(part), None),
+        of_part=lambda each: "first" if each is part else "second",
+    )
+    ratios = {"first": first, "second": second}
+
+    def compare(each: Any, name: str | None) -> list[Nearest]:
+        ratio = ratios[each] if isinstance(each, str) else 3.0
+        return [Nearest(name="ann", score=0.9, log_likelihood_ratio=ratio, probability=0.9)]
+
+    heard = hear(voice, compare, 0.5, OneVoice(min_llr=0.0, min_speech_seconds=1.0))
+    assert (heard.part_llr is None) == accepted

@@ -12,6 +12,8 @@ from mltraining.messages import Nearest
 from mltraining.recordings import Voice
 from voiceauth.verification.messages import OneVoice
 
+HOLDS_MARGIN = 2.5  # natural logarithm: see docs/experiments/calls.md
+
 Compare = Callable[[Voice, str | None], list[Nearest]]  # the likeliest first; the name narrows it to one
 
 
@@ -34,7 +36,9 @@ def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> H
     """Compare the one voice of a call, or the last one of several where that is accepted alone.
 
     Two parts that are hardly of one voice are two speakers. A call that would be accepted as a whole must also hold in
-    both parts: the ratio of the parts and the lower of their ratios to the match count together.
+    both parts. What speaks for one voice counts together: how alike the parts are, how alike the weaker one is to the
+    match, and what it adds to the stronger one. Each is the greater, the more speech there is, and near nothing or
+    below where the weaker part is somebody else's.
     """
     matches, parts = compare(voice, None), voice.parts
     if not matches or parts is None:
@@ -44,7 +48,8 @@ def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> H
     ]
     apart = parts.log_likelihood_ratio < rules.min_llr
     if matches[0].probability >= threshold:
-        if parts.log_likelihood_ratio + min(ratios) >= rules.min_llr:
+        added = matches[0].log_likelihood_ratio - max(ratios)
+        if parts.log_likelihood_ratio + min(ratios) + added >= rules.min_llr + HOLDS_MARGIN:
             return Heard(voice, matches)
     elif not apart:
         return Heard(voice, matches)

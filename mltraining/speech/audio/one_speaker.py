@@ -1,4 +1,7 @@
-"""The windows of a recording's speech by which ``speech.scoring.one_voice`` tells whether one person speaks."""
+"""The windows of a recording's speech by which ``speech.scoring.one_voice`` tells whether one person speaks.
+
+They are cut here for encoders that do not tell of windows while they embed the whole.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -29,13 +32,13 @@ def windows(waveform: Waveform) -> list[Window]:
     length = min(length, round(MOST_WINDOW_SECONDS * rate))
     step = max(1, length // 2, (count - length) // (MOST_WINDOWS - 1))
     return [
-        Window(_place(waveform, start / rate), replace(speech, samples=speech.samples[start : start + length]))
+        Window(place(waveform, start / rate), replace(speech, samples=speech.samples[start : start + length]))
         for start in range(0, count - length + 1, step)
     ]
 
 
-def _place(waveform: Waveform, spoken: float) -> float:
-    """Where in the recording ``spoken`` seconds of net speech are over."""
+def place(waveform: Waveform, spoken: float) -> float:
+    """Return where in the recording ``spoken`` seconds of net speech are over."""
     for start, end in quality.speech_segments(waveform):
         if spoken < end - start:
             return start + spoken

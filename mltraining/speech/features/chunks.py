@@ -6,6 +6,8 @@ import numpy as np
 
 from mltraining.speech.config import Audio, Prediction
 
+WINDOW, WINDOW_HOP = 48, 24  # frames of the spectrogram: 0.48 s and 0.24 s where a frame begins each 10 ms
+
 
 def shortest(audio: Audio) -> int:
     """Return how many samples a piece has at least: those of one FFT. A shorter clip is repeated until it has them."""

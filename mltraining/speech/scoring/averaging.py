@@ -9,6 +9,8 @@ from mltraining.speech.features.chunks import chunks
 
 # Pieces (n,) of a clip, float or int16 -> their pooled vectors (pieces, dimensions) float32, not yet of unit length.
 Pooled = Callable[[Sequence[np.ndarray]], np.ndarray]
+# A piece (n,) -> its pooled vector (dimensions,), and those of its windows (windows, dimensions).
+Heard = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def average(pooled: Pooled, clips: Sequence[np.ndarray], config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -22,10 +24,11 @@ def average(pooled: Pooled, clips: Sequence[np.ndarray], config: Config) -> tupl
     vectors = pooled([piece for _, piece in pieces])
     weights = np.array([len(piece) for _, piece in pieces], dtype=np.float32)[:, None]
     sums = np.zeros((2, len(clips), vectors.shape[1]), dtype=np.float32)
-    np.add.at(sums[0], rows, weights * _unit(vectors))
+    np.add.at(sums[0], rows, weights * unit(vectors))
     np.add.at(sums[1], rows, weights * vectors)
-    return _unit(sums[0]), sums[1] / np.bincount(rows, weights[:, 0])[:, None].astype(np.float32)
+    return unit(sums[0]), sums[1] / np.bincount(rows, weights[:, 0])[:, None].astype(np.float32)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Give each vector (n, d) unit length."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

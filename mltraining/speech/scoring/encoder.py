@@ -1,6 +1,8 @@
 """From a recording to its embedding: the interface that a scoring pipeline needs, and our own network behind it."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -9,9 +11,9 @@ import numpy as np
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.waveform import Waveform, resample
 from mltraining.speech.config import Config
-from mltraining.speech.features.chunks import shortest
+from mltraining.speech.features.chunks import WINDOW, WINDOW_HOP, shortest
 from mltraining.speech.scoring import onnx_runtime
-from mltraining.speech.scoring.averaging import Pooled, average
+from mltraining.speech.scoring.averaging import Heard, Pooled, average, unit
 from mltraining.speech.scoring.folder import DESCRIPTION, ENCODER, PipelineError, sha256
 
 if TYPE_CHECKING:
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 ADDED = {"speech_only": False, "stft_size": 0}
 
 Runtime = Literal["torch"] | onnx_runtime.Export
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Embeddings (n, d) of windows, each half a window after the one before, and how many seconds a window has.
+
+    ``starts`` (n,) are in seconds, of what was cut into windows: the net speech, or a recording with its pauses.
+    """
+
+    vectors: np.ndarray
+    starts: np.ndarray
+    seconds: float
 
 
 class Encoder(Protocol):
@@ -36,6 +50,9 @@ class Encoder(Protocol):
     def embed(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return, of ``samples`` (n,), the embedding of unit length and the mean pooled vector: (dimensions,) each."""
 
+    def listen(self, samples: np.ndarray) -> tuple[np.ndarray, Windows | None]:
+        """Return the embedding and, where they come of the same pass, the windows of ``samples`` (n,), net speech."""
+
 
 class OwnEncoder:
     """A network that this library trained, as one of its exports or under torch.
@@ -46,9 +63,10 @@ class OwnEncoder:
     network: "SpeakerNetwork | None" = None  # under torch
     features: "LogMel | None" = None
 
-    def __init__(self, config: Config, pooled: Pooled, dimensions: int) -> None:
+    def __init__(self, config: Config, pooled: Pooled, heard: Heard | None, dimensions: int) -> None:
         self.config = config
         self.pooled = pooled
+        self.heard = heard
         self.dimensions = dimensions
         self.max_seconds = config.prediction.max_inference_chunk_seconds
 
@@ -66,11 +84,13 @@ class OwnEncoder:
             raise PipelineError(f"{folder.name}: the fingerprint does not belong to the weights and the configuration")
         chosen = _default_runtime(description, device) if runtime == "auto" else runtime
         if chosen != "torch":
-            return cls(config, _load_export(folder, description, chosen, config).pooled, description["dimensions"])
+            export = _load_export(folder, description, chosen, config)
+            return cls(config, export.pooled, export.heard if export.hears_windows else None, description["dimensions"])
         from mltraining.speech.scoring import inference
 
         network, features = inference.load(folder, config, device)
-        loaded = cls(config, inference.pooled_by(network, features, config), description["dimensions"])
+        pooled, heard = inference.pooled_by(network, features, config), inference.heard_by(network, features, config)
+        loaded = cls(config, pooled, heard, description["dimensions"])
         loaded.network, loaded.features = network, features
         return loaded
 
@@ -84,6 +104,31 @@ class OwnEncoder:
         """Return the embedding and the mean pooled vector, see ``averaging.average``: (dimensions,) each."""
         embeddings, means = average(self.pooled, [samples], self.config)
         return embeddings[0], means[0]
+
+    def listen(self, samples: np.ndarray) -> tuple[np.ndarray, Windows | None]:
+        """Return the embedding, and its windows where the network hears them and pauses are cut out before."""
+        hear = self.heard
+        if hear is None or not self.config.audio.speech_only:
+            return self.embed(samples)[0], None
+        heard: list[np.ndarray] = []  # the windows of each chunk
+
+        def pooled(chunks: Sequence[np.ndarray]) -> np.ndarray:
+            wholes, windows = zip(*map(hear, chunks), strict=True)
+            heard.extend(windows)
+            return np.stack(wholes)
+
+        embeddings, _ = average(pooled, [samples], self.config)
+        return embeddings[0], windows_of(heard, self.config)
+
+
+def windows_of(heard: Sequence[np.ndarray], config: Config) -> Windows:
+    """Put the windows of consecutive chunks, (windows, dimensions) each, together."""
+    frame = config.audio.hop_size / config.audio.sample_rate
+    starts = [
+        number * config.prediction.inference_chunk_seconds + WINDOW_HOP * frame * np.arange(len(windows))
+        for number, windows in enumerate(heard)
+    ]
+    return Windows(unit(np.concatenate(heard)), np.concatenate(starts), WINDOW * frame)
 
 
 def fingerprint_of(encoder: Path, config: Config) -> str:

@@ -33,6 +33,7 @@ from mltraining.speech.features.front_ends import (
     kind_of,
 )
 from mltraining.speech.scoring import onnx_runtime
+from mltraining.speech.scoring.encoder import Windows
 from mltraining.speech.scoring.folder import PipelineError
 from mltraining.speech.settings_reader import ConfigError, at_least, build, checked, plain, positive
 
@@ -182,6 +183,10 @@ class ImportedEncoder:
         if self.centre is not None:
             embedding = _unit(embedding - self.centre)
         return embedding, vectors.mean(axis=0)
+
+    def listen(self, samples: np.ndarray) -> tuple[np.ndarray, Windows | None]:
+        """Return the embedding. The windows have to be embedded alone."""
+        return self.embed(samples)[0], None
 
     def units(self, samples: np.ndarray) -> np.ndarray:
         """Cut the frames of (n,) samples into chunks: (chunks, frames, bands) float32."""

@@ -12,7 +12,7 @@ from torch import nn
 from mltraining.speech.config import Config
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import SpeakerNetwork, build_network
-from mltraining.speech.scoring.averaging import Pooled, average
+from mltraining.speech.scoring.averaging import Heard, Pooled, average
 from mltraining.speech.scoring.folder import ENCODER
 
 BATCH_SECONDS = 64.0  # of audio that go through the network together
@@ -61,6 +61,21 @@ def pooled_by(
         return vectors
 
     return pooled
+
+
+def heard_by(network: SpeakerNetwork, features: LogMel, config: Config) -> Heard | None:
+    """Return what pools a piece and its windows; ``None`` where the network cannot."""
+    if not network.hears_windows:
+        return None
+
+    @torch.inference_mode()
+    def heard(piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        spectrogram = features(torch.from_numpy(piece)[None].to(features.window.device))
+        with autocast(features.window.device, config.environment.mixed_precision_inference):
+            whole, windows = network.heard(spectrogram)
+        return whole[0].float().cpu().numpy(), windows[0].float().cpu().numpy()
+
+    return heard
 
 
 def run(

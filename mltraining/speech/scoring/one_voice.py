@@ -11,9 +11,11 @@ import numpy as np
 from mltraining.speech.audio import one_speaker
 from mltraining.speech.audio.quality import Quality
 from mltraining.speech.audio.waveform import Waveform
+from mltraining.speech.scoring.encoder import Windows
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 
-LEAST_WINDOWS = 2  # of each part: 1.5 s of speech
+LEAST_WINDOWS = 2  # of each part: 0.72 s of speech, or 1.5 s where windows are embedded alone
+MOST_CHANGES = 60  # places that are tried; in longer speech they lie further apart than windows do
 TURNS_MARGIN = 4.0  # natural logarithm: groups fit any recording a little better than a change does
 ROUNDS = 10  # of 2-means; it settles in three or four
 
@@ -40,17 +42,13 @@ class Parts:
     changes_at: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Embeddings (n, d) of windows of speech, where each begins in the recording (n,), and how long they are."""
+def placed_windows(pipeline: ScoringPipeline, waveform: Waveform, heard: Windows | None) -> Windows:
+    """Return the windows of a recording's speech, by where they begin in the recording.
 
-    vectors: np.ndarray
-    starts: np.ndarray
-    seconds: float
-
-
-def embed_windows(pipeline: ScoringPipeline, waveform: Waveform) -> Windows:
-    """Embed the windows of a recording's speech."""
+    ``heard`` are those of ``pipeline.listen``. Where it gave none, the speech is cut and each window embedded alone.
+    """
+    if heard is not None:
+        return replace(heard, starts=np.array([one_speaker.place(waveform, start) for start in heard.starts]))
     cut = one_speaker.windows(waveform)
     if not cut:
         return Windows(np.zeros((0, pipeline.dimensions), dtype=np.float32), np.zeros(0), 0.0)
@@ -67,7 +65,7 @@ def split(pipeline: ScoringPipeline, windows: Windows, quality: Quality) -> Part
     if count < 2 * LEAST_WINDOWS:
         return None
     found = []
-    for first in range(LEAST_WINDOWS, count - LEAST_WINDOWS + 1):
+    for first in range(LEAST_WINDOWS, count - LEAST_WINDOWS + 1, -(-count // MOST_CHANGES)):
         # The windows that reach across the change are left out.
         before = np.arange(count) < max(LEAST_WINDOWS, first - 1)
         after = np.arange(count) >= first

@@ -3,7 +3,8 @@
     encoder.onnx       float32
     encoder-int8.onnx  convolutions in 8 bits (QDQ), the rest float32; calibrated on real speech
 
-Both take samples and give the embedding: the log-mel spectrogram is part of the graph, always in float32.
+Both take samples and give the embedding: the log-mel spectrogram is part of the graph, always in float32. Where the
+network can, they also give the embeddings of its windows, in the same pass.
 """
 
 import os
@@ -20,7 +21,7 @@ from mltraining.speech.scoring.folder import EXPORT_INPUT
 
 Export = Literal["fp32", "int8"]
 FILES: dict[Export, str] = {"fp32": "encoder.onnx", "int8": "encoder-int8.onnx"}
-INPUT, OUTPUT = EXPORT_INPUT, "embedding"
+INPUT, OUTPUT, WINDOWS = EXPORT_INPUT, "embedding", "windows"
 MAX_EER_RISE = 0.001  # absolute; an export in 8 bits that costs more is not the default
 
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)
@@ -36,6 +37,7 @@ class Encoder:
         """
         self._session = session(file, threads())
         self._shortest = shortest
+        self.hears_windows = WINDOWS in {each.name for each in self._session.get_outputs()}
 
     def run(self, samples: np.ndarray) -> np.ndarray:
         """(batch, n) -> (batch, dimensions), both float32; not yet of unit length."""
@@ -44,6 +46,11 @@ class Encoder:
     def pooled(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
         """Run the graph on each piece (n,), float or int16: (pieces, dimensions)."""
         return np.concatenate([self.run(self._taken(piece)[None]) for piece in pieces])
+
+    def heard(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run the graph on one piece (n,): its pooled vector (dimensions,), and its windows' (windows, dimensions)."""
+        whole, windows = self._session.run([OUTPUT, WINDOWS], {INPUT: self._taken(piece)[None]})
+        return whole[0], windows[0]
 
     def _taken(self, piece: np.ndarray) -> np.ndarray:
         samples = piece / np.float32(32768) if piece.dtype == np.int16 else piece.astype(np.float32, copy=False)

@@ -31,7 +31,7 @@ from mltraining.speech.audio.waveform import Waveform
 from mltraining.speech.config import Config, ConfigError
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.cohort import Cohort, Statistics
-from mltraining.speech.scoring.encoder import Encoder, OwnEncoder, Runtime, fingerprint_of
+from mltraining.speech.scoring.encoder import Encoder, OwnEncoder, Runtime, Windows, fingerprint_of
 from mltraining.speech.scoring.folder import (
     CLASSES,
     COHORT,
@@ -151,6 +151,10 @@ class ScoringPipeline:
     def embed(self, waveform: Waveform) -> np.ndarray:
         """Return the embedding (dimensions,) float32, of unit length. Long audio is embedded in chunks."""
         return self._run(waveform)[0]
+
+    def listen(self, waveform: Waveform) -> tuple[np.ndarray, Windows | None]:
+        """Embed, and return what the same pass tells of the windows of net speech; ``None`` where it does not."""
+        return self.encoder.listen(self.samples(waveform))
 
     def score(self, embedding: np.ndarray, voiceprints: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Return the scores (n,) of embedding (d,) against voiceprints (n, d): AS-norm or the cosine.

@@ -13,31 +13,40 @@ from torch import Tensor, nn
 
 from mltraining.speech.features.log_mel import LogMel, MatrixLogMel
 from mltraining.speech.network import SpeakerNetwork
-from mltraining.speech.scoring.onnx_runtime import FILES, INPUT, OUTPUT
+from mltraining.speech.scoring.onnx_runtime import FILES, INPUT, OUTPUT, WINDOWS
 
 OPSET = 17
 IN_FLOAT32 = ("/front_end/", "/mask/")  # parts whose nodes int8 leaves alone
 
 
 class SamplesToEmbedding(nn.Module):
-    """The whole encoder: (batch, samples) float32 -> (batch, dimensions) float32, not yet of unit length."""
+    """The whole encoder: (batch, samples) float32 -> (batch, dimensions) float32, not yet of unit length.
+
+    Of a network that ``hears_windows`` also those of the windows: (batch, windows, dimensions).
+    """
 
     def __init__(self, network: SpeakerNetwork, features: LogMel) -> None:
         super().__init__()
         self.front_end = MatrixLogMel(features)
         self.network = network
 
-    def forward(self, samples: Tensor) -> Tensor:
+    def forward(self, samples: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Embed samples, of which there are at least ``features.size``."""
-        return self.network.pooled(self.front_end(samples)).float()
+        features = self.front_end(samples)
+        if not self.network.hears_windows:
+            return self.network.pooled(features).float()
+        whole, windows = self.network.heard(features)
+        return whole.float(), windows.float()
 
 
 def export(network: SpeakerNetwork, features: LogMel, folder: Path) -> None:
     """Write encoder.onnx: "samples" (batch, n) -> "embedding" (batch, dimensions), both float32.
 
-    Batch and length are free. The network is on the CPU; batch normalisation is folded into the convolutions.
+    "windows" (batch, windows, dimensions) is there too where the network ``hears_windows``. Batch and length are free.
+    The network is on the CPU; batch normalisation is folded into the convolutions.
     """
     draft = folder / f".{FILES['fp32']}"
+    windows = {WINDOWS: {0: "batch", 1: "windows"}} if network.hears_windows else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter that needs no further package says that it is the older one
         torch.onnx.export(
@@ -45,8 +54,8 @@ def export(network: SpeakerNetwork, features: LogMel, folder: Path) -> None:
             (torch.zeros(2, 3 * features.size),),
             str(draft),
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch", 1: "samples"}, OUTPUT: {0: "batch"}},
+            output_names=[OUTPUT, *windows],
+            dynamic_axes={INPUT: {0: "batch", 1: "samples"}, OUTPUT: {0: "batch"}} | windows,
             opset_version=OPSET,
             dynamo=False,
         )

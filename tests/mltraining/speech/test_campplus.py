@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from mltraining.speech.campplus import SEGMENT, CAMPPlus, Masked, Segments
 from mltraining.speech.config import load_config
 from mltraining.speech.features.log_mel import LogMel
 from mltraining.speech.network import build_network
+from mltraining.speech.scoring.encoder import windows_of
 from mltraining.speech.scoring.onnx_runtime import Encoder
 from mltraining.speech.training import onnx_graph
 
@@ -60,3 +62,39 @@ def test_its_graph_from_samples_to_the_embedding_is_what_torch_computes(tmp_path
             expected = network.embed(features(clip))
         found = torch.nn.functional.normalize(torch.from_numpy(encoder.run(clip.numpy())))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_its_graph_hears_the_windows_of_a_recording_in_the_same_pass_as_torch_does(tmp_path: Path) -> None:
+    config = load_config(RECIPE, ["architecture.pretrained=false"])
+    torch.manual_seed(4)
+    network, features = build_network(config, 0).eval(), LogMel(config.audio)
+    onnx_graph.export(network, features, tmp_path)
+    encoder = Encoder(tmp_path / "encoder.onnx", features.size)
+    assert network.hears_windows and encoder.hears_windows
+    for samples, count in ((2400, 0), (4000, 1), (5000, 1), (6000, 2), (24_000, 11)):
+        clip = 0.1 * torch.randn(samples)
+        with torch.inference_mode():
+            whole, windows = network.heard(features(clip[None]))
+        found, parts = encoder.heard(clip.numpy())
+        assert parts.shape == (count, network.dimensions)
+        np.testing.assert_allclose(found, whole[0], atol=1e-3)
+        np.testing.assert_allclose(parts, windows[0], atol=1e-3)
+
+
+def test_a_window_is_what_the_network_pools_of_its_frames(tmp_path: Path) -> None:
+    config = load_config(RECIPE, ["architecture.pretrained=false"])
+    torch.manual_seed(4)
+    network = build_network(config, 0).eval()
+    spectrogram = torch.rand(1, 1, 59, 200)
+    with torch.inference_mode():
+        _, windows = network.heard(spectrogram)
+        second = network.projection(network.pool(network.maps(spectrogram)[..., 12:36]))
+    torch.testing.assert_close(windows[:, 1], second, atol=1e-4, rtol=1e-4)
+
+
+def test_the_windows_of_a_long_recording_begin_where_they_do_in_its_chunks() -> None:
+    config = load_config(RECIPE, ["architecture.pretrained=false"])
+    found = windows_of([np.ones((49, 4)), np.ones((3, 4))], config)
+    assert found.seconds == pytest.approx(0.48)
+    np.testing.assert_allclose(found.starts[[0, 1, 48, 49, 51]], [0, 0.24, 11.52, 12, 12.48])
+    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1)

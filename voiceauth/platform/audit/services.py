@@ -20,13 +20,11 @@ in_transaction: ContextVar[Callable[[AuditEvent], None] | None] = ContextVar("in
 followers: list[Callable[[AuditEvent], None]] = []
 
 _FIELDS = AuditEvent._meta.concrete_fields
-_APPEND = f"""
-    WITH appended AS (
-        INSERT INTO {AuditEvent._meta.db_table} ({", ".join(field.column for field in _FIELDS)})
-        VALUES ({", ".join(["%s"] * len(_FIELDS))})
-    )
-    UPDATE {ChainHead._meta.db_table} SET sequence = %s, hash = %s, seal = %s WHERE id = %s
-"""
+_APPEND = (
+    f"WITH appended AS (INSERT INTO {AuditEvent._meta.db_table} ({', '.join(each.attname for each in _FIELDS)})"  # noqa: S608
+    f" VALUES ({', '.join(['%s'] * len(_FIELDS))}))"
+    f" UPDATE {ChainHead._meta.db_table} SET sequence = %s, hash = %s, seal = %s WHERE id = %s"
+)
 
 
 class TrailBroken(Exception):
