@@ -48,7 +48,7 @@ def _report(voice: Voice, customer: Customer | None, replayed: Sequence[Hit]) ->
     own_id = None if customer is None else customer.customer_id
     nearest = gallery.of_model(voice.model).nearest(voice, limit=MAX_DUPLICATES + 1)
     return VoiceReport(
-        one_voice_llr=None if voice.parts is None else voice.parts.log_likelihood_ratio,
+        one_voice_llr=None if voice.exact_parts is None else voice.exact_parts.log_likelihood_ratio,
         cohesion_llr=None
         if own is None
         else voice.compare_one("", own.vector, own.speech_seconds).log_likelihood_ratio,

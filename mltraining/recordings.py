@@ -108,20 +108,31 @@ class Voice:
             probability=float(found.probability[0]),
         )
 
-    def windows(self) -> "Windows":
-        """Return the embeddings of stretches of the recording's speech."""
+    def windows(self, *, alone: bool = False) -> "Windows":
+        """Return the embeddings of stretches of the recording's speech: each heard ``alone``, or among the others."""
         from mltraining.speech.scoring import one_voice
 
         deadlines.check()
         with stages.timed("network"):
-            return one_voice.placed_windows(self.model.pipeline, self.analysis.waveform, self.heard)
+            return one_voice.placed_windows(self.model.pipeline, self.analysis.waveform, None if alone else self.heard)
 
     @cached_property
     def parts(self) -> "Parts | None":
         """The two parts of the recording that are least alike; ``None`` where there is too little speech for two."""
+        return self._split(self.windows())
+
+    @cached_property
+    def exact_parts(self) -> "Parts | None":
+        """Those of windows that are heard alone: they tell best where a second voice begins.
+
+        They cost more than all else of a call, and need more speech.
+        """
+        return self.parts if self.heard is None else self._split(self.windows(alone=True)) or self.parts
+
+    def _split(self, windows: "Windows") -> "Parts | None":
         from mltraining.speech.scoring import one_voice
 
-        return one_voice.split(self.model.pipeline, self.windows(), self.analysis.quality)
+        return one_voice.split(self.model.pipeline, windows, self.analysis.quality)
 
     def of_part(self, part: "Part") -> "Voice":
         """Return the voice of one part alone, to compare it."""

@@ -39,7 +39,7 @@ def call_by(name: str, model: LoadedModel) -> Nearest:
 
 def test_one_sample_enrolls_a_customer_at_once(model: LoadedModel) -> None:
     limits, voice = document.read({}, 0).enrollment(document.DEFAULT_ORIGIN), voice_of("enroll", model)
-    report = VoiceReport(one_voice_llr=voice.parts.log_likelihood_ratio if voice.parts else None)
+    report = VoiceReport(one_voice_llr=voice.exact_parts.log_likelihood_ratio if voice.exact_parts else None)
     assert gate.check(voice.analysis.report(), report, limits) == []
     assert voice.analysis.quality.speech_seconds >= settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS
 

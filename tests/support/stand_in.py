@@ -80,7 +80,7 @@ class _Analysis(Analysis):
 
 @dataclass(frozen=True)
 class _Voice(Voice):
-    def windows(self) -> Windows:
+    def windows(self, *, alone: bool = False) -> Windows:
         """Those of "voices", where the recording has more than one."""
         assert isinstance(self.analysis, _Analysis)
         said = self.analysis.said

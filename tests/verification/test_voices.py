@@ -123,9 +123,9 @@ def test_a_call_accepted_as_a_whole_must_hold_in_both_of_its_parts(
     alike: float, first: float, second: float, accepted: bool
 ) -> None:
     part = one_voice.Part(np.zeros(2), 1.0)
+    parts = one_voice.Parts(alike, part, replace(part), None)
     voice: Any = SimpleNamespace(
-        parts=one_voice.Parts(alike, part, replace(part), None),
-        of_part=lambda each: "first" if each is part else "second",
+        parts=parts, exact_parts=parts, of_part=lambda each: "first" if each is part else "second"
     )
     ratios = {"first": first, "second": second}
 

@@ -6,11 +6,15 @@ who takes the call over is scored as the stranger that they are.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mltraining import recordings
 from mltraining.messages import Nearest
 from mltraining.recordings import Voice
 from voiceauth.verification.messages import OneVoice
+
+if TYPE_CHECKING:
+    from mltraining.speech.scoring.one_voice import Parts
 
 HOLDS_MARGIN = 2.5  # natural logarithm: see docs/experiments/calls.md
 
@@ -38,26 +42,34 @@ def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> H
     Two parts that are hardly of one voice are two speakers. A call that would be accepted as a whole must also hold in
     both parts. What speaks for one voice counts together: how alike the parts are, how alike the weaker one is to the
     match, and what it adds to the stronger one. Each is the greater, the more speech there is, and near nothing or
-    below where the weaker part is somebody else's.
+    below where the weaker part is somebody else's. Where this is in doubt, the parts are heard more exactly.
     """
     matches, parts = compare(voice, None), voice.parts
     if not matches or parts is None:
         return Heard(voice, matches)
-    ratios = [
-        compare(voice.of_part(each), matches[0].name)[0].log_likelihood_ratio for each in (parts.first, parts.second)
-    ]
-    apart = parts.log_likelihood_ratio < rules.min_llr
-    if matches[0].probability >= threshold:
-        added = matches[0].log_likelihood_ratio - max(ratios)
-        if parts.log_likelihood_ratio + min(ratios) + added >= rules.min_llr + HOLDS_MARGIN:
+    whole, accepted = matches[0], matches[0].probability >= threshold
+    if accepted:
+        first, second = _ratios(voice, parts, compare, whole.name)
+        added = whole.log_likelihood_ratio - max(first, second)
+        if parts.log_likelihood_ratio + min(first, second) + added >= rules.min_llr + HOLDS_MARGIN:
             return Heard(voice, matches)
-    elif not apart:
+    elif parts.log_likelihood_ratio >= rules.min_llr + HOLDS_MARGIN:
         return Heard(voice, matches)
-    if apart and parts.changes_at is not None:
-        last = voice.analysis.without([(0.0, parts.changes_at)])
+    exact = voice.exact_parts or parts
+    apart = exact.log_likelihood_ratio < rules.min_llr
+    if not (accepted or apart):
+        return Heard(voice, matches)
+    if apart and exact.changes_at is not None:
+        last = voice.analysis.without([(0.0, exact.changes_at)])
         if last.quality.speech_seconds >= rules.min_speech_seconds:
             alone = recordings.voice_of(last, voice.model)
             found = compare(alone, None)
             if found[0].probability >= threshold:
                 return Heard(alone, found)
-    return Heard(voice, matches, max(ratios), parts.changes_at)
+    return Heard(voice, matches, max(_ratios(voice, exact, compare, whole.name)), exact.changes_at)
+
+
+def _ratios(voice: Voice, parts: "Parts", compare: Compare, name: str) -> tuple[float, float]:
+    """The log-likelihood ratios of the two parts to the match of this name."""
+    first, second = (compare(voice.of_part(each), name)[0] for each in (parts.first, parts.second))
+    return first.log_likelihood_ratio, second.log_likelihood_ratio

@@ -104,7 +104,7 @@ def _parts(pipeline: ScoringPipeline, recordings: list[Recording]) -> one_voice.
     first = recordings[0].waveform
     samples = [resample(each.waveform.samples, each.waveform.sample_rate, first.sample_rate) for each in recordings]
     whole = Waveform(np.concatenate(samples), first.sample_rate, first.container, first.codec, first.channels)
-    windows = one_voice.placed_windows(pipeline, whole, pipeline.listen(whole)[1])
+    windows = one_voice.placed_windows(pipeline, whole, None)
     return one_voice.split(pipeline, windows, recordings[0].clip.quality)
 
 
