@@ -2,7 +2,9 @@
 # make quick       lint, types and unit tests, in under a minute
 # make test        everything that a merge must pass
 # make demo        the story through the REST API (SPEECH=DIR tells it with real speech, see docs/speech-format.md)
-# make bench       how fast a call is scored (PIPELINE=DIR); with SPEECH=DIR also what the gate and the replay check catch
+# make bench       how fast a service of its own verifies, and how fast a clip is scored (BENCH="latency --calls 20",
+#                  PIPELINE=DIR); with SPEECH=DIR also what the gate and the replay check catch
+# make faults      break each part of a service of its own under load, and see that no call is lost (FAULTS="--only Redis")
 # make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
 # make fuzz        give mutated recordings to the code of a scoring worker (EXAMPLES=20000)
 # make hooks       install the git hooks, which run the checks of CI before each commit
@@ -18,7 +20,7 @@ SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py test
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py
 
-.PHONY: run quick test demo bench mutations fuzz hooks lint clean
+.PHONY: run quick test demo bench faults mutations fuzz hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -41,12 +43,17 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 PIPELINE ?= mltraining/base_model
+BENCH ?= latency overload poison
 bench: $(VENV)/installed
-	$(BIN)/python manage.py benchmark scoring --pipeline "$(PIPELINE)" $(BENCH)
+	$(BIN)/python manage.py benchmark_calls $(BENCH)
+	$(BIN)/python manage.py benchmark scoring --pipeline "$(PIPELINE)"
 ifdef SPEECH
 	$(BIN)/python -m mltraining.speech benchmark-gate --pipeline "$(PIPELINE)" --speech "$(SPEECH)"
 	$(BIN)/python -m mltraining.speech benchmark-replay --speech "$(SPEECH)"
 endif
+
+faults: $(VENV)/installed
+	$(BIN)/python manage.py benchmark_faults $(FAULTS)
 
 mutations: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutations $(MODULE)

@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "voiceauth.review.sign_in",
     "voiceauth.launcher",
     "voiceauth.demo",
+    "voiceauth.benchmarks",
 ]
 
 MIDDLEWARE = [

@@ -43,7 +43,10 @@ SYSTEM_USER = "pgserver"  # only where we run as root
 START_SECONDS = 60
 # A Unix socket's path has at most 107 bytes on Linux, 103 on macOS; ".s.PGSQL.5432" is ours to add.
 LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.5432")
-NEEDS_NO_DATABASE = {"help", "version", "check", "spectacular", "makemessages", "compilemessages", "diffsettings"}
+NEEDS_NO_DATABASE = {
+    "help", "version", "check", "spectacular", "makemessages", "compilemessages", "diffsettings",
+    "benchmark_calls", "benchmark_faults",  # they start servers of their own
+}  # fmt: skip
 
 # An error's message, its detail and its statement hold what was to be stored. The service logs errors itself, without.
 # docker/compose.yaml gives its server the same.

@@ -1,0 +1,87 @@
+"""Callers with a voice of their own each, made of the sample recordings, and calls that nobody has heard before.
+
+A call that repeats an earlier one is a replay, and is refused. So each call is made of short pieces of the sample in a
+random order: the voice stays, the sequence is new. A customer's voice is the sample played faster or slower.
+"""
+
+import io
+from functools import cache, cached_property
+from pathlib import Path
+
+import av
+import numpy as np
+from django.conf import settings
+
+from mltraining.speech.audio import quality
+from mltraining.speech.audio.decoding import decode
+from mltraining.speech.audio.waveform import Waveform, resample
+
+RATE = 8000  # Hz
+ENROLLMENT_SECONDS = 23.0  # of which 20 s must be speech
+PIECE_SECONDS = 0.2
+FADE_SECONDS = 0.01  # from one piece to the next
+SLOWEST, FASTEST = 0.8, 1.25  # times the sample's own pace
+
+
+class Voice:
+    """The voice number ``number`` of ``count``."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self.number = number
+        self._pace = SLOWEST * (FASTEST / SLOWEST) ** (number / max(1, count - 1))
+
+    def enrollment(self) -> bytes:
+        """Return a recording to enroll, long enough for the default policy."""
+        return telephone(self._spoken("enroll.ogg")[: int(ENROLLMENT_SECONDS * RATE)])
+
+    def call(self, seconds: float, take: int) -> bytes:
+        """Return a call of so many seconds of speech; another ``take`` is another call."""
+        random = np.random.default_rng([self.number, take])
+        length, fade = int(PIECE_SECONDS * RATE), int(FADE_SECONDS * RATE)
+        ramp = np.linspace(0, 1, fade, dtype=np.float32)
+        samples = np.zeros(int(seconds * RATE) + length, dtype=np.float32)
+        for at in range(0, len(samples) - length, length - fade):
+            start = random.integers(len(self._calls) - length)
+            piece = self._calls[start : start + length].copy()
+            piece[:fade] *= ramp
+            piece[-fade:] *= ramp[::-1]
+            samples[at : at + length] += piece
+        return telephone(samples[: int(seconds * RATE)])
+
+    @cached_property
+    def _calls(self) -> np.ndarray:
+        spoken = self._spoken("verify.ogg")
+        return quality.speech_only(Waveform(spoken, RATE, "wav", "pcm_s16le")).samples
+
+    def _spoken(self, name: str) -> np.ndarray:
+        waveform = _sample(name)
+        return resample(waveform.samples, round(waveform.sample_rate * self._pace), RATE)
+
+
+@cache
+def _sample(name: str) -> Waveform:
+    return decode(Path(settings.BASE_DIR, "docs", "samples", name).read_bytes())
+
+
+def telephone(samples: np.ndarray) -> bytes:
+    """Encode samples at ``RATE`` as telephone systems record them: mu-law in a WAV file."""
+    return encoded(samples, container="wav", codec="pcm_mulaw", rate=RATE)
+
+
+def encoded(
+    samples: np.ndarray, *, container: str, codec: str, rate: int, layout: str = "mono", **options: str
+) -> bytes:
+    """Encode samples (n,), the same on every channel of ``layout``."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout, options=options)
+        context = stream.codec_context
+        assert isinstance(context, av.AudioCodecContext)
+        context.open()
+        resampler = av.AudioResampler(format=context.format, layout=layout, rate=rate, frame_size=context.frame_size)
+        packed = np.repeat(samples.astype(np.float32), len(context.layout.channels))[None]
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate = rate
+        for piece in (*resampler.resample(frame), *resampler.resample(None), None):
+            file.mux(context.encode(piece))
+    return buffer.getvalue()
