@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -233,3 +234,50 @@ def test_bodies_that_together_take_too_much_memory_are_refused_and_then_let_go(m
         b"c" * 8,
     ]
     assert [getattr(each, "code", None) for each in refusals] == [None, "too_many_uploads", None]
+
+
+def test_a_request_without_a_free_thread_is_refused_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "WAIT_SECONDS", 0)
+    under_way, over = threading.Semaphore(0), threading.Event()
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        refusal = environ["asgi.scope"]["voiceauth.refusal"]
+        if refusal is None and environ["PATH_INFO"] != "/healthz":
+            under_way.release()
+            over.wait(PATIENCE)
+        start_response("200 OK", [])
+        return [getattr(refusal, "code", "served").encode()]
+
+    async def no_websockets(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    async def answer(server: front.Front, path: str) -> bytes:
+        sent: list[bytes] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "headers": [],
+            "query_string": b"",
+            "http_version": "1.1",
+        }
+        await server(scope, front._all_of(b""), send)
+        return b"".join(sent)
+
+    async def calls() -> list[bytes]:
+        server = front.Front(application, websockets=no_websockets)
+        busy = [asyncio.create_task(answer(server, "/api/v1/verify")) for _ in range(front.THREADS)]
+        for _ in busy:
+            await asyncio.to_thread(under_way.acquire)
+        refused = [await answer(server, path) for path in ("/api/v1/verify", "/healthz")]
+        over.set()
+        served = await asyncio.gather(*busy)
+        return [*refused, *served, await answer(server, "/api/v1/verify")]
+
+    answers = asyncio.run(calls())
+    assert answers[:2] == [b"overloaded", b"served"]  # health has threads of its own
+    assert answers[2:] == [b"served"] * (front.THREADS + 1)

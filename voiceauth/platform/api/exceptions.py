@@ -15,6 +15,7 @@ from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from voiceauth.platform import metrics
 from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.uploads import UploadTooLarge
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
@@ -122,6 +123,8 @@ def note(error: BaseException, request: Any, *, customer_id: str = "") -> Failur
         connection.close()
     if getattr(error, "audited", True):
         request.refusal = (failure, customer_id)
+    else:
+        metrics.REFUSALS.labels(failure.code).inc()
     return failure
 
 

@@ -5,6 +5,9 @@ loop receives the body first, from as many callers as there are sockets. It read
 the token is known to be valid, no more than the limit, and for no longer than ``VOICEAUTH_UPLOAD_SECONDS``. Then one of
 a fixed number of threads runs Django on the complete request. Health has threads of its own.
 
+A request that gets no thread within ``WAIT_SECONDS`` is refused with 503 and ``Retry-After``: more come in than can be
+carried out, and a caller who is told at once can use another factor. So those who are served are served in time.
+
 Bodies stay in memory, where Django's own ASGI handler would spool them to a file. A body that comes in chunks is given
 its length here, because WSGI knows no other kind.
 """
@@ -36,12 +39,23 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 THREADS = 8  # requests that this process carries out at once
+WAIT_SECONDS = 0.3  # for one of these threads
+REFUSING_THREADS = 1  # that tell callers that there is no thread
 HEALTH_THREADS = {"/healthz": 1, "/readyz": 2}
 LOOKUP_THREADS = 2  # that ask the database about tokens
 STRANGERS_BYTES = 64 * 1024  # of a form that somebody sends to a page before signing in
 HELD_BYTES = 256 * 1024 * 1024  # bodies that this process holds at once
 DRAIN_SECONDS = 2.0  # for the rest of a refused body: closing on unread bytes could cost the caller our answer
 ASCII = "".join(map(chr, range(128)))
+
+
+class Overloaded(DomainError):
+    """More requests come in than can be carried out. Carries ``retry_after_seconds``."""
+
+    code = "overloaded"
+    status = 503
+    message = "Too many requests are under way. Try again shortly, or use another factor."
+    audited = False  # a trail of refusals would slow down those who are served; the metrics count them
 
 
 class Disconnected(Exception):
@@ -55,6 +69,8 @@ class Front:
         self._websockets = websockets
         self._rest = WSGIMiddleware(application, workers=THREADS)
         self._health = {path: WSGIMiddleware(application, workers=number) for path, number in HEALTH_THREADS.items()}
+        self._refusing = WSGIMiddleware(application, workers=REFUSING_THREADS)
+        self._free = asyncio.Semaphore(THREADS)
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
         self._held = 0
 
@@ -76,12 +92,28 @@ class Front:
                 pairs.append((b"content-length", str(len(body)).encode()))
             # A query is ASCII (RFC 3986), but some clients send other bytes as they are.
             more = {"headers": pairs, "query_string": quote(scope["query_string"], safe=ASCII).encode()}
-            pool = self._health.get(scope["path"], self._rest)
-            await pool({**scope, **more, REFUSAL: refusal}, _all_of(body), send)  # type: ignore[arg-type]
+            await self._carry_out({**scope, **more, REFUSAL: refusal}, _all_of(body), send)
         except Disconnected:
             return
         finally:
             self._held -= len(body)
+
+    async def _carry_out(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run Django on a complete request, or refuse it where no thread is free for it in time."""
+        if (health := self._health.get(scope["path"])) is not None:
+            await health(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            scope[REFUSAL] = Overloaded(retry_after_seconds=1)
+            await self._refusing(scope, receive, send)
+            return
+        try:
+            await self._rest(scope, receive, send)
+        finally:
+            self._free.release()
 
     async def _received(self, path: str, headers: Headers, receive: Receive) -> tuple[bytes, DomainError | None]:
         """Return the body, or none and why it is refused. The body counts as held. Raises ``Disconnected``.
