@@ -1,7 +1,9 @@
 """Verify and identify for the IVR; decisions for the reviewer."""
 
+from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, parsers
@@ -26,9 +28,19 @@ from voiceauth.verification.serializers import (
     VerifySerializer,
 )
 
+BESIDES_SECONDS = 10  # of a call, in which no worker is waited for
+
+
+class Call(IdempotentCreate):
+    """What verification and identification have in common: a caller waits on the line."""
+
+    def reserved_for(self) -> timedelta:
+        """Return the time for two questions to a worker, and for what there is besides."""
+        return timedelta(seconds=2 * settings.VOICEAUTH_SCORING_DEADLINE_SECONDS + BESIDES_SECONDS)
+
 
 @extend_schema(tags=["calls"])
-class Verify(IdempotentCreate, APIView):
+class Verify(Call, APIView):
     """Verification of a claimed identity."""
 
     permission_classes = (needs("calls:verify"),)
@@ -46,7 +58,7 @@ class Verify(IdempotentCreate, APIView):
 
 
 @extend_schema(tags=["calls"])
-class Identify(IdempotentCreate, APIView):
+class Identify(Call, APIView):
     """Identification among the enrolled customers."""
 
     permission_classes = (needs("calls:identify"),)

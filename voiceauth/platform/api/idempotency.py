@@ -89,6 +89,14 @@ class IdempotentCreate:
 
     _reservation: IdempotentRequest | None = None
 
+    def reserved_for(self) -> timedelta:
+        """Return for how long an attempt has the key to itself: longer than it takes, as a rule.
+
+        A process that is killed leaves its reservation behind, and repeats are refused until that expires. An attempt
+        that takes longer loses the key to a repeat, and its change is rolled back: nothing is carried out twice.
+        """
+        return RESERVED_FOR
+
     def recall(self, kind: str, identifier: str) -> Response | None:
         """Answer from what the first request committed; ``None`` where this view cannot (409 ``answer_lost``).
 
@@ -111,7 +119,7 @@ class IdempotentCreate:
         """Reserve the key once the client is known and allowed to make this call."""
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
         if request.method == "POST" and (key := request.headers.get("Idempotency-Key")) is not None:
-            self._reservation = reserve(request, key)
+            self._reservation = reserve(request, key, self.reserved_for())
 
     def handle_exception(self, error: Exception) -> Response:
         """Answer a repeat from what is stored."""
@@ -144,15 +152,15 @@ def purge_answers() -> int:
 
 
 @stages.timed("idempotency")
-def reserve(request: Request, key: str) -> IdempotentRequest:
-    """Reserve the caller's ``key`` for this attempt, in a transaction of its own.
+def reserve(request: Request, key: str, reserved_for: timedelta) -> IdempotentRequest:
+    """Reserve the caller's ``key`` for this attempt, for so long, in a transaction of its own.
 
     Raises ``InvalidIdempotencyKey``, ``IdempotencyKeyReused`` and ``IdempotencyKeyInUse``; ``_Repeat`` and ``_Recall``
     where the first request is done.
     """
     if not re.fullmatch(KEY_PATTERN, key):
         raise InvalidIdempotencyKey()
-    content, until = request_hash(request), timezone.now() + RESERVED_FOR
+    content, until = request_hash(request), timezone.now() + reserved_for
     wanted = IdempotentRequest(client=request.user, key=key, request_hash=content, reserved_until=until)
     IdempotentRequest.objects.bulk_create([wanted], ignore_conflicts=True)
     stored = IdempotentRequest.objects.filter(client=request.user, key=key).first()
