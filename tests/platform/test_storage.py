@@ -1,12 +1,14 @@
 """Recordings in the storage: written with their row, gone with their row, and nothing left over."""
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -151,3 +153,17 @@ def test_a_storage_that_is_neither_a_folder_nor_s3_is_refused(monkeypatch: pytes
     monkeypatch.setenv("VOICEAUTH_AUDIO_STORAGE", value)
     with pytest.raises(ImproperlyConfigured):
         env.storage("VOICEAUTH_AUDIO_STORAGE", Path("unused"))
+
+
+def test_a_recording_for_which_there_is_no_room_is_refused_and_leaves_nothing(own_folder: Path) -> None:
+    storage = audio_store.storage()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))  # as a disk with so much room
+    try:
+        with pytest.raises(audio_store.StorageUnavailable) as refusal:
+            storage.save("ab/cdef", ContentFile(b"a recording that is longer"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert (refusal.value.status, refusal.value.data) == (503, {"retry_after_seconds": 5})
+    assert files(own_folder) == set()
+    assert storage.save("ab/cdef", ContentFile(b"a recording that is longer")) == "ab/cdef"

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from django.db import models, transaction
 from django.db.models.fields.files import FieldFile, FileDescriptor
 from django.utils import timezone
 
-from voiceauth.platform.errors import NotFound
+from voiceauth.platform.errors import DomainError, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,14 @@ class RecordingGone(NotFound):
 
     code = "recording_gone"
     message = "The recording was deleted just now, or the storage has lost it."
+
+
+class StorageUnavailable(DomainError):
+    """The recording could not be stored: the disk is full, for example. Carries ``retry_after_seconds``."""
+
+    code = "storage_unavailable"
+    status = 503
+    message = "The recording could not be stored, so nothing was done. Try again shortly, or use another factor."
 
 
 class _Descriptor(FileDescriptor):
@@ -78,15 +86,27 @@ class AudioFolder(FileSystemStorage):
     """A folder that only we may enter. A recording is on the disk before the row that names it commits."""
 
     def _save(self, name: str, content: Any) -> str:
-        name = super()._save(name, content)  # type: ignore[misc]  # the stubs lack it
+        """Store a recording. Raises ``StorageUnavailable``, and leaves no part of the file behind."""
         path = self.path(name)
-        for each in (path, os.path.dirname(path)):
-            descriptor = os.open(each, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        return name
+        try:
+            saved = super()._save(name, content)  # type: ignore[misc]  # the stubs lack it
+            for each in (path, os.path.dirname(path)):
+                _sync(each)
+        except OSError as error:
+            logger.error("ALARM storage_unavailable: a recording could not be stored (%s)", error.strerror)
+            with suppress(OSError):  # there may be no part of it
+                os.unlink(path)
+            raise StorageUnavailable(retry_after_seconds=5) from error
+        return str(saved)
+
+
+def _sync(path: str) -> None:
+    """Have the disk take what was written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def storage() -> Storage:
