@@ -30,7 +30,7 @@ from voiceauth.screening.models import (
     RecentVoice,
     ReviewCase,
 )
-from voiceauth.screening.risk import Hit
+from voiceauth.screening.risk import Hit, fraud_risk
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 
@@ -232,8 +232,8 @@ def test_every_hit_opens_a_case_and_each_reason_is_told_once_with_its_highest_sc
         Hit(reason="KNOWN_FRAUDSTER", score=0.97, fraudster_id="f1"),
         Hit(reason="KNOWN_FRAUDSTER", score=0.93, fraudster_id="f2"),
     )
-    risk = services.act_on(Screening(hits=hits), customer_id="C-1", evidence={"decision_id": "d"}, actor=TELLER)
-    assert risk == {
+    services.act_on(Screening(hits=hits), customer_id="C-1", evidence={"decision_id": "d"}, actor=TELLER)
+    assert fraud_risk(hits) == {
         "level": "HIGH_RISK",
         "reasons": [{"code": "KNOWN_FRAUDSTER", "score": 0.97}, {"code": "REPLAY", "score": 0.8}],
     }
@@ -249,5 +249,5 @@ def test_a_fraudster_s_enrollment_is_a_case_of_its_own_kind() -> None:
 
 
 def test_no_hit_is_a_low_risk_and_opens_nothing() -> None:
-    risk = services.act_on(Screening(), customer_id="C-1", evidence={}, actor=TELLER)
-    assert risk == {"level": "LOW_RISK", "reasons": []} and not ReviewCase.objects.exists()
+    services.act_on(Screening(), customer_id="C-1", evidence={}, actor=TELLER)
+    assert fraud_risk([]) == {"level": "LOW_RISK", "reasons": []} and not ReviewCase.objects.exists()

@@ -11,6 +11,7 @@ from voiceauth.platform.audit import Actor
 from voiceauth.screening import selectors, services, watch
 from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import Fraudster, Watchlist
+from voiceauth.screening.risk import fraud_risk
 from voiceauth.verification import fraudsters
 
 RITA = Actor(name="user:rita", role="reviewer")
@@ -40,4 +41,5 @@ def screened(voice: str, *, customer_id: str | None, take: int = 1, **measured: 
 def called(voice: str, customer_id: str, *, take: int = 1, **evidence: Any) -> dict[str, Any]:
     """A call in that voice that claims ``customer_id``, screened and acted on: its fraud_risk."""
     found = screened(voice, customer_id=customer_id, take=take)
-    return services.act_on(found, customer_id=customer_id, evidence=evidence, actor=IVR)
+    services.act_on(found, customer_id=customer_id, evidence=evidence, actor=IVR)
+    return fraud_risk(found.hits)

@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.response import Response
@@ -17,6 +19,7 @@ from tests.support.customers import TELLER, consenting_customer, enrolled_custom
 from tests.support.model import activate_model
 from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform import storage as audio_store
+from voiceauth.platform.api.models import IdempotentRequest
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.errors import ScoringUnavailable
 from voiceauth.verification import selectors
@@ -241,9 +244,37 @@ def test_a_repeat_with_its_idempotency_key_is_decided_once(ivr: APIClient, worke
     assert (other.status_code, error_code(other)) == (422, "idempotency_key_reused")
 
 
+def test_a_key_that_a_killed_process_left_behind_is_free_again_after_the_calls_own_deadline(
+    ivr: APIClient, worker: StandInWorker, settings: Settings
+) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    reserved: list[timedelta] = []
+
+    def look() -> None:
+        found = IdempotentRequest.objects.get()
+        reserved.append(found.reserved_until - found.created_at)
+
+    worker.before_answer = look
+    settings.VOICEAUTH_SCORING_DEADLINE_SECONDS = 3
+    verify(ivr, "ann", recording("ann"), HTTP_IDEMPOTENCY_KEY="call-1")
+    assert reserved and timedelta(seconds=6) < reserved[0] < timedelta(seconds=20)
+
+
 def test_the_same_call_gives_the_same_decision(ivr: APIClient, worker: StandInWorker) -> None:
     activate_model()
     enrolled_customer("ann")
     answers = [verify(ivr, "ann", recording("ann")).json() for _ in range(2)]
     assert answers[0]["probability"] == answers[1]["probability"]
     assert answers[0]["decision_id"] != answers[1]["decision_id"]
+
+
+def test_an_accepted_call_asks_the_database_no_more_than_it_must(ivr: APIClient, worker: StandInWorker) -> None:
+    activate_model()
+    enrolled_customer("ann")
+    ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(recording("ann", take=7))})
+    call = {"customer_id": "ann", "audio": upload(recording("ann", take=8))}
+    with CaptureQueriesContext(connection) as asked:
+        assert ivr.post("/api/v1/verify", call).json()["decision"] == "ACCEPT"
+    # The web process's and the worker's together. One more for each call would be a lot: say why it is needed.
+    assert len(asked) == 23, "\n".join(each["sql"][:120] for each in asked)

@@ -12,12 +12,12 @@ from voiceauth.platform.audit import Actor
 from voiceauth.screening import cases, voiceprints
 from voiceauth.screening.messages import Screening
 from voiceauth.screening.models import RecentVoice, ReviewCase
-from voiceauth.screening.risk import KNOWN_FRAUDSTER, Hit, fraud_risk
+from voiceauth.screening.risk import KNOWN_FRAUDSTER, Hit
 
 Kind = ReviewCase.Kind
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)  # the caller gives up as well where this fails
 def act_on(
     found: Screening,
     *,
@@ -25,8 +25,8 @@ def act_on(
     evidence: Mapping[str, Any],
     enrolling: bool = False,
     actor: Actor,
-) -> dict[str, Any]:
-    """Open a case for every hit, remember the voice that was found, and return the ``fraud_risk``.
+) -> None:
+    """Open a case for every hit, and remember the voice that was found.
 
     ``customer_id`` is the claimed one, empty where nobody was claimed: then the voice is not remembered. ``evidence``
     goes into every case: decision_id or sample_id. In a transaction of the caller's it comes after every other row and
@@ -53,7 +53,6 @@ def act_on(
         filed.append((case, content))
     for case, content in filed:
         cases.record_filed(case, content, actor)
-    return fraud_risk(found.hits)
 
 
 def forget_voice(customer_id: str) -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Collection
 
 import numpy as np
-from django.db import connection
+from django.db.models import BigIntegerField
+from django.db.models.expressions import RawSQL
 
 from voiceauth.screening import keys
 from voiceauth.screening.models import Fraudster, FraudsterVoiceprint, RecentVoice
+
+NEXT_REVISION = RawSQL("nextval('screening_revision')", (), output_field=BigIntegerField())
 
 
 def store(fraudster: Fraudster, model_fingerprint: str, vector: np.ndarray) -> None:
@@ -14,7 +17,7 @@ def store(fraudster: Fraudster, model_fingerprint: str, vector: np.ndarray) -> N
     FraudsterVoiceprint.objects.update_or_create(
         fraudster=fraudster,
         model_fingerprint=model_fingerprint,
-        defaults={"content": keys.seal_voiceprint(fraudster, model_fingerprint, vector), "revision": _next_revision()},
+        defaults={"content": keys.seal_voiceprint(fraudster, model_fingerprint, vector), "revision": NEXT_REVISION},
     )
 
 
@@ -24,7 +27,7 @@ def store_recent(*, customer_id: str, model_fingerprint: str, vector: np.ndarray
         customer_id=customer_id,
         model_fingerprint=model_fingerprint,
         speech_seconds=speech_seconds,
-        revision=_next_revision(),
+        revision=NEXT_REVISION,
     )
     keys.seal_recent(voice, vector)
     voice.save(force_insert=True)
@@ -34,9 +37,3 @@ def keep_only(model_fingerprints: Collection[str]) -> None:
     """Delete what was made under other models than these."""
     FraudsterVoiceprint.objects.exclude(model_fingerprint__in=model_fingerprints).delete()
     RecentVoice.objects.exclude(model_fingerprint__in=model_fingerprints).delete()
-
-
-def _next_revision() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('screening_revision')")
-        return int(cursor.fetchone()[0])

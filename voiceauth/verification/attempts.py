@@ -51,7 +51,8 @@ def count(limits: VerificationLimits, decision: Decision, customer: Customer | N
     result, now = decision.decision, decision.created_at
     if result == Result.ACCEPT and customer is not None:
         Customer.objects.filter(pk=customer.pk).update(refusals=0, refused_at=None, last_accessed_at=now)
-        Caller.objects.filter(pk=decision.caller).delete()
+        if decision.caller:
+            Caller.objects.filter(pk=decision.caller).delete()
     if result in (Result.REJECT, Result.SPEAKER_NOT_ENROLLED) and decision.caller:
         Caller.objects.get_or_create(pk=decision.caller)
         Caller.objects.filter(pk=decision.caller).update(refusals=F("refusals") + 1, refused_at=now)

@@ -10,6 +10,7 @@ from voiceauth.platform import metrics
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.screening import services as screening
+from voiceauth.screening.risk import fraud_risk
 from voiceauth.verification.messages import CallScore
 from voiceauth.verification.models import Decision
 from voiceauth.verification.policy import Verdict
@@ -44,6 +45,7 @@ def prepare(
         decision.model_fingerprint = score.model_fingerprint
         decision.calibration_version = score.calibration_version
         decision.scoring_milliseconds = score.milliseconds
+        decision.fraud_risk = fraud_risk(score.screening.hits)
     if score is not None and verdict.is_scored:
         decision.threshold = score.threshold
         if kind == Decision.Kind.IDENTIFY:
@@ -73,13 +75,12 @@ def finish(decision: Decision, score: CallScore | None, actor: Actor) -> None:
     It comes last in the transaction, because both write to the trail.
     """
     if score is not None:
-        decision.fraud_risk = screening.act_on(
+        screening.act_on(
             score.screening,
             customer_id=decision.customer_id if decision.kind == Decision.Kind.VERIFY else "",
             evidence={"decision_id": str(decision.pk)},
             actor=actor,
         )
-        decision.save(update_fields=["fraud_risk"])
     transaction.on_commit(lambda: _tell(decision))
     record(
         action="decision.made",
