@@ -238,6 +238,7 @@ def test_bodies_that_together_take_too_much_memory_are_refused_and_then_let_go(m
 
 def test_a_request_without_a_free_thread_is_refused_while_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(front, "_limit", lambda path, headers: 100)
     under_way, over = threading.Semaphore(0), threading.Event()
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
@@ -259,13 +260,13 @@ def test_a_request_without_a_free_thread_is_refused_while_others_are_served(monk
 
         scope = {
             "type": "http",
-            "method": "GET",
+            "method": "POST",
             "path": path,
-            "headers": [],
+            "headers": [(b"content-length", b"1")],
             "query_string": b"",
             "http_version": "1.1",
         }
-        await server(scope, front._all_of(b""), send)
+        await server(scope, front._all_of(b"a"), send)
         return b"".join(sent)
 
     async def calls() -> list[bytes]:

@@ -5,8 +5,9 @@ loop receives the body first, from as many callers as there are sockets. It read
 the token is known to be valid, no more than the limit, and for no longer than ``VOICEAUTH_UPLOAD_SECONDS``. Then one of
 a fixed number of threads runs Django on the complete request. Health has threads of its own.
 
-A request that gets no thread within ``WAIT_SECONDS`` is refused with 503 and ``Retry-After``: more come in than can be
-carried out, and a caller who is told at once can use another factor. So those who are served are served in time.
+A request with a body that gets no thread within ``WAIT_SECONDS`` is refused with 503 and ``Retry-After``: more come in
+than can be carried out, and a caller who is told at once can use another factor. So those who are served are served in
+time. What has no body is answered in milliseconds, and waits.
 
 Bodies stay in memory, where Django's own ASGI handler would spool them to a file. A body that comes in chunks is given
 its length here, because WSGI knows no other kind.
@@ -41,7 +42,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 THREADS = 8  # requests that this process carries out at once
 WAIT_SECONDS = 0.3  # for one of these threads
 REFUSING_THREADS = 1  # that tell callers that there is no thread
-HEALTH_THREADS = {"/healthz": 1, "/readyz": 2}
+HEALTH_THREADS = {"/healthz": 1, "/readyz": 2, "/api/v1/metrics": 1}  # what is asked when nothing else answers
 LOOKUP_THREADS = 2  # that ask the database about tokens
 STRANGERS_BYTES = 64 * 1024  # of a form that somebody sends to a page before signing in
 HELD_BYTES = 256 * 1024 * 1024  # bodies that this process holds at once
@@ -92,19 +93,20 @@ class Front:
                 pairs.append((b"content-length", str(len(body)).encode()))
             # A query is ASCII (RFC 3986), but some clients send other bytes as they are.
             more = {"headers": pairs, "query_string": quote(scope["query_string"], safe=ASCII).encode()}
-            await self._carry_out({**scope, **more, REFUSAL: refusal}, _all_of(body), send)
+            patience = WAIT_SECONDS if body and refusal is None else None
+            await self._carry_out({**scope, **more, REFUSAL: refusal}, _all_of(body), send, patience)
         except Disconnected:
             return
         finally:
             self._held -= len(body)
 
-    async def _carry_out(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run Django on a complete request, or refuse it where no thread is free for it in time."""
+    async def _carry_out(self, scope: Any, receive: Any, send: Any, patience: float | None) -> None:
+        """Run Django on a complete request, or refuse it where no thread is free within ``patience`` seconds."""
         if (health := self._health.get(scope["path"])) is not None:
             await health(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(patience):
                 await self._free.acquire()
         except TimeoutError:
             scope[REFUSAL] = Overloaded(retry_after_seconds=1)
