@@ -1,11 +1,12 @@
 """Callers with a voice of their own each, made of the sample recordings, and calls that nobody has heard before.
 
 A call that repeats an earlier one is a replay, and is refused. So each call is made of short pieces of the sample in a
-random order: the voice stays, the sequence is new. A customer's voice is the sample played faster or slower.
+random order, at a pace that varies a little: the voice stays, the recording is new. A customer's voice is the sample
+played faster or slower.
 """
 
 import io
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import av
@@ -17,10 +18,12 @@ from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.waveform import Waveform, resample
 
 RATE = 8000  # Hz
+SPEECH_RATE = 16_000  # of the samples, before they are played faster or slower
 ENROLLMENT_SECONDS = 23.0  # of which 20 s must be speech
 PIECE_SECONDS = 0.2
 FADE_SECONDS = 0.01  # from one piece to the next
 SLOWEST, FASTEST = 0.8, 1.25  # times the sample's own pace
+VARIES_BY = 0.03  # from call to call
 
 
 class Voice:
@@ -37,30 +40,29 @@ class Voice:
     def call(self, seconds: float, take: int) -> bytes:
         """Return a call of so many seconds of speech; another ``take`` is another call."""
         random = np.random.default_rng([self.number, take])
+        spoken = self._spoken("verify.ogg", 1 + random.uniform(-VARIES_BY, VARIES_BY))
         length, fade = int(PIECE_SECONDS * RATE), int(FADE_SECONDS * RATE)
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         samples = np.zeros(int(seconds * RATE) + length, dtype=np.float32)
         for at in range(0, len(samples) - length, length - fade):
-            start = random.integers(len(self._calls) - length)
-            piece = self._calls[start : start + length].copy()
+            start = random.integers(len(spoken) - length)
+            piece = spoken[start : start + length].copy()
             piece[:fade] *= ramp
             piece[-fade:] *= ramp[::-1]
             samples[at : at + length] += piece
         return telephone(samples[: int(seconds * RATE)])
 
-    @cached_property
-    def _calls(self) -> np.ndarray:
-        spoken = self._spoken("verify.ogg")
-        return quality.speech_only(Waveform(spoken, RATE, "wav", "pcm_s16le")).samples
-
-    def _spoken(self, name: str) -> np.ndarray:
-        waveform = _sample(name)
-        return resample(waveform.samples, round(waveform.sample_rate * self._pace), RATE)
+    def _spoken(self, name: str, pace: float = 1.0) -> np.ndarray:
+        waveform = _speech(name)
+        return resample(waveform.samples, round(waveform.sample_rate * self._pace * pace), RATE)
 
 
 @cache
-def _sample(name: str) -> Waveform:
-    return decode(Path(settings.BASE_DIR, "docs", "samples", name).read_bytes())
+def _speech(name: str) -> Waveform:
+    """Return what is spoken in one of the sample recordings, without its pauses."""
+    waveform = decode(Path(settings.BASE_DIR, "docs", "samples", name).read_bytes())
+    samples = resample(waveform.samples, waveform.sample_rate, SPEECH_RATE)
+    return quality.speech_only(Waveform(samples, SPEECH_RATE))
 
 
 def telephone(samples: np.ndarray) -> bytes:
