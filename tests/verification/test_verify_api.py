@@ -277,4 +277,4 @@ def test_an_accepted_call_asks_the_database_no_more_than_it_must(ivr: APIClient,
     with CaptureQueriesContext(connection) as asked:
         assert ivr.post("/api/v1/verify", call).json()["decision"] == "ACCEPT"
     # The web process's and the worker's together. One more for each call would be a lot: say why it is needed.
-    assert len(asked) == 23, "\n".join(each["sql"][:120] for each in asked)
+    assert len(asked) == 22, "\n".join(each["sql"][:120] for each in asked)
