@@ -80,6 +80,7 @@ def _ask(kind: Call[Question, Answer], question: Question, deadline_seconds: flo
     app.send_task(
         kind.task,
         task_id=call_id,
+        kwargs={"deadline_seconds": deadline_seconds},
         queue="scoring",  # without ``expires``, a moment on the worker's clock: the question expires in Redis
         retry=False,
         ignore_result=True,

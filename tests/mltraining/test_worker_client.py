@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from mltraining import worker_client
 from mltraining.errors import SilentAudio
-from mltraining.messages import PING, Call, Failure, Ping, Pong, encode
+from mltraining.messages import PING, Call, Failure, Ping, Pong, Reply, decode, encode
 from tests.support.echo_tasks import (
     BUG,
     DIE,
@@ -139,6 +139,18 @@ def test_a_worker_stops_what_nobody_waits_for_any_more(worker: Worker) -> None:
             worker_client.call(ENDLESS, Empty(), deadline_seconds=1.0)
     until(lambda: f"gave up {ENDLESS.task}" in worker.log_text())
     assert worker_client.call(ECHO, Word("free"), deadline_seconds=PATIENT) == Word("free")
+
+
+def test_a_question_that_has_waited_for_half_of_its_deadline_is_refused_unread(worker: Worker) -> None:
+    call_id, left = str(uuid.uuid4()), 300_000  # milliseconds
+    sealed = worker_client._seal(encode(Empty()), f"question:{DIE.task}:{call_id}")
+    worker_client.connection().set(f"question:{call_id}", sealed, px=left)
+    task = {"task_id": call_id, "queue": "scoring", "ignore_result": True}
+    app.send_task(DIE.task, kwargs={"deadline_seconds": 1000}, **task)
+    answer = worker_client._wait(call_id, time.monotonic() + PATIENT)
+    reply = decode(worker_client._unseal(answer, f"answer:{DIE.task}:{call_id}"), Reply)
+    assert reply.failure is not None and reply.failure.code == "scoring_unavailable"
+    assert reply.failure.data == {"retry_after_seconds": 2}
 
 
 def test_a_ping_is_answered_before_any_model_is_loaded(worker: Worker) -> None:
