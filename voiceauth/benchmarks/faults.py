@@ -91,7 +91,7 @@ def _full_disk(service: Service) -> Iterator[None]:
 
 @contextmanager
 def _poisoned(service: Service) -> Iterator[None]:
-    sender = Sender(service.url, service.token["admin"])
+    sender = Sender(service.url, service.token["ivr"])
     sender.start()
     try:
         yield

@@ -21,8 +21,15 @@ def measured(callers: Callers, calls: int) -> Iterator[str]:
     Of ten calls, seven are verifications of different length, one is an identification, one a read, and one a
     recording that cannot be decoded.
     """
-    headers = {"Authorization": f"Bearer {callers.service.token['admin']}"}
-    with httpx.Client(base_url=f"{callers.service.url}/api/v1", headers=headers, timeout=60) as client:
+    ivr, reviewer = (
+        httpx.Client(
+            base_url=f"{callers.service.url}/api/v1",
+            headers={"Authorization": f"Bearer {callers.service.token[role]}"},
+            timeout=60,
+        )
+        for role in ("ivr", "reviewer")
+    )
+    with ivr, reviewer:
         bad = itertools.cycle(audio for name, audio in hostile().items() if not name.startswith("opus"))
         good = callers.recording(CLIPS[1])
 
@@ -31,11 +38,11 @@ def measured(callers: Callers, calls: int) -> Iterator[str]:
             if kind < 7:
                 callers.call(CLIPS[number % len(CLIPS)])
             elif kind == 7:
-                client.post("/identify", files={"audio": ("call", good)})
+                ivr.post("/identify", files={"audio": ("call", good)})
             elif kind == 8:
-                client.get("/decisions")
+                reviewer.get("/decisions")
             else:
-                client.post("/identify", files={"audio": ("call", next(bad))})
+                ivr.post("/identify", files={"audio": ("call", next(bad))})
 
         settled = int(calls * SETTLING)
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -95,10 +95,10 @@ class Found:
 
 def beside(callers: Callers, *, seconds: float, rounds: int = 3) -> Found:
     """Measure one caller in turns without and beside poison, ``seconds`` in all of each."""
-    found = Found()
+    found, token = Found(), callers.service.new_client("hostile", "ivr")
     for _ in range(rounds):
         found.alone += callers.together(1, CLIP_SECONDS, seconds=seconds / rounds)
-        sender = Sender(callers.service.url, callers.service.token["admin"])
+        sender = Sender(callers.service.url, token)
         sender.start()
         found.beside += callers.together(1, CLIP_SECONDS, seconds=seconds / rounds)
         sender.stop()

@@ -39,7 +39,7 @@ DECODER = "mltraining.speech.audio.isolated"
 
 
 class ServiceFailed(Exception):
-    """The service did not start."""
+    """The service did not start, or a command failed."""
 
 
 @dataclass
@@ -168,6 +168,14 @@ class Service:
         """Ask the service's database."""
         with psycopg.connect(self.database, autocommit=True) as connection:
             return connection.execute(statement, values).fetchall()
+
+    def new_client(self, name: str, role: str) -> str:
+        """Create a client of the API, and return its token."""
+        made = self.command("create_api_client", name, "--role", role)
+        found = re.search(rf"va_{role}_\S+", made.stdout)
+        if found is None:
+            raise ServiceFailed(f"The client {name} was not created:\n{made.stderr}")
+        return found.group()
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of ``manage.py`` in the service's environment."""
