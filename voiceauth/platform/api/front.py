@@ -30,7 +30,7 @@ from voiceauth.platform.api.authentication import find_client
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, DATABASE_RETRY_SECONDS
 from voiceauth.platform.api.middleware import REFUSAL
 from voiceauth.platform.api.paths import API_PATHS
-from voiceauth.platform.api.uploads import TooManyUploads, UploadTooLarge, UploadTooSlow, most_bytes
+from voiceauth.platform.api.uploads import Overloaded, TooManyUploads, UploadTooLarge, UploadTooSlow, most_bytes
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
 
 Scope = MutableMapping[str, Any]
@@ -48,15 +48,6 @@ STRANGERS_BYTES = 64 * 1024  # of a form that somebody sends to a page before si
 HELD_BYTES = 256 * 1024 * 1024  # bodies that this process holds at once
 DRAIN_SECONDS = 2.0  # for the rest of a refused body: closing on unread bytes could cost the caller our answer
 ASCII = "".join(map(chr, range(128)))
-
-
-class Overloaded(DomainError):
-    """More requests come in than can be carried out. Carries ``retry_after_seconds``."""
-
-    code = "overloaded"
-    status = 503
-    message = "Too many requests are under way. Try again shortly, or use another factor."
-    audited = False  # a trail of refusals would slow down those who are served; the metrics count them
 
 
 class Disconnected(Exception):

@@ -40,6 +40,15 @@ class TooManyUploads(DomainError):
     message = "Too many uploads are arriving at once. Send it again shortly."
 
 
+class Overloaded(DomainError):
+    """More requests come in than can be carried out. Carries ``retry_after_seconds``."""
+
+    code = "overloaded"
+    status = 503
+    message = "Too many requests are under way. Try again shortly, or use another factor."
+    audited = False  # a trail of refusals would slow down those who are served; the metrics count them
+
+
 def most_bytes(content_type: str) -> int:
     """Return how long the body of a request with this ``Content-Type`` may be."""
     is_form = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
