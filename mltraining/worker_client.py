@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from mltraining.messages import PING, Answer, Call, Failure, Ping, Question, Reply, decode, encode
 from voiceauth.celery import app
-from voiceauth.platform import metrics, stages, vault
+from voiceauth.platform import metrics, stages, tracing, vault
 from voiceauth.platform.errors import DomainError, ScoringFailed, ScoringUnavailable
 from voiceauth.platform.redis import connection as shared_connection
 
@@ -39,7 +39,8 @@ def call(kind: Call[Question, Answer], question: Question, *, deadline_seconds: 
     begun, name = time.monotonic(), kind.task.partition(".")[2]
     outcome = ScoringUnavailable.code
     try:
-        reply = _ask(kind, question, deadline_seconds)
+        with tracing.span(f"ask {name}"):
+            reply = _ask(kind, question, deadline_seconds)
         seconds = time.monotonic() - begun
         waiting = {"round_trip": seconds, "waiting": seconds - reply.stages.get("worker", seconds)}
         for stage, spent in (reply.stages | waiting).items():
@@ -84,6 +85,7 @@ def _ask(kind: Call[Question, Answer], question: Question, deadline_seconds: flo
         queue="scoring",  # without ``expires``, a moment on the worker's clock: the question expires in Redis
         retry=False,
         ignore_result=True,
+        headers={"traceparent": tracing.carried()},
     )
     reply = decode(_unseal(_wait(call_id, ends), f"answer:{kind.task}:{call_id}"), Reply)
     if reply.more_seconds:

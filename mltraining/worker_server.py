@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import task_failure
+from celery.signals import task_failure, worker_process_shutdown
 from django.db import InterfaceError, OperationalError
 
 from mltraining import deadlines, worker_client
 from mltraining.deadlines import CallAbandoned
 from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
-from voiceauth.platform import stages
+from voiceauth.platform import stages, tracing
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError, ScoringUnavailable
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,10 @@ def answers(
 
     def decorate(function: Callable[[Question], Answer]) -> Callable[[Question], Answer]:
         def run(task: Task, deadline_seconds: float = 0.0) -> None:
-            call_id = task.request.id
+            with tracing.span(f"answer {call.task.partition('.')[2]}", parent=task.request.get("traceparent") or ""):
+                carry_out(task.request.id, deadline_seconds)
+
+        def carry_out(call_id: str, deadline_seconds: float) -> None:
             taken = worker_client.question(call, call_id)
             if taken is None:
                 return
@@ -90,3 +93,9 @@ def _tell_the_caller(sender: Task, task_id: str, **_: Any) -> None:
     if sender.name in handlers:
         logger.error("ALARM scoring_failed: %s %s broke its worker", sender.name, task_id)
         worker_client.fail(task_id)
+
+
+@worker_process_shutdown.connect
+def _send_the_last_spans(**_: Any) -> None:
+    """Send what a pool process has traced but not sent yet."""
+    tracing.flush()

@@ -1,9 +1,11 @@
-"""How long each stage of a request takes, in a web process and on a worker, for the metrics."""
+"""How long each stage of a request takes, in a web process and on a worker, for the metrics and the traces."""
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from voiceauth.platform import tracing
 
 _current: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 
@@ -27,7 +29,8 @@ def timed(stage: str) -> Iterator[None]:
         return
     begun, counted = time.perf_counter(), sum(found.values())
     try:
-        yield
+        with tracing.span(stage):
+            yield
     finally:
         within = sum(found.values()) - counted
         found[stage] = found.get(stage, 0.0) + time.perf_counter() - begun - within

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from voiceauth.platform import metrics
+from voiceauth.platform import metrics, tracing
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.services import record
 from voiceauth.screening import services as screening
@@ -113,6 +113,7 @@ def _tell(decision: Decision) -> None:
     for reason in decision.reasons:
         metrics.DECISION_REASONS.labels(decision.kind, reason).inc()
     logger.info("decision %s is made", decision.pk, extra={"decision_id": str(decision.pk)})
+    tracing.note(decision_id=str(decision.pk))
 
 
 def _candidates(score: CallScore) -> list[dict[str, Any]]:

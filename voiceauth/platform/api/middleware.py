@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from voiceauth.platform import logs, metrics, stages
+from voiceauth.platform import logs, metrics, stages, tracing
 from voiceauth.platform.api.actor import actor_of
 from voiceauth.platform.api.exceptions import DATABASE_IS_AWAY, MalformedRequest, answer, explain
 from voiceauth.platform.api.parsers import refuse_repeated
@@ -46,13 +46,14 @@ class RequestContextMiddleware:
         )
         marker, begun = logs.request_id.set(request.request_id), time.perf_counter()
         try:
-            with stages.recorded() as spent:
+            with tracing.span("request", request_id=request.request_id), stages.recorded() as spent:
                 try:
                     _refuse_early(request)
                     response = self.get_response(request)
                 except DomainError as error:
                     response = answer(error, request) if _is_api(request) else explain(error, request)
                 _record_refusal(request)
+                tracing.name(f"{request.method} {_route(request)}")
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
@@ -133,10 +134,14 @@ def _record_refusal(request: Any) -> None:
         )
 
 
+def _route(request: Any) -> str:
+    return request.resolver_match.route if request.resolver_match else "unknown"
+
+
 def _count(request: Any, status: int, seconds: float, spent: dict[str, float]) -> None:
     """Count a request by its route, never by its path."""
     method = request.method if request.method in logs.METHODS else "unknown"
-    route = request.resolver_match.route if request.resolver_match else "unknown"
+    route = _route(request)
     metrics.REQUESTS.labels(method, route, str(status)).inc()
     metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
     if spent:
