@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py lintmigrations --settings tests.migration_settings --quiet ok ignore
 
 quick: lint
 	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(SLOW)) $(PYTEST)
@@ -79,7 +80,7 @@ $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/installed-dev: requirements.txt requirements-s3.txt requirements-otel.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing requirements-dev.txt"
 	$(PIP) -r requirements-dev.txt
 	@touch $@
