@@ -116,7 +116,7 @@ def calls_on(
         with (
             running_worker(folder / "restored.log", "scoring", **environment),
             running_web(folder, **environment) as port,
-            Client(f"http://127.0.0.1:{port}", token=token) as client,
+            Client(f"http://127.0.0.1:{port}", token=token, patience_seconds=200, timeout=60) as client,
             psycopg.connect(server.url) as connection,
         ):
             states: dict[str, str] = dict(
