@@ -53,7 +53,7 @@ class RequestContextMiddleware:
                 except DomainError as error:
                     response = answer(error, request) if _is_api(request) else explain(error, request)
                 _record_refusal(request)
-                tracing.name(f"{request.method} {_route(request)}")
+                tracing.name(f"{_method(request)} {_route(request)}")
         finally:
             logs.request_id.reset(marker)
         _add_headers(request, response)
@@ -134,14 +134,17 @@ def _record_refusal(request: Any) -> None:
         )
 
 
+def _method(request: Any) -> str:
+    return request.method if request.method in logs.METHODS else "unknown"
+
+
 def _route(request: Any) -> str:
     return request.resolver_match.route if request.resolver_match else "unknown"
 
 
 def _count(request: Any, status: int, seconds: float, spent: dict[str, float]) -> None:
     """Count a request by its route, never by its path."""
-    method = request.method if request.method in logs.METHODS else "unknown"
-    route = _route(request)
+    method, route = _method(request), _route(request)
     metrics.REQUESTS.labels(method, route, str(status)).inc()
     metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
     if spent:
