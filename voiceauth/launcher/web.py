@@ -8,6 +8,7 @@ from voiceauth.launcher import parts
 
 PROCESSES = 2
 STOP_SECONDS = 8  # for what is under way
+START_SECONDS = 20  # for a new process, before SIGHUP stops the one that it replaces
 CONNECTIONS = 4096  # of each process at once
 
 
@@ -42,6 +43,7 @@ def _serve(host: str, port: int) -> None:
         log_dictconfig=settings.LOGGING,
         workers_kill_timeout=STOP_SECONDS,
         respawn_failed_workers=True,
+        respawn_interval=START_SECONDS,
     ).serve()
 
 
