@@ -46,6 +46,13 @@ class Processes:
             dist.broadcast(seed, src=0)
         return int(seed)
 
+    def summed(self, *values: float) -> list[float]:
+        """Return the sum of each value over all processes."""
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.all_reduce(sums)
+        return sums.tolist()
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world > 1:

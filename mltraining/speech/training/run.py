@@ -113,15 +113,16 @@ class Run:
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train on the training clips once.
 
-        Returns the mean loss over the clips, how many went through in a second, and the share of the time in which
-        the device waited for them. That share is near 0 where the device, and not the preparation, is the limit.
+        Returns the mean loss over the clips of all processes, how many went through in a second, and the share of the
+        time in which the device waited for them. That share is near 0 where the device, and not the preparation, is
+        the limit.
         """
         training, seed = self.config.training, self.config.environment.seed
         torch.manual_seed(np.random.SeedSequence([seed, epoch, self.processes.rank]).generate_state(1)[0].item())
         mixing = np.random.default_rng([seed, epoch, self.processes.rank, 2])
         batches = self._batches(epoch)
         self.learner.model.train()
-        total, count, done, waited, began = 0.0, 0, 0, 0.0, time.monotonic()
+        total, count, done, waited, began = 0.0, 0.0, 0, 0.0, time.monotonic()
         while True:
             asked = time.monotonic()
             group = list(islice(batches, training.grad_accumulation))
@@ -137,6 +138,7 @@ class Run:
             self._report("step", epoch, percent, {"train_loss": total / count})
             self.check_stop()
         took = time.monotonic() - began
+        total, count = self.processes.summed(total, count)
         return {"train_loss": total / count, "crops_a_second": count / took, "waited_for_data": waited / took}
 
     def _batches(self, epoch: int) -> Iterator[dataset.Crops]:

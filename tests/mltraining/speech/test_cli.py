@@ -1,6 +1,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,3 +163,23 @@ def test_two_processes_train_together(run_files: Path) -> None:
     lines = [json.loads(line) for line in launched.stdout.splitlines() if line.startswith("{")]
     assert [line["event"] for line in lines].count("done") == 1
     assert (run_files / "out" / "pipeline" / "pipeline.json").is_file()
+
+
+def test_two_processes_have_the_loss_curve_of_one_with_the_same_batches(run_files: Path) -> None:
+    """A network without batch statistics: without a GPU each process would have those of its own half."""
+    settings = ["architecture.backbone=test_convnext", "training.epochs=3", "training.drop_last_batch=true"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    alone = subprocess.run(command(run_files, *options), cwd=ROOT, capture_output=True, text=True, timeout=5 * DEADLINE)
+    assert alone.returncode == 0, alone.stderr[-2000:]
+    one = losses(run_files)
+    shutil.rmtree(run_files / "out")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    launched = subprocess.run(
+        [*launcher, *command(run_files, *options)[2:]], cwd=ROOT, capture_output=True, text=True, timeout=5 * DEADLINE
+    )
+    assert launched.returncode == 0, launched.stderr[-2000:]
+    assert losses(run_files) == pytest.approx(one, rel=1e-4) and len(one) == 3
+
+
+def losses(run_files: Path) -> list[float]:
+    return [row["train_loss"] for row in json.loads((run_files / "out" / "metrics.json").read_text())["epochs"]]
