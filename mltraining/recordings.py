@@ -112,9 +112,9 @@ class Voice:
         """Return the embeddings of stretches of the recording's speech: each heard ``alone``, or among the others."""
         from mltraining.speech.scoring import one_voice
 
-        deadlines.check()
         with stages.timed("network"):
-            return one_voice.placed_windows(self.model.pipeline, self.analysis.waveform, None if alone else self.heard)
+            heard = None if alone else self.heard
+            return one_voice.placed_windows(self.model.pipeline, self.analysis.waveform, heard, deadlines.check)
 
     @cached_property
     def parts(self) -> "Parts | None":

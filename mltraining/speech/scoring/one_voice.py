@@ -4,6 +4,7 @@ The measure is the calibrated log-likelihood ratio of the two parts, so that its
 that is calibrated. ``benchmark-hearing`` shows what a limit costs, and ``benchmark-gate`` what it does in enrollment.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,18 +43,27 @@ class Parts:
     changes_at: float | None
 
 
-def placed_windows(pipeline: ScoringPipeline, waveform: Waveform, heard: Windows | None) -> Windows:
+def placed_windows(
+    pipeline: ScoringPipeline,
+    waveform: Waveform,
+    heard: Windows | None,
+    before_each: Callable[[], None] = lambda: None,
+) -> Windows:
     """Return the windows of a recording's speech, by where they begin in the recording.
 
-    ``heard`` are those of ``pipeline.listen``. Where it gave none, the speech is cut and each window embedded alone.
+    ``heard`` are those of ``pipeline.listen``. Where it gave none, the speech is cut and each window embedded alone;
+    what ``before_each`` raises ends it.
     """
     if heard is not None:
         return replace(heard, starts=np.array([one_speaker.place(waveform, start) for start in heard.starts]))
     cut = one_speaker.windows(waveform)
     if not cut:
         return Windows(np.zeros((0, pipeline.dimensions), dtype=np.float32), np.zeros(0), 0.0)
-    vectors = np.stack([pipeline.embed(each.waveform) for each in cut])
-    return Windows(vectors, np.array([each.start_seconds for each in cut]), cut[0].waveform.duration_seconds)
+    vectors = []
+    for each in cut:
+        before_each()
+        vectors.append(pipeline.embed(each.waveform))
+    return Windows(np.stack(vectors), np.array([each.start_seconds for each in cut]), cut[0].waveform.duration_seconds)
 
 
 def split(pipeline: ScoringPipeline, windows: Windows, quality: Quality) -> Parts | None:
