@@ -5,6 +5,8 @@ Audio and voiceprints are sealed under the customer's own data key (``voiceauth.
 
 import uuid
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -15,6 +17,9 @@ from voiceauth.platform.vault.fields import WrappedKeyField
 customer_id_validator = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z", "1 to 64 letters, digits or . _ : @ - characters, no space."
 )
+
+
+WORDS_OF_NAME = SearchVector("display_name", config="simple")  # in no one language
 
 
 class Customer(models.Model):
@@ -55,7 +60,10 @@ class Customer(models.Model):
 
     class Meta:
         ordering = ["customer_id"]
-        indexes = [models.Index(fields=["state", "last_accessed_at"])]  # what the expiry looks for
+        indexes = [
+            models.Index(fields=["state", "last_accessed_at"]),  # what the expiry looks for
+            GinIndex(WORDS_OF_NAME, name="customers_by_name"),
+        ]
 
     def __str__(self) -> str:
         return self.customer_id
@@ -144,6 +152,7 @@ class AudioSample(models.Model):
     class Meta:
         ordering = ["created_at"]
         constraints = [models.UniqueConstraint(fields=["customer", "sha256"], name="no_sample_twice")]
+        indexes = [models.Index(fields=["created_at"], condition=~models.Q(held_for=[]), name="samples_that_are_held")]
 
     def __str__(self) -> str:
         return f"recording of {self.created_at:%d %b %Y, %H:%M}"

@@ -3,14 +3,17 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count, Prefetch, QuerySet
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from enrollment import keys
 from enrollment.errors import ConsentTextNotFound, CustomerNotFound
-from enrollment.models import AudioSample, ConfirmedCall, ConsentText, Customer
+from enrollment.models import WORDS_OF_NAME, AudioSample, ConfirmedCall, ConsentText, Customer
 from voiceauth.platform import storage as audio_store
 from voiceauth.policies.document import Enrichment
+
+LONGEST_SEARCH = 200  # letters
 
 
 def customers() -> QuerySet[Customer]:
@@ -18,6 +21,15 @@ def customers() -> QuerySet[Customer]:
     known = Customer.objects.exclude(state=Customer.State.ERASED)
     calls = Prefetch("confirmed_calls", ConfirmedCall.objects.select_related("sample"))
     return known.prefetch_related("consents", calls).order_by("customer_id")
+
+
+def find_customers(among: QuerySet[Customer], text: str) -> QuerySet[Customer]:
+    """Select those whose identifier begins with ``text``, or whose name has words that begin with the words of it."""
+    text = text[:LONGEST_SEARCH]
+    quoted = ("'" + word.replace("\\", "").replace("'", "''") + "':*" for word in text.split())
+    named = SearchQuery(" & ".join(quoted), config="simple", search_type="raw")
+    found = Q(customer_id__startswith=text.strip()) | Q(words_of_name=named)
+    return among.annotate(words_of_name=WORDS_OF_NAME).filter(found)
 
 
 def customer(customer_id: str) -> Customer:

@@ -106,7 +106,11 @@ class BatchResult(models.Model):
     class Meta:
         ordering = ["line"]
         constraints = [models.UniqueConstraint(fields=["batch", "line"], name="one_result_a_line")]
-        indexes = [models.Index(fields=["batch", "customer_id"])]
+        indexes = [
+            models.Index(fields=["batch", "customer_id"]),
+            models.Index(fields=["batch", "state", "line"], name="results_by_state"),
+            models.Index(fields=["code", "batch", "line"], name="results_by_code"),
+        ]
 
     def __str__(self) -> str:
         return f"line {self.line} of the {self.batch}"

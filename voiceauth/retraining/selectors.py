@@ -29,8 +29,8 @@ def training_run(run_id: uuid.UUID) -> TrainingRun:
 
 
 def models() -> QuerySet[ModelVersion]:
-    """Return all models with their promotions, the newest first."""
-    return ModelVersion.objects.prefetch_related("promotions")
+    """Return all models with their promotions and calibrations, the newest first."""
+    return ModelVersion.objects.prefetch_related("promotions", "calibrations")
 
 
 def model(version: str) -> ModelVersion:

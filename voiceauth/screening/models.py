@@ -5,6 +5,7 @@ Audio and vectors are sealed under the key of the fraudster or of the call; see 
 
 import uuid
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from voiceauth.platform.storage import AudioField
@@ -166,7 +167,13 @@ class ReviewCase(models.Model):
                 name="one_open_case_a_subject",
             )
         ]
-        indexes = [models.Index(fields=["state", "-number"]), models.Index(fields=["customer_id", "-number"])]
+        indexes = [
+            models.Index(fields=["state", "-number"]),
+            models.Index(fields=["customer_id", "-number"]),
+            models.Index(fields=["assigned_to", "-number"], name="cases_by_person"),
+            models.Index(fields=["kind", "subject"], name="cases_by_subject"),
+            GinIndex(fields=["evidence"], opclasses=["jsonb_path_ops"], name="cases_by_evidence"),
+        ]
         permissions = [("handle_reviewcase", "Can assign, comment on, close and reopen review cases")]
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from mltraining.models import ModelVersion
@@ -83,7 +84,15 @@ class Decision(models.Model):
             models.Index(fields=["-created_at"]),
             models.Index(fields=["request_id"]),
             models.Index(fields=["caller", "-created_at"], condition=~models.Q(caller=""), name="decisions_by_caller"),
-            models.Index(fields=["tier", "-created_at"], condition=~models.Q(tier=""), name="decisions_by_tier"),
+            models.Index(fields=["tier", "-created_at"], name="decisions_by_tier"),
+            models.Index(fields=["kind", "decision", "-created_at"], name="decisions_by_kind"),
+            models.Index(fields=["kind", "tier", "-created_at"], name="decisions_by_kind_and_tier"),
+            GinIndex(
+                fields=["reasons"],
+                opclasses=["jsonb_path_ops"],
+                condition=~models.Q(reasons=[]),
+                name="decisions_by_reason",
+            ),
             models.Index(
                 fields=["-created_at"], condition=models.Q(fraud_risk__level="HIGH_RISK"), name="decisions_with_risk"
             ),

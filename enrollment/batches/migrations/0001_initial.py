@@ -96,4 +96,12 @@ class Migration(migrations.Migration):
             model_name='batchresult',
             constraint=models.UniqueConstraint(fields=('batch', 'line'), name='one_result_a_line'),
         ),
+        migrations.AddIndex(
+            model_name='batchresult',
+            index=models.Index(fields=['batch', 'state', 'line'], name='results_by_state'),
+        ),
+        migrations.AddIndex(
+            model_name='batchresult',
+            index=models.Index(fields=['code', 'batch', 'line'], name='results_by_code'),
+        ),
     ]

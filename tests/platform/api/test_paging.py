@@ -14,10 +14,10 @@ from rest_framework.test import APIClient
 
 from enrollment.models import Customer
 from tests.support.clients import api_client
-from voiceauth.platform.api.pagination import _order
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.erasure.models import Erasure
+from voiceauth.platform.keyset import order_of
 from voiceauth.policies.models import PolicyVersion
 from voiceauth.screening.models import ReviewCase, Watchlist
 
@@ -154,5 +154,5 @@ def lists() -> dict[str, type[ListAPIView]]:
 @pytest.mark.parametrize("view", lists().values(), ids=lists().keys())
 def test_every_list_has_an_order_in_which_no_two_rows_are_equal(view: type[ListAPIView]) -> None:
     model = view.serializer_class.Meta.model
-    last = _order(model._default_manager.all())[-1].removeprefix("-")
+    last = order_of(model._default_manager.all())[-1].removeprefix("-")
     assert model._meta.get_field(last).unique

@@ -1,5 +1,7 @@
 """The audit trail over HTTP."""
 
+from datetime import datetime
+
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
@@ -13,12 +15,20 @@ from voiceauth.platform.audit.models import AuditEvent
 class AuditEventFilter(StrictFilterSet):
     """Narrow the trail by customer, action, outcome, actor and time."""
 
-    occurred_after = MomentFilter("occurred_at", "gte")
-    occurred_before = MomentFilter("occurred_at", "lt")
+    occurred_after = MomentFilter("occurred_at", "gte", method="since")
+    occurred_before = MomentFilter("occurred_at", "lt", method="before")
 
     class Meta:
         model = AuditEvent
         fields = ("customer_id", "action", "outcome", "actor")
+
+    def since(self, events: QuerySet[AuditEvent], name: str, moment: datetime) -> QuerySet[AuditEvent]:
+        """Select the events at a moment and after it."""
+        return selectors.since(events, moment)
+
+    def before(self, events: QuerySet[AuditEvent], name: str, moment: datetime) -> QuerySet[AuditEvent]:
+        """Select the events before a moment."""
+        return selectors.before(events, moment)
 
 
 class AuditEventSerializer(serializers.ModelSerializer):

@@ -1,30 +1,20 @@
-"""Lists are read by cursor, so that rows which come, go or leave the filter meanwhile make none appear twice or never.
+"""Pages of the API's lists, read by cursor: see ``keyset``."""
 
-A page begins after the last row of the page before, by the values that the list is ordered by ("keyset" or "seek"
-pagination). A page number counts rows instead, and what it counts moves.
-"""
-
-import base64
-import binascii
-import json
 import re
 from typing import Any
 
-from django.db.models import Field, Model, Q, QuerySet
+from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from voiceauth.platform import vault
+from voiceauth.platform import keyset
 
 
 class Pages(BasePagination):
-    """``?page_size=100``: 50 a page unless told, at most 200; ``next`` in the answer leads to the next page.
-
-    The cursor in ``next`` is sealed: it holds identifiers of customers, and URLs end up in the logs of proxies.
-    """
+    """``?page_size=100``: 50 a page unless told, at most 200; ``next`` in the answer leads to the next page."""
 
     page_size = 50
     max_page_size = 200
@@ -33,18 +23,14 @@ class Pages(BasePagination):
         """Return the rows of one page. Raises ``ValidationError`` for a size or a cursor that is none."""
         if "page" in request.query_params:
             raise ValidationError({"page": ["Pages have no numbers: follow `next`."]})
-        size, order = self._size(request), _order(queryset)
-        self.count = queryset.count()
-        rows = queryset.order_by(*order)
-        if (cursor := request.query_params.get("cursor")) is not None:
-            rows = rows.filter(_after(queryset.model, order, _opened(cursor, request.path)))
-        page = list(rows[: size + 1])
-        self.next = None
-        if len(page) > size:
-            page.pop()
-            cursor = _sealed(_values(page[-1], order), request.path)
-            self.next = replace_query_param(request.build_absolute_uri(), "cursor", cursor)
-        return page
+        self.count = keyset.count_of(queryset)
+        cursor = request.query_params.get("cursor")
+        try:
+            page = keyset.page_of(queryset, size=self._size(request), cursor=cursor, path=request.path)
+        except keyset.InvalidCursor as error:
+            raise ValidationError({"cursor": ["Take it from `next`, as it is there."]}) from error
+        self.next = page.next and replace_query_param(request.build_absolute_uri(), "cursor", page.next)
+        return page.rows
 
     def _size(self, request: Request) -> int:
         given = request.query_params.get("page_size", str(self.page_size))
@@ -62,7 +48,12 @@ class Pages(BasePagination):
             "type": "object",
             "required": ["count", "next", "results"],
             "properties": {
-                "count": {"type": "integer", "description": "Rows on all pages, at this moment."},
+                "count": {
+                    "type": "integer",
+                    "nullable": True,
+                    "description": "Rows on all pages, at this moment; "
+                    f"null where there are more than {keyset.MOST_COUNTED:,}.",
+                },
                 "next": {
                     "type": "string",
                     "format": "uri",
@@ -92,44 +83,3 @@ class Pages(BasePagination):
                 "schema": size,
             },
         ]
-
-
-def _order(queryset: QuerySet[Any]) -> list[str]:
-    """The order of the list, down to a value that no two rows share."""
-    order = [str(name) for name in queryset.query.order_by or queryset.model._meta.ordering or ()]
-    if not order or not _field(queryset.model, order[-1]).unique:
-        order.append(queryset.model._meta.pk.name)
-    return order
-
-
-def _field(model: type[Model], name: str) -> "Field[Any, Any]":
-    return model._meta.get_field(name.removeprefix("-"))  # type: ignore[return-value]
-
-
-def _values(row: Model, order: list[str]) -> list[str]:
-    return [_field(type(row), name).value_to_string(row) for name in order]
-
-
-def _after(model: type[Model], order: list[str], texts: list[str]) -> Q:
-    """The rows behind the one with these values: greater in the first field, or equal there and greater in the next."""
-    behind, equal = Q(), Q()
-    for name, text in zip(order, texts, strict=True):
-        field = _field(model, name)
-        value = field.to_python(text)
-        further = "lt" if name.startswith("-") else "gt"
-        behind |= equal & Q(**{f"{field.name}__{further}": value})
-        equal &= Q(**{field.name: value})
-    return behind
-
-
-def _sealed(values: list[str], path: str) -> str:
-    sealed = vault.seal(vault.derived_key("cursor"), json.dumps(values).encode(), f"cursor:{path}")
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
-
-
-def _opened(cursor: str, path: str) -> list[str]:
-    try:
-        sealed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return json.loads(vault.unseal(vault.derived_key("cursor"), sealed, f"cursor:{path}"))
-    except (binascii.Error, UnicodeError, ValueError, vault.Unsealable) as error:
-        raise ValidationError({"cursor": ["Take it from `next`, as it is there."]}) from error

@@ -43,6 +43,13 @@ class AuditEvent(models.Model):
             models.Index(fields=["customer_id", "-sequence"]),
             models.Index(fields=["action", "-sequence"]),
             models.Index(fields=["occurred_at"]),
+            models.Index(fields=["actor", "-sequence"], name="events_by_actor"),
+            models.Index(fields=["role", "-sequence"], name="events_by_role"),
+            models.Index(fields=["request_id"], condition=~models.Q(request_id=""), name="events_by_request"),
+            models.Index(fields=["target", "-sequence"], condition=~models.Q(target=""), name="events_by_target"),
+            models.Index(
+                fields=["outcome", "-sequence"], condition=~models.Q(outcome="success"), name="events_that_failed"
+            ),
         ]
 
     def __str__(self) -> str:

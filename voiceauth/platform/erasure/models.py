@@ -24,7 +24,10 @@ class Erasure(Job):
     recordings = models.JSONField(default=list)  # names in the audio storage; none once they are deleted
 
     class Meta(Job.Meta):
-        pass
+        indexes = [
+            models.Index(fields=["-created_at"], name="erasures_by_time"),
+            models.Index(fields=["cause", "-created_at"], name="erasures_by_cause"),
+        ]
 
     def audit_details(self, event: str) -> dict[str, Any]:
         """Tell the trail whose voice it is, why, and what was deleted."""

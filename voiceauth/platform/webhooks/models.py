@@ -54,7 +54,10 @@ class WebhookDelivery(models.Model):
         ordering = ["-created_at"]
         verbose_name_plural = "webhook deliveries"
         indexes = [
-            models.Index(fields=["next_attempt_at"], condition=models.Q(state="PENDING"), name="webhooks_that_wait")
+            models.Index(fields=["next_attempt_at"], condition=models.Q(state="PENDING"), name="webhooks_that_wait"),
+            models.Index(fields=["state", "-created_at"], name="deliveries_by_state"),
+            models.Index(fields=["type", "-created_at"], name="deliveries_by_type"),
+            models.Index(fields=["event_id"], name="deliveries_by_event"),
         ]
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.exceptions import note
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.errors import DomainError
+from voiceauth.review.admin.lists import KeysetList
 from voiceauth.review.site import NAMES
 
 
@@ -72,7 +73,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 
     actions = None
     list_per_page = 50
-    show_full_result_count = False
+    sortable_by = ()  # a list has one order, unless an index serves others
     show_facets = admin.ShowFacets.NEVER  # counting every filter's rows costs as many queries
     change_list_template = "review/list.html"
     change_form_template = "review/detail.html"
@@ -83,6 +84,10 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     def heading(self) -> str:
         """The name of the page in the menu."""
         return NAMES[self.model.__name__]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetList]:
+        """Read lists by cursor."""
+        return KeysetList
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of the page itself."""

@@ -14,6 +14,7 @@ from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.batches.services import request_cancel
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.lists import ValuesFilter
 from voiceauth.review.charts import badge, facts, progress_bar
 
 State = BatchResult.State
@@ -95,7 +96,7 @@ class BatchResultAdmin(ReadOnlyAdmin):
     """The customers of one batch. The results of two batches are never mixed in one list."""
 
     list_display = ["line", "customer_id", "status", "code", "message", "accepted", "speech"]
-    list_filter = ["state", "code"]
+    list_filter = ["state", ("code", ValuesFilter)]
     search_fields = ["customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
     fields = ["batch", "line", "customer_id", "status", "code", "message", "accepted", "refused", "speech"]

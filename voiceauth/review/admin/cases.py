@@ -17,6 +17,7 @@ from enrollment.models import Customer, SealedAudio
 from voiceauth.platform.audit import Actor
 from voiceauth.review import evidence
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
 from voiceauth.review.admin.watchlists import NewVoice, listed
 from voiceauth.review.charts import badge
 from voiceauth.screening import cases
@@ -136,8 +137,8 @@ class ReviewCaseAdmin(ReadOnlyAdmin):
     """Review cases."""
 
     list_display = ["number", "kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at"]
-    list_filter = ["state", "kind", "resolution", ("assigned_to", admin.AllValuesFieldListFilter)]
-    date_hierarchy = "opened_at"
+    list_filter = ["state", "kind", "resolution", ("assigned_to", ValuesFilter), ("opened_at", DaysFilter)]
+    sortable_by = ["number"]
     search_fields = ["customer_id__exact"]
     search_help_text = "A customer's identifier, exactly."
     change_form_template = "review/case.html"

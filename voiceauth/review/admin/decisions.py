@@ -16,6 +16,7 @@ from voiceauth.policies import selectors as policies
 from voiceauth.review import evidence
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.admin.decision_columns import DecisionColumns
+from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
 from voiceauth.review.playback import answer, play_call
 from voiceauth.screening.models import ReviewCase
 from voiceauth.screening.risk import HIGH_RISK, KNOWN_FRAUDSTER, REPLAY, VELOCITY
@@ -104,9 +105,10 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
         ReasonFilter,
         TierFilter,
         "kind",
-        ("model_version", admin.AllValuesFieldListFilter),
+        ("model_version", ValuesFilter),
+        ("created_at", DaysFilter),
     ]
-    date_hierarchy = "created_at"
+    sortable_by = ["created_at"]
     search_fields = ["customer_id__exact"]
     search_help_text = (
         "A decision's id, a customer's identifier, a caller (such as a number) or a request's id, exactly."

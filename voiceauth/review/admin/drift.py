@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from voiceauth.review.admin.base import ReadOnlyAdmin
+from voiceauth.review.admin.lists import DaysFilter
 from voiceauth.review.charts import badge, two_bars
 from voiceauth.verification.drift import ALARM, NOTICE
 from voiceauth.verification.models import DriftReport
@@ -29,8 +30,7 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
     list_display = ["until", "of_model", "result", "indices"]
     list_select_related = ["model"]
-    list_filter = [("model", admin.RelatedOnlyFieldListFilter)]
-    date_hierarchy = "until"
+    list_filter = [("model", admin.RelatedOnlyFieldListFilter), ("until", DaysFilter)]
     change_form_template = "review/drift.html"
     fieldsets = [("Report", {"fields": ["of_model", "result", "week", "reference"]})]
 

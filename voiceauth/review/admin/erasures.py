@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from voiceauth.platform.erasure import selectors
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.review.admin.base import ReadOnlyAdmin
+from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
 from voiceauth.review.charts import badge
 
 TONES = {"QUEUED": "busy", "RUNNING": "busy", "SUCCEEDED": "good"}
@@ -21,9 +22,8 @@ class ErasureAdmin(ReadOnlyAdmin):
     """The list and the page of an erasure."""
 
     list_display = ["created_at", "customer_id", "cause", "status", "attempts", "failure", "receipt"]
-    list_filter = ["state", "cause"]
+    list_filter = ["state", ("cause", ValuesFilter), ("created_at", DaysFilter)]
     search_fields = ["customer_id__exact"]
-    date_hierarchy = "created_at"
     fieldsets = [
         (None, {"fields": ["id", "customer_id", "cause", "status", "deleted", "failure", "receipt", "requested_by"]}),
         ("Times", {"fields": ["created_at", "started_at", "finished_at", "attempts"]}),

@@ -14,6 +14,7 @@ from voiceauth.platform.audit import Actor
 from voiceauth.retraining.models import TrainingRun
 from voiceauth.retraining.services import cancel_training, request_training
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.lists import DaysFilter
 from voiceauth.review.charts import badge, line_chart, metrics_table, pretty, progress_bar
 
 TONES = {"QUEUED": "busy", "RUNNING": "busy", "SUCCEEDED": "good", "FAILED": "bad", "ERRORED": "bad"}
@@ -59,8 +60,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     """Training runs."""
 
     list_display = ["created_at", "status", "progress", "speakers", "requested_by", "error_code"]
-    list_filter = ["state"]
-    date_hierarchy = "created_at"
+    list_filter = ["state", ("created_at", DaysFilter)]
     change_form_template = "review/run.html"
     fieldsets = [
         (

@@ -14,6 +14,7 @@ from voiceauth.platform.webhooks import services
 from voiceauth.platform.webhooks.events import TYPES
 from voiceauth.platform.webhooks.models import WebhookDelivery, WebhookEndpoint
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
 from voiceauth.review.charts import badge
 
 TONES = {"PENDING": "busy", "DELIVERED": "good", "FAILED": "bad"}
@@ -117,10 +118,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     """The latest deliveries, kept for some weeks."""
 
     list_display = ["created_at", "type", "condition", "attempts", "answer", "endpoint"]
-    list_filter = ["state", "type"]
+    list_filter = ["state", ("type", ValuesFilter), ("created_at", DaysFilter)]
     search_fields = ["event_id__exact"]
     list_select_related = ["endpoint"]
-    date_hierarchy = "created_at"
     fields = ["event_id", "type", "endpoint", "body", "condition", "attempts", "answer", "next_attempt", "delivered_at"]
     operations = [
         Action(

@@ -4,6 +4,7 @@ import django.db.models.deletion
 import uuid
 import voiceauth.platform.storage
 import voiceauth.platform.vault.fields
+import django.contrib.postgres.indexes
 from django.db import migrations, models
 
 
@@ -125,5 +126,17 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['model_fingerprint', 'revision'], name='screening_f_model_f_4fe949_idx')],
                 'constraints': [models.UniqueConstraint(fields=('fraudster', 'model_fingerprint'), name='one_fraudster_voiceprint_a_model')],
             },
+        ),
+        migrations.AddIndex(
+            model_name='reviewcase',
+            index=models.Index(fields=['assigned_to', '-number'], name='cases_by_person'),
+        ),
+        migrations.AddIndex(
+            model_name='reviewcase',
+            index=models.Index(fields=['kind', 'subject'], name='cases_by_subject'),
+        ),
+        migrations.AddIndex(
+            model_name='reviewcase',
+            index=django.contrib.postgres.indexes.GinIndex(fields=['evidence'], name='cases_by_evidence', opclasses=['jsonb_path_ops']),
         ),
     ]

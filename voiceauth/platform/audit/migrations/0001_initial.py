@@ -68,4 +68,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(PROTECT, RELEASE),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(fields=['actor', '-sequence'], name='events_by_actor'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(fields=['role', '-sequence'], name='events_by_role'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(condition=models.Q(('request_id', ''), _negated=True), fields=['request_id'], name='events_by_request'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(condition=models.Q(('target', ''), _negated=True), fields=['target', '-sequence'], name='events_by_target'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(condition=models.Q(('outcome', 'success'), _negated=True), fields=['outcome', '-sequence'], name='events_that_failed'),
+        ),
     ]

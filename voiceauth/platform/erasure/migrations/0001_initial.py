@@ -41,4 +41,12 @@ class Migration(migrations.Migration):
                 'abstract': False,
             },
         ),
+        migrations.AddIndex(
+            model_name='erasure',
+            index=models.Index(fields=['-created_at'], name='erasures_by_time'),
+        ),
+        migrations.AddIndex(
+            model_name='erasure',
+            index=models.Index(fields=['cause', '-created_at'], name='erasures_by_cause'),
+        ),
     ]

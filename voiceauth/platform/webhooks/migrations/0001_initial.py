@@ -50,4 +50,16 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(condition=models.Q(('state', 'PENDING')), fields=['next_attempt_at'], name='webhooks_that_wait')],
             },
         ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(fields=['state', '-created_at'], name='deliveries_by_state'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(fields=['type', '-created_at'], name='deliveries_by_type'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(fields=['event_id'], name='deliveries_by_event'),
+        ),
     ]
