@@ -231,6 +231,7 @@ class Identification:
     reasons: list[str]
     match: str | None
     results: list[Candidate]
+    left_out: list[str]
     threshold: float | None
     speech_seconds: float | None
     truncated: bool

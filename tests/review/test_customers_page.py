@@ -34,6 +34,13 @@ def test_erasing_a_customer_asks_first_and_then_calls_the_service(signed_in: Sig
     assert event.data["reason"] == "the customer asked"
 
 
+def test_a_consent_is_shown_with_the_hash_of_its_text(signed_in: SignIn) -> None:
+    customer = make_customer()
+    customer.consents.create(purpose="trial", text_version="t-2", text_sha256="ab" * 32, origin="branch")
+    shown = signed_in("teller").get(f"/admin/enrollment/customer/{customer.pk}/change/").content.decode()
+    assert f"SHA-256 {'ab' * 32}" in shown and "its hash is not known" in shown
+
+
 def test_a_delay_is_shown_and_ended_by_unlocking(signed_in: SignIn) -> None:
     now = timezone.now()
     customer = make_customer(refusals=9, refused_at=now)

@@ -66,7 +66,7 @@ def test_a_locked_customer_is_not_found_by_the_next_call(ivr: APIClient, four: S
 
 def test_no_more_than_max_results_are_told(ivr: APIClient, four: StandInWorker) -> None:
     said = identify(ivr, recording("dan"), max_results=1).json()
-    assert [each["customer_id"] for each in said["results"]] == ["dan"]
+    assert ([each["customer_id"] for each in said["results"]], said["left_out"]) == (["dan"], [])
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_candidates_narrow_the_search_however_the_list_is_written(
 ) -> None:
     said = identify(ivr, recording("cat"), candidates=candidates).json()
     assert said["decision"] == "NO_MATCH" and [each["customer_id"] for each in said["results"]] == ["ann"]
+    assert said["left_out"] == ["eve", "nobody"]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ class Decision(models.Model):
     log_likelihood_ratio = models.FloatField(null=True)  # natural logarithm
     score = models.FloatField(null=True)  # cosine, normalised where the model has a cohort
     candidates = models.JSONField(default=list)  # identify: ranked [{customer_id, probability, …}]
+    left_out = models.JSONField(default=list)  # identify: the candidates who were not compared, as no voice is enrolled
     speech_seconds = models.FloatField(null=True)  # of the call, net
     enrollment_speech_seconds = models.FloatField(null=True)  # verify: net, behind the claimed voiceprint
     snr_db = models.FloatField(null=True)

@@ -83,7 +83,7 @@ class IdentifySerializer(StrictSerializer):
         default=None,
         min_length=1,
         max_length=1000,
-        help_text="Compare with these customers only. Customers who are not enrolled are left out.",
+        help_text="Compare with these customers only. Customers who are not enrolled are not: `left_out` names them.",
     )
     max_results = serializers.IntegerField(required=False, default=5, min_value=1, max_value=100)
     channel = ChannelField()
@@ -191,6 +191,10 @@ class IdentifyAnswer(DecisionBase):
 
     match = serializers.SerializerMethodField(help_text="The best candidate over the threshold; null for no match.")
     results = Candidate(source="candidates", many=True)
+    left_out = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Of the `candidates` given: who was not compared, because no such customer is enrolled.",
+    )
 
     class Meta:
         model = Decision
@@ -200,6 +204,7 @@ class IdentifyAnswer(DecisionBase):
             "reasons",
             "match",
             "results",
+            "left_out",
             "threshold",
             "speech_seconds",
             "truncated",

@@ -109,9 +109,18 @@ def identify(
     with transaction.atomic():
         decision = decisions.prepare(Kind.IDENTIFY, verdict, score, pk=uuid4(), customer_id=matched, actor=actor)
         decision.policy, decision.fallback, decision.redacted = rules.number, rules.verification.fallback, list(redact)
+        decision.left_out = _left_out(candidates or (), score.model_fingerprint)
         decision.save(force_insert=True)
         decisions.finish(decision, score, actor)
     return decision
+
+
+def _left_out(candidates: Sequence[str], model_fingerprint: str) -> list[str]:
+    """Return those of the candidates whom the call could not be compared with: unknown, or not enrolled."""
+    compared = Customer.objects.filter(
+        customer_id__in=candidates, state=Customer.State.ENROLLED, voiceprints__model_fingerprint=model_fingerprint
+    )
+    return sorted(set(candidates) - set(compared.values_list("customer_id", flat=True)))
 
 
 class _ClaimChanged(Exception):

@@ -73,7 +73,9 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
 
     actions = None
     list_per_page = 50
-    sortable_by = ()  # a list has one order, unless an index serves others
+    sortable_by: ClassVar[
+        list[str] | tuple[str, ...] | None
+    ] = ()  # a list has one order, unless an index serves others
     show_facets = admin.ShowFacets.NEVER  # counting every filter's rows costs as many queries
     change_list_template = "review/list.html"
     change_form_template = "review/detail.html"

@@ -36,7 +36,14 @@ class ConsentInline(ReadOnlyInline):
     """A customer's consents."""
 
     model = Consent
-    fields = readonly_fields = ("purpose", "text_version", "origin", "granted_at", "granted_by", "withdrawn_at")
+    fields = readonly_fields = ("purpose", "text", "origin", "granted_at", "granted_by", "withdrawn_at")
+
+    @admin.display(description="text")
+    def text(self, obj: Consent) -> SafeString:
+        """Show the version of the text, and the hash of what was shown, which proves it."""
+        if not obj.text_sha256:
+            return format_html("{} <span class='va-quiet'>not stored: its hash is not known</span>", obj.text_version)
+        return format_html("{} <code class='va-hash'>SHA-256 {}</code>", obj.text_version, obj.text_sha256)
 
 
 class AudioSampleInline(SampleColumns, ReadOnlyInline):

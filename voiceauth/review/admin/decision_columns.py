@@ -184,10 +184,12 @@ class DecisionColumns:
                 for rank, row in enumerate(obj.candidates, start=1)
             ),
         )
+        left_out = format_html("<p>Not compared, because they are not enrolled: {}</p>", ", ".join(obj.left_out))
         return format_html(
             '<table class="va-table"><thead><tr><th>Rank</th><th>Customer</th><th>Probability</th></tr></thead>'
-            "<tbody>{}</tbody></table>",
+            "<tbody>{}</tbody></table>{}",
             rows,
+            left_out if obj.left_out else "",
         )
 
 

@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                 ('log_likelihood_ratio', models.FloatField(null=True)),
                 ('score', models.FloatField(null=True)),
                 ('candidates', models.JSONField(default=list)),
+                ('left_out', models.JSONField(default=list)),
                 ('speech_seconds', models.FloatField(null=True)),
                 ('enrollment_speech_seconds', models.FloatField(null=True)),
                 ('snr_db', models.FloatField(null=True)),
