@@ -22,3 +22,12 @@ def test_a_list_is_split_at_commas_but_not_within_brackets(
 ) -> None:
     monkeypatch.setenv("LIST", value)
     assert env.words("LIST") == expected
+
+
+def test_the_database_is_planned_for_fast_disks_unless_its_address_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://bank@db/voices?options=-c%20random_page_cost%3D4")
+    assert env.database("DATABASE_URL")["OPTIONS"]["options"] == "-c random_page_cost=1.1 -c random_page_cost=4"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://bank@db/voices")
+    assert env.database("DATABASE_URL")["OPTIONS"]["options"] == "-c random_page_cost=1.1"

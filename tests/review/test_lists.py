@@ -104,6 +104,14 @@ def test_an_address_of_a_page_that_is_none_leads_to_the_first(signed_in: SignIn)
     assert (response.status_code, response["Location"]) == (302, f"{CUSTOMERS}?e=1")
 
 
+def test_a_list_is_sorted_only_by_columns_that_have_an_index(signed_in: SignIn) -> None:
+    client = signed_in("reviewer")
+    first, last = make_decision(probability=None), make_decision("C-2", decision="REJECT")
+    assert shown(client, DECISIONS, o="0") == [first.pk, last.pk]
+    for column in ("-0", "1", "-4", "6", "99", "x"):
+        assert shown(client, DECISIONS, o=column) == [last.pk, first.pk]
+
+
 def test_rows_are_counted_up_to_a_limit(signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyset, "MOST_COUNTED", 3)
     client, teller = signed_in("superuser"), api_client("teller")

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, ChangeList
 from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -18,6 +18,13 @@ from voiceauth.platform import keyset
 
 class KeysetList(ChangeList):
     """The rows of one page, and the addresses of its neighbours. Rows are counted up to ``keyset.MOST_COUNTED``."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        """Sort as the address asks for by the columns in ``sortable_by`` alone: they have an index, and no nulls."""
+        columns = {str(index) for index, name in enumerate(self.list_display) if name in (self.sortable_by or ())}
+        if self.params.get(ORDER_VAR, "").removeprefix("-") not in columns:
+            self.params.pop(ORDER_VAR, None)
+        return list(super().get_ordering(request, queryset))
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page that ``?p=`` stands for, or the first one."""

@@ -171,7 +171,7 @@ def _variants(person: User, page: ReadOnlyAdmin, first: str) -> Iterator[tuple[s
     for word in WORDS.get(page.model, [NOBODY]) if page.search_fields else ():
         yield f"search for {word}", f"{query}&q={word}"
     if shown.sortable_by:
-        yield "the other direction", f"{query}&o={1 + list(shown.list_display).index(shown.sortable_by[0])}"
+        yield "the other direction", f"{query}&o={list(shown.list_display).index(shown.sortable_by[0])}"
 
 
 def _value(row: Any, lookup: str) -> Any:

@@ -47,7 +47,7 @@ REASONS = """CASE
     WHEN r >= 0.98 AND r < 0.99 THEN '["CLIPPED"]' WHEN r > 0.9 AND r < 0.9001 THEN '["MORE_THAN_ONE_SPEAKER"]'
     ELSE '[]' END::jsonb"""
 ACTION = """CASE
-    WHEN n <= {calls} THEN 'decision.made'
+    WHEN s > 0.17 THEN 'decision.made'
     WHEN r < 0.5 THEN 'enrollment.accepted' WHEN r < 0.9 THEN 'consent.given' WHEN r < 0.9999 THEN 'case.opened'
     ELSE 'request.refused' END"""
 CALIBRATION = """'{"slope": 12.0, "offset": -5.0, "prior": 0.5,
@@ -160,13 +160,12 @@ def seed(*, calls: int, customers: int, days: int) -> None:
         occurred_at=ago,
         action=ACTION,
         outcome="CASE WHEN s < 0.0001 THEN 'failed' WHEN s < 0.02 THEN 'refused' ELSE 'success' END",
-        actor="CASE WHEN n <= {calls} THEN 'ivr-' || (1 + n % 3) WHEN r < 0.9999 THEN 'teller-app' "
-        "ELSE 'user:rita' END",
-        role="CASE WHEN n <= {calls} THEN 'ivr' WHEN r < 0.9999 THEN 'teller' ELSE 'reviewer' END",
+        actor="CASE WHEN s > 0.17 THEN 'ivr-' || (1 + n % 3) WHEN r < 0.9999 THEN 'teller-app' ELSE 'user:rita' END",
+        role="CASE WHEN s > 0.17 THEN 'ivr' WHEN r < 0.9999 THEN 'teller' ELSE 'reviewer' END",
         ip_address="'10.0.0.' || n % 250",
         request_id="(md5('request' || n)::uuid)::text",
         customer_id=customer,
-        target="'decision:' || " + decision,
+        target="'decision:' || " + _id("decision", "1 + n % {calls}"),
         after='\'{"decision": "ACCEPT", "probability": 0.98}\'::jsonb',
         data='\'{"threshold": 0.5, "tier": "transfer", "calibration_version": "c1"}\'::jsonb',
         previous_hash="md5(n::text) || md5('p')",
