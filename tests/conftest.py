@@ -17,17 +17,16 @@ django.setup()  # the fixtures import models
 
 import shutil
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from django.conf import settings
-from django.db import connection
-from django.db.backends.base.operations import BaseDatabaseOperations
-from django.test import override_settings
+from django.test import TransactionTestCase, override_settings
 from pytest_django import DjangoDbBlocker
 
 from mltraining import worker_client
 from mltraining.messages import PING, Ping
+from tests.support import emptying
 from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
 from tests.support.journal import journal_folder
@@ -69,20 +68,10 @@ def pytest_xdist_setupnodes() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _the_trail_can_be_emptied_between_tests() -> Iterator[None]:
-    """``transactional_db`` empties every table; only here may the trail's guard step aside."""
-    operations = type(connection.ops)
-    original = operations.execute_sql_flush
-
-    def flush(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
-        table = "ALTER TABLE audit_auditevent"
-        guards = ("audit_no_change", "audit_no_truncate")
-        off = [f"{table} DISABLE TRIGGER {name}" for name in guards]
-        on = [f"{table} ENABLE ALWAYS TRIGGER {name}" for name in guards]
-        original(self, [*off, *sql_list, *on])
-
+def _tables_are_emptied_by_deleting_their_rows() -> Iterator[None]:
+    """Truncating every table after each test with ``transactional_db`` would take longer than most of these tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations, "execute_sql_flush", flush)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: emptying.empty_tables())
         yield
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from voiceauth.review.roles import PERMISSIONS, ensure_groups
+from voiceauth.review.roles import PERMISSIONS
 
 SignIn = Callable[[str], Client]
 PASSWORD = "correct horse battery staple"
@@ -24,7 +24,6 @@ def hashed() -> str:
 @pytest.fixture
 def people(db: None) -> dict[str, User]:
     """One staff user a role, ``superuser``, and ``nobody``: staff without a role."""
-    ensure_groups()
     made = {role: User.objects.create(username=NAMES[role], password=hashed(), is_staff=True) for role in PERMISSIONS}
     for role, user in made.items():
         user.groups.add(Group.objects.get(name=role))
