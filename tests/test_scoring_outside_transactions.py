@@ -4,17 +4,15 @@ The endpoints come from the OpenAPI document: a new one that takes a recording a
 """
 
 from collections.abc import Callable
-from io import StringIO
 from typing import Any
 
 import pytest
-import yaml
-from django.core.management import call_command
 from django.db import connection
 from rest_framework.response import Response
 
 from tests.support.clients import api_client, upload
 from tests.support.customers import enrolled_customer
+from tests.support.every_endpoint import openapi_document
 from tests.support.model import activate_model
 from tests.support.stand_in import StandInWorker, recording
 from voiceauth.platform.api import idempotency
@@ -25,18 +23,15 @@ Call = tuple[str, list[str], list[str]]
 
 def _audio_calls() -> list[Call]:
     """Path, fields that are required, and roles, of each POST that takes a recording and an Idempotency-Key."""
-    out = StringIO()
-    call_command("spectacular", stdout=out)
-    document = yaml.safe_load(out.getvalue())
-    found = []
-    for path, methods in document["paths"].items():
+    schema, found = openapi_document(), []
+    for path, methods in schema["paths"].items():
         operation = methods.get("post", {})
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         keyed = any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", []))
         if form and keyed:
-            schema = document["components"]["schemas"][form["schema"]["$ref"].rsplit("/", 1)[1]]
-            if "audio" in schema["properties"]:
-                found.append((path, [*schema.get("required", []), "audio"], operation["x-roles"]))
+            fields = schema["components"]["schemas"][form["schema"]["$ref"].rsplit("/", 1)[1]]
+            if "audio" in fields["properties"]:
+                found.append((path, [*fields.get("required", []), "audio"], operation["x-roles"]))
     return found
 
 

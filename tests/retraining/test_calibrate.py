@@ -18,12 +18,12 @@ from mltraining.speech.evaluation.trials import ScoredTrials
 from mltraining.speech.scoring import calibration as scoring
 from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.quality_measures import QualityMeasures
+from tests.support.audio import demo_voice
 from tests.support.clients import upload
 from tests.support.customers import enrolled_customer
 from tests.support.model import activate_model, register_untrained
 from tests.support.stand_in import StandInWorker, recording
 from tests.support.trail import after
-from voiceauth.demo import voices
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import services as policies
@@ -56,7 +56,7 @@ def calibrate(model: ModelVersion, **options: Any) -> str:
 def on_audio(tmp_path: Path) -> dict[str, Any]:
     for speaker in range(SPEAKERS):
         for take in range(3):
-            (tmp_path / f"{speaker}-{take}.wav").write_bytes(voices.recording(speaker, take))
+            (tmp_path / f"{speaker}-{take}.wav").write_bytes(demo_voice(speaker, take))
     enrollment = [(f"v{speaker}", f"{speaker}-0.wav") for speaker in range(SPEAKERS)]
     trials = [
         (f"v{claimed}", f"{speaker}-{take}.wav", int(claimed == speaker))

@@ -13,11 +13,10 @@ from pytest_django.live_server_helper import LiveServer
 from enrollment.samples import enroll_sample
 from mltraining.models import ModelVersion
 from tests.review.test_evidence import change, replayed
-from tests.support.audio import encode
+from tests.support.audio import demo_voice, encode
 from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, sign_in, violations
 from tests.support.customers import IVR, TELLER, consenting_customer
 from tests.support.stand_in import StandInWorker
-from voiceauth.demo import voices
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.screening.models import ReviewCase
 from voiceauth.verification.services import verify
@@ -86,8 +85,8 @@ def test_a_call_that_replays_the_enrollment_becomes_a_case_that_shows_where_it_w
     page: Page, live_server: LiveServer, people: dict[str, User], real_audio_model: ModelVersion
 ) -> None:
     consenting_customer("ann")
-    enroll_sample(customer_id="ann", audio=voices.recording(0, 0), actor=TELLER)
-    with wave.open(io.BytesIO(voices.recording(0, 0))) as file:
+    enroll_sample(customer_id="ann", audio=demo_voice(0), actor=TELLER)
+    with wave.open(io.BytesIO(demo_voice(0))) as file:
         rate, content = file.getframerate(), file.readframes(file.getnframes())
     samples = np.frombuffer(content, dtype="<i2").astype(np.float32) / 32768
     played = encode(samples[rate // 2 :], "amr_nb", source_rate=rate)  # from 0.5 s on, by a mobile phone

@@ -3,9 +3,12 @@
 import io
 import struct
 import wave
+from functools import cache
 
 import av
 import numpy as np
+
+from voiceauth.demo import voices
 
 # name: (container, codec, sample rate in Hz, sample format, encoder options)
 FORMATS: dict[str, tuple[str, str, int, dict[str, str]]] = {
@@ -67,6 +70,11 @@ def voice(speaker: int, *, seconds: float = 3.0, sample_rate: int = 16_000, take
     A harmonic source at the speaker's own pitch goes through formants that glide from vowel to vowel, scaled by the
     speaker's own vocal tract; hiss stands for consonants. ``take`` changes the words, not the voice.
     """
+    return _utterance(speaker, seconds, sample_rate, take).copy()
+
+
+@cache
+def _utterance(speaker: int, seconds: float, sample_rate: int, take: int) -> np.ndarray:
     own = np.random.default_rng([speaker, 7])
     pitch, tract, tilt = own.uniform(90, 230), own.uniform(0.85, 1.2), own.uniform(0.9, 1.3)
     widths, shifts = own.uniform(0.8, 1.5, size=4), own.uniform(0.93, 1.07, size=4)
@@ -92,6 +100,12 @@ def voice(speaker: int, *, seconds: float = 3.0, sample_rate: int = 16_000, take
     hiss = np.diff(words.normal(size=count + 1)) * np.clip(np.sin(np.pi * (syllable + 0.1) / 0.22), 0, 1) ** 4
     samples = loudness * samples / np.abs(samples).max() + 0.01 * hiss * (loudness > 0) + words.normal(0, 1e-4, count)
     return (0.5 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+@cache
+def demo_voice(speaker: int, take: int = 0) -> bytes:
+    """A recording of the demo's: 7 s of a WAV file that hold about five seconds of net speech."""
+    return voices.recording(speaker, take)
 
 
 def encode(samples: np.ndarray, name: str = "wav", *, source_rate: int = 16_000) -> bytes:

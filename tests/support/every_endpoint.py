@@ -8,9 +8,18 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+from drf_spectacular.generators import SchemaGenerator
+
 Schema = dict[str, Any]
+
+
+@cache
+def openapi_document() -> Schema:
+    """The OpenAPI document, as it is sent. Made once: leave it as it is."""
+    return json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from mltraining.speech.scoring.cohort import Cohort
 from mltraining.speech.scoring.one_voice import Windows
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from tests.support import model
+from tests.support.audio import demo_voice
 from voiceauth.celery import app
-from voiceauth.demo import voices
 
 DIMENSIONS = 32
 
@@ -166,7 +166,7 @@ def real_audio_model(tmp_path: Path, settings: Settings, monkeypatch: pytest.Mon
     settings.VOICEAUTH_MODELS_DIR = tmp_path / "models"
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 3
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
-    row = model.register_untrained(tmp_path, apart=(voices.recording(0, 0), voices.recording(1, 0)))
+    row = model.register_untrained(tmp_path, apart=(demo_voice(0), demo_voice(1)))
     model.put_into_service(row)
     model.leave_voices_together()
     return row

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from enrollment import selectors
 from enrollment.models import AudioSample, HeardRecording
 from mltraining.speech.audio.decoding import decode
-from tests.support.audio import wav
+from tests.support.audio import demo_voice, wav
 from tests.support.batches import carried_out, line, put, results, submitted
 from tests.support.clients import api_client, error_code, upload
 from tests.support.customers import consenting_customer
@@ -25,7 +25,7 @@ from voiceauth.verification import selectors as calls
 from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_audio_model")]
-CUSTOMER, AGENT = (decode(voices.recording(number, 0)).samples for number in (0, 1))
+CUSTOMER, AGENT = (decode(demo_voice(number)).samples for number in (0, 1))
 LENGTH = min(len(CUSTOMER), len(AGENT))
 STEREO = wav(np.stack([AGENT[:LENGTH], CUSTOMER[:LENGTH]]), voices.RATE)
 

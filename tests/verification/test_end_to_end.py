@@ -17,7 +17,7 @@ from mltraining.models import ModelVersion
 from mltraining.speech.scoring.calibration import Calibration
 from mltraining.speech.scoring.quality_measures import QualityMeasures
 from tests.support import evidence
-from tests.support.audio import encode, voice, wav
+from tests.support.audio import demo_voice, encode, voice, wav
 from tests.support.clients import error_code, upload
 from tests.support.customers import consenting_customer
 from tests.support.model import leave_voices_together, put_into_service, register_untrained
@@ -29,7 +29,7 @@ from voiceauth.verification.models import CallAudio, Decision
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ANN, BOB = voices.recording(0, 0), voices.recording(1, 0)  # about five seconds of net speech each
+ANN, BOB = demo_voice(0), demo_voice(1)  # about five seconds of net speech each
 
 
 @pytest.fixture

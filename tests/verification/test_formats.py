@@ -14,7 +14,7 @@ from enrollment import selectors
 from enrollment.models import AudioSample, HeardRecording
 from mltraining.speech.audio import containers, decoding
 from mltraining.speech.audio.decoding import decode
-from tests.support.audio import encode
+from tests.support.audio import demo_voice, encode
 from tests.support.batches import carried_out, line, put, results, submitted
 from tests.support.clients import error_code, upload
 from tests.support.customers import consenting_customer
@@ -22,7 +22,7 @@ from voiceauth.demo import voices
 from voiceauth.platform.api import uploads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_audio_model")]
-CUSTOMER = decode(voices.recording(0, 0)).samples
+CUSTOMER = decode(demo_voice(0)).samples
 NAMES = ("mulaw", "alaw", "s16le", "s16be-16000", "g722")
 RAW = {name: encode(CUSTOMER, name, source_rate=voices.RATE) for name in NAMES}
 
@@ -69,7 +69,7 @@ def test_the_content_type_of_the_file_names_its_format_where_no_field_does(
 
 @pytest.mark.parametrize(
     ("audio", "fields", "codec"),
-    [(RAW["alaw"], {"format": "alaw"}, "pcm_alaw"), (voices.recording(0, 0), {}, "pcm_s16le")],
+    [(RAW["alaw"], {"format": "alaw"}, "pcm_alaw"), (demo_voice(0), {}, "pcm_s16le")],
 )
 def test_a_field_comes_before_the_content_type_and_a_header_before_both(
     teller: APIClient, audio: bytes, fields: dict[str, str], codec: str
@@ -88,7 +88,7 @@ def test_a_content_type_that_names_no_format_leaves_the_recording_unread(ivr: AP
 
 def test_a_recording_that_lacks_its_end_is_judged_and_said_to_be_truncated(teller: APIClient, ivr: APIClient) -> None:
     consenting_customer("ann")
-    whole, other = encode(CUSTOMER, "wav", source_rate=voices.RATE), voices.recording(0, 1)
+    whole, other = encode(CUSTOMER, "wav", source_rate=voices.RATE), demo_voice(0, 1)
     assert enroll(teller, whole).json()["quality"]["truncated"] is False
     answer = ivr.post("/api/v1/verify", {"customer_id": "ann", "audio": upload(other[: int(0.9 * len(other))])}).json()
     assert (answer["truncated"], answer["decision"] in ("ACCEPT", "REJECT")) == (True, True)
@@ -98,7 +98,7 @@ def test_a_recording_that_lacks_its_end_is_judged_and_said_to_be_truncated(telle
 
 def test_a_file_with_a_header_is_read_by_it_whatever_the_form_says(teller: APIClient) -> None:
     consenting_customer("ann")
-    answer = enroll(teller, voices.recording(0, 0), format="mulaw").json()
+    answer = enroll(teller, demo_voice(0), format="mulaw").json()
     assert answer["quality"]["codec"] == "pcm_s16le"
 
 

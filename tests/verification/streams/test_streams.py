@@ -18,6 +18,7 @@ from enrollment.models import HeardRecording
 from mltraining import registry, worker_client
 from mltraining.speech.audio import quality
 from mltraining.speech.audio.decoding import decode
+from tests.support.audio import demo_voice
 from tests.support.clients import SignedIn, api_client, upload
 from tests.support.customers import consenting_customer
 from tests.support.model import leave_voices_together, put_into_service, register_untrained
@@ -25,7 +26,6 @@ from tests.support.phone import ADDRESS, PATIENCE, Dial, telephone
 from tests.support.waiting import until
 from tests.support.web import running_web
 from tests.support.workers import Worker, running_worker
-from voiceauth.demo import voices
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies.models import PolicyVersion
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 8000  # bytes of mu-law
 
 
-ANN, BOB = voices.recording(0, 0), voices.recording(1, 0)
+ANN, BOB = demo_voice(0), demo_voice(1)
 
 
 CALL, STRANGER = telephone(ANN), telephone(BOB)

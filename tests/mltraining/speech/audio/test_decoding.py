@@ -2,6 +2,7 @@ import io
 import struct
 import threading
 import tracemalloc
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from tests.support.audio import FORMATS, HEADERLESS, Pipe, encode, voice, wav
 
 RATE = 16_000
 VOICE = voice(1)
-ENCODED = {name: encode(VOICE, name) for name in FORMATS}
 # Where the header or the pages tell that the end is missing. A cut through bare frames cannot be told.
 TELL_TRUNCATION = sorted(set(FORMATS) - set(HEADERLESS) - {"aac", "amr_nb", "mpeg_ts", "mpeg_ts_mp2"})
+
+
+@cache
+def encoded(name: str) -> bytes:
+    return encode(VOICE, name)
 
 
 def refusal(data: bytes, **options: Any) -> str:
@@ -47,7 +52,7 @@ def float_wav(samples: np.ndarray, sample_rate: int = 16_000) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_telephone_or_browser_format_decodes_to_the_voice_that_was_encoded(name: str) -> None:
-    waveform = decode(ENCODED[name], format=name if name in HEADERLESS else None)
+    waveform = decode(encoded(name), format=name if name in HEADERLESS else None)
     decoded = resample(waveform.samples, waveform.sample_rate, 8_000)
     original = resample(VOICE, 16_000, 8_000)
     size = len(decoded) + len(original)
@@ -61,12 +66,12 @@ def test_a_telephone_or_browser_format_decodes_to_the_voice_that_was_encoded(nam
 
 @pytest.mark.parametrize("name", TELL_TRUNCATION)
 def test_a_file_cut_short_is_refused_as_truncated(name: str) -> None:
-    assert refusal(ENCODED[name][: int(len(ENCODED[name]) * 0.6)]) == "truncated_audio"
+    assert refusal(encoded(name)[: int(len(encoded(name)) * 0.6)]) == "truncated_audio"
 
 
 @pytest.mark.parametrize("name", ["aac", "amr_nb"])
 def test_a_recording_of_bare_frames_may_end_within_a_frame(name: str) -> None:
-    assert decode(ENCODED[name][: int(len(ENCODED[name]) * 0.6)]).duration_seconds == pytest.approx(1.8, abs=0.1)
+    assert decode(encoded(name)[: int(len(encoded(name)) * 0.6)]).duration_seconds == pytest.approx(1.8, abs=0.1)
 
 
 @pytest.mark.parametrize("seconds", [1, 2.5, 4, 7.3])
@@ -216,7 +221,7 @@ def test_files_of_countless_tiny_parts_are_given_up() -> None:
 
 
 def test_a_header_that_claims_hours_is_not_believed() -> None:
-    data = bytearray(ENCODED["flac"])
+    data = bytearray(encoded("flac"))
     samples = (1 << 36) - 1  # the low 36 bits at offset 21 of the file, in 16 kHz: seven weeks
     data[21:26] = ((int.from_bytes(data[21:26], "big") >> 36 << 36) | samples).to_bytes(5, "big")
     assert refusal(bytes(data)) == "truncated_audio"
@@ -251,7 +256,7 @@ def test_an_unknown_headerless_format_is_refused() -> None:
 def test_damaged_bytes_give_audio_or_an_audio_error_and_nothing_else(
     name: str, edits: list[tuple[float, int]], early: bool, keep: float
 ) -> None:
-    data = bytearray(ENCODED[name])
+    data = bytearray(encoded(name))
     reach = min(len(data), 300) if early else len(data)  # headers deserve their share of the damage
     for place, value in edits:
         data[min(int(place * reach), len(data) - 1)] = value
@@ -272,9 +277,9 @@ def test_any_bytes_give_audio_or_an_audio_error(head: bytes, tail: bytes) -> Non
 
 
 def test_threads_decode_side_by_side_to_the_same_samples() -> None:
-    expected = decode(ENCODED["ogg_opus"]).samples
+    expected = decode(encoded("ogg_opus")).samples
     found: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda: found.append(decode(ENCODED["ogg_opus"]).samples)) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(decode(encoded("ogg_opus")).samples)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

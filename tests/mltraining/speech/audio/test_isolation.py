@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import psutil
@@ -19,8 +20,13 @@ from mltraining.speech.audio.isolation import Decoder, DecoderCrashed, DecodingT
 from tests.support.audio import encode, voice, wav
 
 VOICE = voice(1)
-LONG = encode(np.tile(VOICE, 39), "webm_opus")  # 117 s, which takes some hundred milliseconds
 PATIENT = 60.0  # seconds
+
+
+@cache
+def long_call() -> bytes:
+    """117 s, which takes some hundred milliseconds to decode."""
+    return encode(np.tile(VOICE, 39), "webm_opus")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +89,7 @@ def test_a_decoder_that_dies_of_a_file_is_told_and_the_next_file_is_decoded(
     decoder.start()
     warm = process(decoder)
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(decoder.decode, LONG)
+        asked = threads.submit(decoder.decode, long_call())
         until(lambda: bool(warm.children()) or asked.done())
         for child in warm.children():
             child.send_signal(number)
@@ -96,14 +102,14 @@ def test_a_decoder_that_dies_of_a_file_is_told_and_the_next_file_is_decoded(
 
 def test_a_file_that_takes_too_much_work_is_refused(decoder: Decoder) -> None:
     with pytest.raises(AudioError) as caught:
-        decoder.decode(LONG, cpu_seconds=0.02)
+        decoder.decode(long_call(), cpu_seconds=0.02)
     assert caught.value.code == "audio_bomb" and "longer" in str(caught.value)
 
 
 def test_decoding_ends_when_nobody_waits_any_more(decoder: Decoder) -> None:
     warm = process(decoder)
     with pytest.raises(DecodingTimedOut):
-        decoder.decode(LONG, seconds=0.02)
+        decoder.decode(long_call(), seconds=0.02)
     assert warm.children() == []
 
 
@@ -128,7 +134,7 @@ def test_the_process_that_forks_is_started_again_when_it_is_killed(decoder: Deco
     stopped = process(decoder)
     assert stopped != warm
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(decoder.decode, LONG)
+        asked = threads.submit(decoder.decode, long_call())
         until(lambda: bool(stopped.children()) or asked.done())
         stopped.kill()
         assert asked.result().duration_seconds == pytest.approx(117, abs=1)

@@ -11,9 +11,15 @@ import pytest
 
 from mltraining.speech.audio import noise, rooms, telephone
 from mltraining.speech.config import Augmentation, ConfigError
+from mltraining.speech.training import corruption
 from mltraining.speech.training.corruption import Corruption
 
 RATE = 8000
+
+
+@pytest.fixture(autouse=True)
+def _few_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corruption, "ROOMS", 10)
 
 
 @pytest.fixture
@@ -80,9 +86,9 @@ def test_the_same_generator_gives_the_same_corruption_and_none_is_none(sounds: P
     )
     voices = [np.random.default_rng(number).integers(-9000, 9000, RATE, dtype=np.int16) for number in range(5)]
     samples = (0.1 * np.random.default_rng(9).standard_normal(RATE)).astype(np.float32)
-    corruption = Corruption(settings, voices, seed=1)
+    once = Corruption(settings, voices, seed=1)
 
-    first = [corruption(samples, np.random.default_rng(seed)) for seed in range(8)]
+    first = [once(samples, np.random.default_rng(seed)) for seed in range(8)]
     again = [Corruption(settings, voices, seed=1)(samples, np.random.default_rng(seed)) for seed in range(8)]
 
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
@@ -146,7 +152,7 @@ def test_the_shares_say_which_noise_is_added(
     settings = Augmentation(
         noise_probability=1, noise_folder=str(sounds), recorded_noise_share=recorded, babble_share=babble
     )
-    corruption = Corruption(settings, voices(), seed=1)
+    corrupt = Corruption(settings, voices(), seed=1)
     used: list[str] = []
     babbled, coloured = noise.babble, noise.coloured
 
@@ -162,7 +168,7 @@ def test_the_shares_say_which_noise_is_added(
     monkeypatch.setattr(noise, "coloured", coloured_noted)
 
     for seed in range(10):
-        corruption(speech(), np.random.default_rng(seed))
+        corrupt(speech(), np.random.default_rng(seed))
 
     assert used == ([] if kind == "recorded" else [kind] * 10)
 

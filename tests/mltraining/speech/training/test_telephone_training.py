@@ -9,7 +9,7 @@ import torch
 
 from mltraining.speech.config import ConfigError, load_config
 from mltraining.speech.scoring.pipeline import ScoringPipeline
-from mltraining.speech.training import checkpoints, dataset, manifest, trainer
+from mltraining.speech.training import checkpoints, corruption, dataset, manifest, trainer
 from mltraining.speech.training.run import Event, Run, Stopped
 from tests.support.model import small_config
 from tests.support.training_data import load_clips
@@ -30,6 +30,11 @@ MARGIN = {
         "keep_cohort": True,
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corruption, "ROOMS", 10)
 
 
 def loaded(clips: Path) -> tuple[manifest.Manifest, dataset.Clips]:
