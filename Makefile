@@ -15,12 +15,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON := $(shell command -v python3.11 || command -v python3)
+# The tests start some hundred Python processes: each module is compiled once, also where the environment forbids it.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests without a worker process, a browser, a launcher or a training program.
 SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/review/test_try_in_a_browser.py tests/review/test_models_in_a_browser.py tests/review/test_second_factor_in_a_browser.py tests/test_openapi_contract.py tests/test_examples.py \
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py tests/platform/test_tracing.py
 
-.PHONY: run quick test demo bench faults mutations fuzz hooks lint clean
+.PHONY: run quick test pytest demo bench faults mutations fuzz hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -40,8 +42,12 @@ lint: $(VENV)/installed-dev
 quick: lint
 	$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(SLOW)) $(PYTEST)
 
-test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+# The types are checked beside the tests: that takes one core for a minute.
+test:
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: $(VENV)/installed-dev
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 PIPELINE ?= mltraining/base_model
 BENCH ?= latency overload poison

@@ -18,6 +18,7 @@ django.setup()  # the fixtures import models
 import shutil
 import uuid
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -59,6 +60,31 @@ __all__ = [
     "worker",
 ]
 # isort: on
+
+
+# A worker of pytest-xdist takes whole files, in this order, so that none has a long one left when the other is done.
+LONGEST_FIRST = (
+    "review/test_browser.py",
+    "test_openapi_contract.py",
+    "mltraining/speech/test_cli.py",
+    "test_examples.py",
+    "retraining/test_retraining.py",
+    "review/test_roles.py",
+    "review/test_try_in_a_browser.py",
+    "launcher/test_serve.py",
+    "verification/streams/test_streams.py",
+    "review/test_second_factor_in_a_browser.py",
+    "mltraining/speech/training/test_telephone_training.py",
+    "mltraining/speech/training/test_trainer.py",
+    "review/test_evidence_in_a_browser.py",
+    "review/test_models_in_a_browser.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
