@@ -31,7 +31,7 @@ COMMANDS = {
     "integrate.py": [sys.executable],
     "integrate.mjs": ["node"],
     "integrate.sh": ["bash"],
-    "Integrate.java": ["java"],
+    "Integrate.java": ["java", "-XX:TieredStopAtLevel=1"],  # a program of a second is not worth compiling well
 }
 NEEDS = {"integrate.sh": ("curl", "jq"), "Integrate.java": ("javac",)}
 
