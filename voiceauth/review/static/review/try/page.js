@@ -27,6 +27,7 @@ async function record(recorder, done) {
   const button = recorder.querySelector(".va-record");
   const hint = recorder.querySelector(".va-hint");
   button.disabled = true;
+  document.querySelectorAll("#try .va-answer").forEach((former) => former.remove());
   let stream;
   try {
     // What browsers do for conferences would change the voice; only the gain is left to them.
@@ -53,7 +54,6 @@ async function record(recorder, done) {
     show(recorder, listener, wanted);
     if ((listener.speech >= wanted || listener.elapsed >= MOST_SECONDS) && media.state === "recording") media.stop();
   }, STEP_MS);
-  document.querySelectorAll("#try .va-answer").forEach((former) => former.remove());
   media.start();
   button.textContent = "Stop";
   button.disabled = false;
