@@ -268,7 +268,10 @@ def _fraud(cases: int, ago: str, customer: str) -> None:
         closed_at="CASE WHEN n > 0.97 * {count} THEN NULL ELSE " + ago + " END",
         sizes=sizes,
     )
-    _write(CaseComment, cases, case_id="n", text="'The customer called back.'", author="'user:rita'")
+    first_case = f"(SELECT min(id) FROM {ReviewCase._meta.db_table})"  # noqa: S608
+    _write(
+        CaseComment, cases, case_id=f"{first_case} - 1 + n", text="'The customer called back.'", author="'user:rita'"
+    )
 
 
 def _jobs(customers: int, ago: str, customer: str) -> None:
