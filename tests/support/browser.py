@@ -1,7 +1,6 @@
 """A headless Chromium, signed in, and what it complains about."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.support.people import PASSWORD
 
-# The headless shell is the same browser without windows, which takes half the processor time.
-INSTALLED = shutil.which("chromium-headless-shell") or "/usr/bin/chromium"
-CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", INSTALLED))
+CHROMIUM = Path(os.environ.get("VOICEAUTH_TEST_CHROMIUM", "/usr/bin/chromium"))
 needs_chromium = (
     [] if CHROMIUM.exists() or os.environ.get("CI") else [pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}")]
 )
