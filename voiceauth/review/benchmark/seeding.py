@@ -268,7 +268,7 @@ def _fraud(cases: int, ago: str, customer: str) -> None:
         closed_at="CASE WHEN n > 0.97 * {count} THEN NULL ELSE " + ago + " END",
         sizes=sizes,
     )
-    first_case = f"(SELECT min(id) FROM {ReviewCase._meta.db_table})"  # noqa: S608
+    first_case = f"(SELECT min({ReviewCase._meta.pk.column}) FROM {ReviewCase._meta.db_table})"  # noqa: S608
     _write(
         CaseComment, cases, case_id=f"{first_case} - 1 + n", text="'The customer called back.'", author="'user:rita'"
     )
