@@ -16,7 +16,7 @@ from voiceauth.verification.messages import OneVoice
 if TYPE_CHECKING:
     from mltraining.speech.scoring.one_voice import Parts
 
-HOLDS_MARGIN = 2.5  # natural logarithm: see docs/experiments/calls.md
+HOLDS_MARGIN = 2.5  # by which the sum of three ratios must exceed the limit of one: see docs/experiments/calls.md
 
 Compare = Callable[[Voice, str | None], list[Nearest]]  # the likeliest first; the name narrows it to one
 
@@ -40,9 +40,9 @@ def hear(voice: Voice, compare: Compare, threshold: float, rules: OneVoice) -> H
     """Compare the one voice of a call, or the last one of several where that is accepted alone.
 
     Two parts that are hardly of one voice are two speakers. A call that would be accepted as a whole must also hold in
-    both parts. What speaks for one voice counts together: how alike the parts are, how alike the weaker one is to the
-    match, and what it adds to the stronger one. Each is the greater, the more speech there is, and near nothing or
-    below where the weaker part is somebody else's. Where this is in doubt, the parts are heard more exactly.
+    both parts. Three ratios are added for that: of the parts to each other, of the weaker part to the match, and what
+    the weaker part adds to the stronger one. The sum is high for one voice, and low where the weaker part is another's.
+    Where it is low, windows are embedded alone, which takes longer and finds better where the second voice begins.
     """
     matches, parts = compare(voice, None), voice.parts
     if not matches or parts is None:

@@ -30,5 +30,5 @@ def average(pooled: Pooled, clips: Sequence[np.ndarray], config: Config) -> tupl
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Give each vector (n, d) unit length."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    """Give each vector (…, d) unit length; a vector of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

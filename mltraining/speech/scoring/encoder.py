@@ -30,7 +30,8 @@ Runtime = Literal["torch"] | onnx_runtime.Export
 class Windows:
     """Embeddings (n, d) of windows, each half a window after the one before, and how many seconds a window has.
 
-    ``starts`` (n,) are in seconds, of what was cut into windows: the net speech, or a recording with its pauses.
+    ``starts`` (n,): where each begins, in seconds of net speech; ``one_voice.placed_windows`` gives them in seconds of
+    the recording.
     """
 
     vectors: np.ndarray

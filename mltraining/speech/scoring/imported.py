@@ -33,6 +33,7 @@ from mltraining.speech.features.front_ends import (
     kind_of,
 )
 from mltraining.speech.scoring import onnx_runtime
+from mltraining.speech.scoring.averaging import unit
 from mltraining.speech.scoring.encoder import Windows
 from mltraining.speech.scoring.folder import PipelineError
 from mltraining.speech.settings_reader import ConfigError, at_least, build, checked, plain, positive
@@ -179,9 +180,9 @@ class ImportedEncoder:
         vectors = self.vectors(self.units(samples))
         if not np.isfinite(vectors).all():
             raise PipelineError("the encoder's embedding holds what is no number")
-        embedding = _unit(_unit(vectors).mean(axis=0))
+        embedding = unit(unit(vectors).mean(axis=0))
         if self.centre is not None:
-            embedding = _unit(embedding - self.centre)
+            embedding = unit(embedding - self.centre)
         return embedding, vectors.mean(axis=0)
 
     def listen(self, samples: np.ndarray) -> tuple[np.ndarray, Windows | None]:
@@ -292,7 +293,3 @@ def _arranged(units: np.ndarray, axes: tuple[Axis, ...]) -> np.ndarray:
     units = units if "bands" in axes else units[:, :, 0]
     moved = units.transpose([AXES.index(name) for name in axes if name != "channel"])
     return np.expand_dims(moved, axes.index("channel")) if "channel" in axes else moved
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
