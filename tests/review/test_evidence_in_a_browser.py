@@ -2,19 +2,18 @@
 
 import io
 import wave
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
 from enrollment.samples import enroll_sample
 from mltraining.models import ModelVersion
 from tests.review.test_evidence import change, replayed
 from tests.support.audio import demo_voice, encode
-from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from tests.support.browser import look, needs_chromium, sign_in
 from tests.support.customers import IVR, TELLER, consenting_customer
 from tests.support.stand_in import StandInWorker
 from voiceauth.platform.audit.models import AuditEvent
@@ -26,24 +25,10 @@ INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canv
     (value, index) => index % 4 === 3 && value > 0).length"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium("--autoplay-policy=no-user-gesture-required") as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1366, "height": 900})
-    yield context.new_page()
-    context.close()
-
-
 def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
-    page: Page, live_server: LiveServer, people: dict[str, User]
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
 ) -> None:
     case, _, _ = replayed()
-    complaints = complaints_of(page)
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}{change(case)}")
     assert not AuditEvent.objects.filter(action__endswith="audio_played").exists()
@@ -57,8 +42,7 @@ def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
         "enrollment.audio_played",
         "enrollment.audio_played",
     ]
-    assert violations(page, complaints) == []
-    pictures(page, "evidence")
+    assert look(page, "evidence", complaints) == []
     page.keyboard.press("p")
     page.get_by_role("button", name="Pause").wait_for()
     call, earlier = page.locator(".va-recording audio").all()[:2]
@@ -82,7 +66,7 @@ def test_a_replay_and_its_source_are_drawn_and_played_in_step_by_keyboard(
 
 
 def test_a_call_that_replays_the_enrollment_becomes_a_case_that_shows_where_it_was_taken_from(
-    page: Page, live_server: LiveServer, people: dict[str, User], real_audio_model: ModelVersion
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User], real_audio_model: ModelVersion
 ) -> None:
     consenting_customer("ann")
     enroll_sample(customer_id="ann", audio=demo_voice(0), actor=TELLER)
@@ -91,14 +75,13 @@ def test_a_call_that_replays_the_enrollment_becomes_a_case_that_shows_where_it_w
     samples = np.frombuffer(content, dtype="<i2").astype(np.float32) / 32768
     played = encode(samples[rate // 2 :], "amr_nb", source_rate=rate)  # from 0.5 s on, by a mobile phone
     assert verify(customer_id="ann", audio=played, actor=IVR).reasons == ["REPLAY"]
-    complaints = complaints_of(page)
     sign_in(page, live_server, "rita")
     page.goto(f"{live_server.url}{change(ReviewCase.objects.get())}")
     assert page.get_by_text("What was played begins 0.5 s into it.").is_visible()
     page.keyboard.press("l")
     page.locator("[data-compare][data-ready]").wait_for()
     assert [canvas.evaluate(INK) > 5000 for canvas in page.locator(".va-recording canvas").all()] == [True, True]
-    pictures(page, "evidence-of-a-replay")
+    assert look(page, "evidence-of-a-replay", complaints) == []
     assert complaints == []
 
 
@@ -113,10 +96,9 @@ def test_a_recording_that_cannot_be_decoded_is_said_to_be_one(
 
 
 def test_an_auditor_sees_the_score_and_the_attempts_and_no_recording(
-    page: Page, live_server: LiveServer, people: dict[str, User]
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
 ) -> None:
     case, _, _ = replayed()
-    complaints = complaints_of(page)
     sign_in(page, live_server, "otto")
     page.goto(f"{live_server.url}{change(case)}")
     assert page.locator("audio, canvas").count() == 0

@@ -1,13 +1,9 @@
 """The public page that says how long voices are kept."""
 
-from typing import Literal
-
 import pytest
 from django.test import Client
 from pytest_django import Settings
-from pytest_django.live_server_helper import LiveServer
 
-from tests.support.browser import chromium, complaints_of, needs_chromium, pictures, violations
 from voiceauth.policies.models import PolicyVersion
 
 pytestmark = pytest.mark.django_db
@@ -42,15 +38,3 @@ def test_it_says_what_the_policy_in_force_says(client: Client, settings: Setting
     shown = page(client)
     assert "90 days after the call, or when it is no longer among the latest 3." in shown
     assert "They are not kept." in shown and "many customers" not in shown and "policy 1" in shown
-
-
-@pytest.mark.parametrize("scheme", [pytest.param(each, marks=needs_chromium) for each in ("light", "dark")])
-def test_nothing_is_cut_off_and_axe_core_finds_nothing(
-    transactional_db: None, live_server: LiveServer, scheme: Literal["light", "dark"]
-) -> None:
-    with chromium() as browser:
-        page = browser.new_page(color_scheme=scheme)
-        complaints = complaints_of(page)
-        page.goto(f"{live_server.url}/retention")
-        assert violations(page, complaints) == []
-        pictures(page, "retention")

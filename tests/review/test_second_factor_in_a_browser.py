@@ -2,36 +2,20 @@
 
 import base64
 import time
-from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import User
 from django_otp.oath import TOTP
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.support.browser import JUDGED, chromium, complaints_of, needs_chromium, pictures, sign_in, violations
+from tests.support.browser import look, needs_chromium, sign_in
 from tests.support.people import PASSWORD
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, Provider
 from voiceauth.review.sign_in.models import SecondFactor
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
-
-
-def judge(page: Page, name: str, complaints: list[str], found: list[str]) -> None:
-    """Add what axe-core finds on the page as it stands, in two looks, and keep pictures of it."""
-    for width, scheme in JUDGED:
-        page.set_viewport_size({"width": width, "height": 844})
-        page.emulate_media(color_scheme=scheme)
-        found.extend(f"{name} {width} {scheme} {each}" for each in violations(page, complaints))
-    pictures(page, name)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 def code_of(secret: str) -> str:
@@ -40,31 +24,29 @@ def code_of(secret: str) -> str:
 
 
 def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(
-    browser: Browser, live_server: LiveServer, people: dict[str, User]
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
 ) -> None:
-    page = browser.new_context().new_page()
-    complaints = complaints_of(page)
     found: list[str] = []
 
     sign_in(page, live_server, "rita")
     page.get_by_role("link", name="Second factor").click()
-    judge(page, "second-factor-none", complaints, found)
+    found += look(page, "second-factor-none", complaints)
     page.get_by_role("link", name="Set up a second factor").click()
-    judge(page, "second-factor-set-up", complaints, found)
+    found += look(page, "second-factor-set-up", complaints)
     assert page.locator(".va-qr svg").is_visible()
     secret = page.inner_text(".va-token")
     page.get_by_label("Code").fill("000000")
     page.get_by_role("button", name="Set up").click()
     page.get_by_text("This code is wrong").wait_for()
-    judge(page, "second-factor-set-up-wrong", complaints, found)
+    found += look(page, "second-factor-set-up-wrong", complaints)
     page.get_by_label("Code").fill(code_of(secret))
     page.get_by_role("button", name="Set up").click()
     codes = page.locator(".va-recovery-codes code").all_inner_texts()
     assert len(codes) == 10
-    judge(page, "second-factor-codes", complaints, found)
+    found += look(page, "second-factor-codes", complaints)
     page.get_by_role("link", name="I have kept them").click()
     page.get_by_text("10 recovery codes are left.").wait_for()
-    judge(page, "second-factor", complaints, found)
+    found += look(page, "second-factor", complaints)
     page.get_by_role("button", name="Log out").click()
 
     page.goto(f"{live_server.url}/admin/login/?next=/admin/audit/auditevent/")
@@ -72,11 +54,11 @@ def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(
     page.fill("#id_password", PASSWORD)
     page.click("input[type=submit]")
     assert page.locator("#id_code:focus").count() == 1
-    judge(page, "sign-in-code", complaints, found)
+    found += look(page, "sign-in-code", complaints)
     page.keyboard.type("123")
     page.keyboard.press("Enter")
     page.get_by_text("This code is wrong").wait_for()
-    judge(page, "sign-in-code-wrong", complaints, found)
+    found += look(page, "sign-in-code-wrong", complaints)
     SecondFactor.objects.update(last_step=int(time.time()) // 30 - 2)  # in place of a wait for the next code
     page.fill("#id_code", code_of(secret))
     page.keyboard.press("Enter")
@@ -86,19 +68,18 @@ def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(
 
 
 def test_the_sign_in_page_leads_to_the_provider_and_a_refusal_back(
-    browser: Browser, live_server: LiveServer, people: dict[str, User], settings: Settings
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User], settings: Settings
 ) -> None:
-    page, found = browser.new_context().new_page(), list[str]()
-    complaints = complaints_of(page)
+    found: list[str] = []
     with Provider(person={"sub": "1", "preferred_username": "rita.reviewer", "groups": ["staff"]}).running() as running:
         settings.VOICEAUTH_OIDC_ISSUER, settings.SESSION_COOKIE_SAMESITE = running.issuer, "Lax"
         settings.VOICEAUTH_OIDC_CLIENT_ID, settings.VOICEAUTH_OIDC_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
         settings.VOICEAUTH_OIDC_ROLES = {"voice-reviewers": "reviewer"}
         page.goto(f"{live_server.url}/admin/login/?next=/admin/audit/auditevent/")
-        judge(page, "sign-in-provider", complaints, found)
+        found += look(page, "sign-in-provider", complaints)
         page.get_by_role("link", name="Sign in with your organisation").click()
         page.get_by_text("gives you no role here").wait_for()
-        judge(page, "sign-in-refused", complaints, found)
+        found += look(page, "sign-in-refused", complaints)
         running.person["groups"] = ["voice-reviewers"]
         page.get_by_role("link", name="Back to the sign-in").click()
         page.get_by_role("link", name="Sign in with your organisation").click()

@@ -22,7 +22,40 @@ needs_chromium = (
 PICTURES = os.environ.get("VOICEAUTH_TEST_SCREENSHOTS")  # the folder that keeps them, where they are wanted
 Look = tuple[int, Literal["light", "dark"]]
 JUDGED: tuple[Look, ...] = ((390, "dark"), (1366, "light"))  # by axe-core, which takes its time
+# Whose result may change with the width or the colours; all others read the document alone.
+RULES_OF_A_LOOK = ("color-contrast", "link-in-text-block", "scrollable-region-focusable")
+# The page has noticed its size, and its colours are no longer changing. Returns whether axe-core is there already.
+SETTLED = """async () => {
+    for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+    await Promise.allSettled(document.getAnimations().map(each => each.finished));
+    return "axe" in window;
+}"""
+# Without ``preload``, or it would fetch styles and recordings. All else that it found would be much to carry over.
+AXE = """async rules => {
+    const options = {preload: false, resultTypes: ["violations"], ...(rules.length ? {runOnly: rules} : {})};
+    const {violations} = await axe.run(options);
+    return violations.flatMap(each => each.nodes.map(node => `${each.id}: ${node.html.slice(0, 160)}`));
+}"""
 LOOKS = (*JUDGED, (390, "light"), (1366, "dark")) if PICTURES else JUDGED
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests of a file. It plays recordings, also where nobody has clicked."""
+    with chromium("--autoplay-policy=no-user-gesture-required") as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A window of its own, in which nobody is signed in."""
+    with browser.new_context(viewport={"width": 1366, "height": 900}) as context:
+        yield context.new_page()
+
+
+@pytest.fixture
+def complaints(page: Page) -> list[str]:
+    return complaints_of(page)
 
 
 @contextmanager
@@ -60,18 +93,19 @@ def _is_foreign(url: str) -> bool:
     return not url.startswith(("http://localhost:", "http://127.0.0.1:", "data:", "blob:"))
 
 
-def violations(page: Page, complaints: list[str]) -> list[str]:
+def violations(page: Page, complaints: list[str], rules: tuple[str, ...] = ()) -> list[str]:
     """What axe-core finds on the page against WCAG 2.2 AA and its own best practice, with the elements.
 
-    While it looks, it sets styles that the site's CSP forbids: those ``complaints`` of the browser are not the page's.
+    ``rules`` are the only ones to judge by, where some are given. While it looks, it sets styles that the site's CSP
+    forbids: those ``complaints`` of the browser are not the page's.
     """
     before = len(complaints)
-    page.wait_for_load_state()  # or it would judge colours before their style sheet is there, or half way to others
-    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
-    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
-    found = page.evaluate("axe.run({preload: false})")["violations"]  # or it would fetch styles and recordings
+    page.wait_for_load_state()  # or it would judge colours before their style sheet is there
+    if not page.evaluate(SETTLED):
+        page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate(AXE, list(rules))
     complaints[before:] = [each for each in complaints[before:] if "Applying inline style" not in each]
-    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+    return found
 
 
 def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
@@ -82,15 +116,20 @@ def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
     page.wait_for_selector("#user-tools")
 
 
-def pictures(page: Page, name: str) -> None:
-    """Keep a picture of each look of the page as it stands, where ``VOICEAUTH_TEST_SCREENSHOTS`` names a folder."""
+def look(page: Page, name: str, complaints: list[str]) -> list[str]:
+    """What axe-core finds on the page as it stands, light and dark, on a wide and on a narrow screen.
+
+    Nothing may be cut off. A picture of each look is kept where ``VOICEAUTH_TEST_SCREENSHOTS`` names a folder.
+    """
+    found: list[str] = []
+    rules: tuple[str, ...] = ()
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 844})
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
-        picture(page, f"{name}-{width}-{scheme}")
-
-
-def picture(page: Page, name: str) -> None:
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{scheme}.png", full_page=True)
+        if (width, scheme) in JUDGED:
+            found += [f"{name} {width} {scheme} {each}" for each in violations(page, complaints, rules)]
+            rules = RULES_OF_A_LOOK
+    return found

@@ -71,10 +71,13 @@ document.addEventListener("keydown", (event) => {
   press(found);
 });
 
-// What scrolls can be reached by keyboard.
-for (const each of document.querySelectorAll(".va-scroll, .results, #result_list, .va-json")) {
-  if (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight) each.tabIndex = 0;
-}
+// What scrolls can be reached by keyboard, also once the window has become narrower.
+const scrolling = new ResizeObserver((changes) => {
+  for (const { target: each } of changes) {
+    if (each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight) each.tabIndex = 0;
+  }
+});
+for (const each of document.querySelectorAll(".va-scroll, .results, #result_list, .va-json")) scrolling.observe(each);
 
 // A page that asks begins in its first field.
 document.querySelector("form.va-confirm :is(select, textarea, input:not([type=hidden]))")?.focus();
