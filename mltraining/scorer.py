@@ -20,8 +20,9 @@ from celery import current_app
 from celery.signals import worker_process_init
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
+from django.db.models import FilteredRelation, Q, QuerySet
 
-from mltraining import calibrations, decoding, registry
+from mltraining import decoding, registry
 from mltraining.errors import ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
 from voiceauth.platform.errors import DomainError
@@ -67,23 +68,34 @@ def loaded_versions() -> list[str]:
 
 def active_model() -> LoadedModel | None:
     """Load the model in service; ``None`` where none was ever promoted. Raises ``ModelUnavailable``."""
-    version = ModelVersion.objects.filter(state=ModelVersion.State.ACTIVE).values_list("version", flat=True).first()
-    return None if version is None else load(version)
+    found = _with_calibration().filter(state=ModelVersion.State.ACTIVE).first()
+    return None if found is None else _loaded(*found, device="cpu")
 
 
 def load(version: str, device: str = "cpu") -> LoadedModel:
-    """Take the model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``.
+    """Take the model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``."""
+    found = _with_calibration().filter(pk=version).first()
+    if found is None:
+        raise ModelUnavailable(version=version)
+    return _loaded(*found, device=device)
 
-    Its calibration is looked up each time, so that a new one needs no restart.
-    """
-    calibration = calibrations.in_force(version)
+
+def _with_calibration() -> "QuerySet[ModelVersion, tuple[str, int | None]]":
+    """The versions of models, each with the id of its calibration in force."""
+    in_force = FilteredRelation("calibrations", condition=Q(calibrations__active=True))
+    return ModelVersion.objects.annotate(in_force=in_force).values_list("version", "in_force")
+
+
+def _loaded(version: str, calibration: int | None, device: str) -> LoadedModel:
+    """Its calibration is looked up each time, so that a new one needs no restart. The row of one never changes."""
     if calibration is None:
         raise ModelUnavailable(version=version)
     with _lock:
         known = _models.get(version)
-        if known is None or known.calibration.pk != calibration.pk:
-            pipeline = _calibrated(known.pipeline if known else _read(version, device), calibration)
-            _models[version] = LoadedModel(version, pipeline.fingerprint, pipeline, calibration)
+        if known is None or known.calibration.pk != calibration:
+            by = Calibration.objects.get(pk=calibration)
+            pipeline = _calibrated(known.pipeline if known else _read(version, device), by)
+            _models[version] = LoadedModel(version, pipeline.fingerprint, pipeline, by)
         _models.move_to_end(version)
         while len(_models) > KEPT_MODELS:
             _models.popitem(last=False)

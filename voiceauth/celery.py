@@ -5,18 +5,42 @@ import logging.config
 import os
 import signal
 import sys
+from functools import cached_property
 from typing import Any
 
 import billiard
 from celery import Celery
+from celery.fixups.django import DjangoFixup, DjangoWorkerFixup
 from celery.signals import celeryd_init, setup_logging, worker_process_init
 from django.conf import settings
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
 
 MAIN = os.getpid()  # the worker that forks the pool's processes
 
-app = Celery("voiceauth")
+
+class KeepsConnections(DjangoWorkerFixup):
+    """Keeps connections to the database from one task to the next by Django's own rule, as web processes do.
+
+    Celery closes them before and after each task. A new one for each call took 10 ms.
+    """
+
+    def close_database(self, **_: Any) -> None:
+        """Close connections that are broken or too old."""
+        close_old_connections()
+
+
+class Fixup(DjangoFixup):
+    """Sets Django up in a worker."""
+
+    @cached_property
+    def worker_fixup(self) -> DjangoWorkerFixup:
+        """What begins and ends a worker's tasks."""
+        return KeepsConnections(self.app)
+
+
+app = Celery("voiceauth", fixups={lambda app: Fixup(app).install()})
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.autodiscover_tasks(related_name="worker")  # what the scoring workers answer

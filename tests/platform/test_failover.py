@@ -12,6 +12,7 @@ from enrollment.models import Customer
 from mltraining import worker_client
 from mltraining.worker_server import _reply
 from tests.support.clients import api_client
+from voiceauth.celery import app
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.jobs.patience import patiently
 
@@ -55,6 +56,22 @@ def test_a_connection_that_writes_is_kept(client: APIClient) -> None:
     request_started.send(sender=None)
     assert new_customer(client, "ann").status_code == 201
     assert connection.connection is before
+
+
+def test_a_worker_keeps_a_connection_that_writes_from_task_to_task_and_no_other(client: APIClient) -> None:
+    (fixup,) = app._fixups
+    task, between = app.tasks["celery.map"], fixup.worker_fixup
+    connection.ensure_connection()
+    before = connection.connection
+    between.on_task_postrun(task)
+    between.on_task_prerun(task)
+    assert Customer.objects.count() == 0
+    assert connection.connection is before
+    stay_with_the_old_primary()
+    between.on_task_postrun(task)
+    between.on_task_prerun(task)
+    Customer.objects.create(customer_id="ann")
+    assert connection.connection is not before
 
 
 def test_reads_go_on_although_the_use_of_the_token_cannot_be_noted(client: APIClient) -> None:

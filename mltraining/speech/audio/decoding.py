@@ -3,7 +3,7 @@
 The input is treated as hostile. The container is recognised by its first bytes and opened with that one demuxer, so no
 playlist, concat script or reference can make FFmpeg open another file or address. Codecs are a closed list. Decoding
 stops at the limit, whatever the header claims. Where callers send the input, ``isolation`` runs this in a process of
-its own, because a decoder in C can still crash.
+its own, because a decoder in C can still crash; not where the samples are ``plain`` and no such decoder is needed.
 """
 
 import errno
@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.audio.plane import AudioPlane
 
-from mltraining.speech.audio import channels, containers
+from mltraining.speech.audio import channels, containers, plain
 from mltraining.speech.audio.channels import MAX_CHANNELS
 from mltraining.speech.audio.containers import Container
 from mltraining.speech.audio.errors import MIN_SECONDS, AudioError
@@ -86,7 +86,8 @@ def decode(
     if format is not None and format not in HEADERLESS:
         raise AudioError("not_audio", f"{format!r} is not a headerless format. Give one of {', '.join(HEADERLESS)}.")
     try:
-        planes, decoded = _decode(*_source(data, format), max_seconds)
+        source, options = _source(data, format)
+        planes, decoded = _plain(source, options, max_seconds) or _decode(source, options, max_seconds)
     except (av.FFmpegError, MemoryError, OverflowError, UnicodeError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM:
             raise AudioError("audio_bomb", "Decoding the file takes more memory than a recording does.") from error
@@ -98,6 +99,22 @@ def decode(
     if channels.is_silent(waveform.samples):
         raise AudioError("silent_audio")
     return waveform
+
+
+def is_plain(data: bytes, *, max_seconds: float = 120, format: str | None = None) -> bool:
+    """Whether ``decode`` needs no decoder in C for this file. Raises AudioError."""
+    if not data or (format is not None and format not in HEADERLESS):
+        return False
+    found = plain.find(*_source(data, format))
+    return found is not None and found.seconds <= max_seconds
+
+
+def _plain(source: Container, options: dict[str, str], max_seconds: float) -> tuple[list[np.ndarray], Waveform] | None:
+    found = plain.find(source, options)
+    if found is None or found.seconds > max_seconds:
+        return None
+    planes, truncated = found.planes(), source.missing > SHORTFALL_SHARE
+    return planes, Waveform(planes[0], found.rate, source.demuxer, found.codec, len(planes), truncated=truncated)
 
 
 def _source(data: bytes, format: str | None) -> tuple[Container, dict[str, str]]:

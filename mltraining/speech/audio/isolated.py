@@ -89,8 +89,8 @@ def _decoded(data: bytes, options: dict[str, Any]) -> tuple[dict[str, Any], list
 
 def _warm_up() -> None:
     """Decode once, rightly and wrongly, so that whatever is loaded late is loaded before the forks."""
-    samples = np.random.default_rng(0).normal(0, 3000, 4000).astype("<i2").tobytes()
-    form = struct.pack("<HHIIHH", 1, 2, 8000, 32_000, 4, 16)
+    samples = np.random.default_rng(0).normal(0, 0.1, 4000).astype("<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 2, 8000, 64_000, 8, 32)  # floats, which FFmpeg reads
     head = struct.pack("<4sI4s4sI", b"RIFF", 0, b"WAVE", b"fmt ", len(form))
     noise = head + form + struct.pack("<4sI", b"data", len(samples)) + samples
     for data in (noise, b"OggS" + bytes(100), b"nothing"):

@@ -107,10 +107,11 @@ def _by_shape(samples: np.ndarray, speech: np.ndarray) -> float:
     power = np.square(frames).mean(axis=1)
     loud = frames[power >= np.median(power)]
     peaks = np.quantile(np.abs(frames).max(axis=1), (0.5, 0.95))
-    spread = float(np.square(loud).mean())
+    squares = np.square(loud)
+    spread = float(squares.mean())
     if not spread or not peaks[0]:
         return 0.0
-    kurtosis = float((loud**4).mean()) / spread**2 - 3
+    kurtosis = float(np.square(squares).mean()) / spread**2 - 3
     at, share = np.array(SHAPE).T
     return float(np.interp(kurtosis + PEAKS_WEIGHT * 20 * np.log10(peaks[1] / peaks[0]), at, share))
 

@@ -14,6 +14,7 @@ its length here, because WSGI knows no other kind.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,6 +45,7 @@ WAIT_SECONDS = 0.3  # for one of these threads
 REFUSING_THREADS = 1  # that tell callers that there is no thread
 HEALTH_THREADS = {"/healthz": 1, "/readyz": 2, "/api/v1/metrics": 1}  # what is asked when nothing else answers
 LOOKUP_THREADS = 2  # that ask the database about tokens
+KNOWN_SECONDS, MOST_KNOWN = 5.0, 1000  # for which a token that was valid counts so; only for receiving the body
 STRANGERS_BYTES = 64 * 1024  # of a form that somebody sends to a page before signing in
 HELD_BYTES = 256 * 1024 * 1024  # bodies that this process holds at once
 DRAIN_SECONDS = 2.0  # for the rest of a refused body: closing on unread bytes could cost the caller our answer
@@ -65,6 +67,7 @@ class Front:
         self._free = asyncio.Semaphore(THREADS)
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
         self._held = 0
+        self._known: dict[bytes, float] = {}  # authorization headers with a valid token, and until when they count so
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -114,8 +117,7 @@ class Front:
         A stranger's request to the API goes on without its body: its answer is 401 in any case.
         """
         try:
-            loop = asyncio.get_running_loop()
-            limit = await loop.run_in_executor(self._lookups, _limit, path, headers)
+            limit = await self._limit(path, headers)
             if limit:
                 return await self._read(limit, headers, receive), None
             refusal = None
@@ -124,6 +126,23 @@ class Front:
         if b"expect" not in headers:  # who asks for leave to send the body has not sent it
             await _drain(receive)
         return b"", refusal
+
+    async def _limit(self, path: str, headers: Headers) -> int:
+        """How many bytes of a body are read, by who sends it. Raises ``DatabaseUnavailable``.
+
+        Django asks about the token again, so one that was revoked in these seconds can do no more than send its body.
+        """
+        now, authorization = time.monotonic(), headers.get(b"authorization", b"")
+        is_api = path.startswith(API_PATHS)
+        if is_api and self._known.get(authorization, now) > now:
+            return most_bytes(headers.get(b"content-type", b"").decode("latin-1"))
+        loop = asyncio.get_running_loop()
+        limit = await loop.run_in_executor(self._lookups, _limit, path, headers)
+        if is_api and limit:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[authorization] = now + KNOWN_SECONDS
+        return limit
 
     async def _read(self, limit: int, headers: Headers, receive: Receive) -> bytes:
         """Return the body. Raises ``UploadTooLarge``, ``UploadTooSlow``, ``TooManyUploads`` and ``Disconnected``."""
@@ -149,7 +168,7 @@ class Front:
 
 
 def _limit(path: str, headers: Headers) -> int:
-    """How many bytes of a body are read, by who sends it. Raises ``DatabaseUnavailable``. Runs in a thread."""
+    """Ask the database how many bytes are read, in a thread."""
     close_old_connections()
     try:
         if path.startswith(API_PATHS):

@@ -21,7 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.core.files.uploadedfile import UploadedFile
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.db.models import QuerySet
 from django.utils import timezone
 from rest_framework.request import Request
@@ -160,14 +160,14 @@ def reserve(request: Request, key: str, reserved_for: timedelta) -> IdempotentRe
     """
     if not re.fullmatch(KEY_PATTERN, key):
         raise InvalidIdempotencyKey()
-    content, until = request_hash(request), timezone.now() + reserved_for
-    wanted = IdempotentRequest(client=request.user, key=key, request_hash=content, reserved_until=until)
-    IdempotentRequest.objects.bulk_create([wanted], ignore_conflicts=True)
+    content, now = request_hash(request), timezone.now()
+    until = now + reserved_for
+    wanted = IdempotentRequest(client=request.user, key=key, request_hash=content, reserved_until=until, created_at=now)
+    if _inserted(wanted):
+        return wanted
     stored = IdempotentRequest.objects.filter(client=request.user, key=key).first()
     if stored is None:  # the attempt before us was refused this moment, and freed the key
         raise IdempotencyKeyInUse(retry_after_seconds=1)
-    if stored.attempt == wanted.attempt:
-        return stored
     if stored.request_hash != content:
         raise IdempotencyKeyReused()
     if stored.status:
@@ -179,6 +179,22 @@ def reserve(request: Request, key: str, reserved_for: timedelta) -> IdempotentRe
     if not expired.update(attempt=stored.attempt, reserved_until=until):
         raise IdempotencyKeyInUse(retry_after_seconds=1)
     return stored
+
+
+def _inserted(wanted: IdempotentRequest) -> bool:
+    """Insert the row unless there is one for its key: in one statement, where Django's own way takes four."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO api_idempotentrequest"
+            " (client_id, key, request_hash, attempt, reserved_until, created_at, status, body)"
+            " VALUES (%s, %s, %s, %s, %s, %s, 0, '') ON CONFLICT DO NOTHING RETURNING id",
+            [
+                wanted.client_id, wanted.key, wanted.request_hash, wanted.attempt, wanted.reserved_until,
+                wanted.created_at,
+            ],
+        )  # fmt: skip
+        wanted.pk = (cursor.fetchone() or [None])[0]
+    return wanted.pk is not None
 
 
 @stages.timed("idempotency")
