@@ -160,8 +160,11 @@ def line_chart(title: str, series: Mapping[str, Sequence[float | None]]) -> Safe
 
 
 def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> SafeString:
-    """One stacked column a label; each part carries its count as a tooltip. ``series`` maps a CSS suffix to counts."""
-    width, height, floor = 1000, 150, 128
+    """One stacked column a label; each part carries its count as a tooltip. ``series`` maps a CSS suffix to counts.
+
+    The columns become as narrow as the page, and the words below them keep their size.
+    """
+    width, floor = 1000, 128
     totals = [sum(counts[index] for counts in series.values()) for index in range(len(labels))]
     top, step = max([*totals, 1]), width / len(labels)
     parts = SafeString("")
@@ -185,15 +188,12 @@ def stacked_bars(title: str, labels: Sequence[str], series: Mapping[str, Sequenc
                     name,
                 ),
             )
-    axis = format_html_join(
-        "",
-        '<text class="va-axis" x="{}" y="146" text-anchor="middle">{}</text>',
-        ((f"{(index + 0.5) * step:.1f}", label) for index, label in enumerate(labels) if index % 3 == 0),
-    )
+    axis = format_html_join("", "<span>{}</span>", ((label,) for label in labels[::3]))
     return format_html(
-        '<svg class="va-columns" viewBox="0 0 {} {}" role="img" aria-label="{}: {} in all, at most {} in one hour">'
-        '<line class="va-grid" x1="0" x2="{}" y1="{}" y2="{}"/>{}{}</svg>',
-        *(width, height, title, sum(totals), max(totals, default=0), width, floor, floor, parts, axis),
+        '<svg class="va-columns" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
+        'aria-label="{}: {} in all, at most {} in one hour"><line class="va-grid" x1="0" x2="{}" y1="{}" y2="{}"/>{}'
+        '</svg><p class="va-hours" aria-hidden="true">{}</p>',
+        *(width, floor + 1, title, sum(totals), max(totals, default=0), width, floor, floor, parts, axis),
     )
 
 

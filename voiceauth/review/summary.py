@@ -82,27 +82,27 @@ def _waiting(user: Any) -> list[tuple[int, str, str]]:
     """List what waits for a person: how many, what they are, and where their list is."""
     soon = timezone.now() + EXPIRES_SOON
     kinds = (
-        ("enrollment.view_audiosample", AudioSample.objects.exclude(held_for=[]), "recordings held", ""),
-        ("screening.view_reviewcase", ReviewCase.objects.exclude(state="CLOSED"), "open review cases", ""),
+        ("enrollment.view_audiosample", AudioSample.objects.exclude(held_for=[]), ("recording held", "recordings held"), ""),
+        ("screening.view_reviewcase", ReviewCase.objects.exclude(state="CLOSED"), ("open review case", "open review cases"), ""),
         (
             "approvals.view_approval",
             Approval.objects.filter(state="REQUESTED"),
-            "requests to approve",
+            ("request to approve", "requests to approve"),
             "state__exact=REQUESTED",
         ),
         (
             "erasure.view_erasure",
             Erasure.objects.filter(state__in=Erasure.OPEN).exclude(error_code=""),
-            "erasures that fail",
+            ("erasure that fails", "erasures that fail"),
             "state__exact=QUEUED",
         ),
-        ("api.view_apiclient", ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon), "tokens to rotate", ""),
+        ("api.view_apiclient", ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon), ("token to rotate", "tokens to rotate"), ""),
     )
     found = []
-    for permission, rows, words, query in kinds:
+    for permission, rows, (one, several), query in kinds:
         if user.has_perm(permission) and (count := rows.count()):
             address = reverse(f"admin:{rows.model._meta.app_label}_{rows.model._meta.model_name}_changelist")
-            found.append((count, words, f"{address}?{query}" if query else address))
+            found.append((count, one if count == 1 else several, f"{address}?{query}" if query else address))
     return found
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpResponse
-from django.utils.safestring import SafeString
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from enrollment.audio_exports import EXPORT_AUDIO, export_audio
 from voiceauth.platform.approvals import registry, services
@@ -41,7 +42,8 @@ def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpRespon
 class ApprovalAdmin(ReadOnlyAdmin):
     """Requests that need a second person."""
 
-    list_display = ["what", "parameters", "status", "requested_by", "requested_at", "decided_by", "expires_at"]
+    empty = "Nobody has asked for a second person's approval."
+    list_display = ["what", "told", "status", "requested_by", "requested_at", "decided_by", "expires_at"]
     list_filter = ["state", ("action", admin.AllValuesFieldListFilter)]
     search_fields = ["requested_by__exact", "decided_by__exact"]
     fieldsets = [
@@ -76,10 +78,19 @@ class ApprovalAdmin(ReadOnlyAdmin):
         ),
     ]
 
+    def detail_context(self, request: HttpRequest, obj: Approval) -> dict[str, Any]:
+        """Name the request by what it asks for."""
+        return {"title": f"{self.what(obj)}, requested by {obj.requested_by}"}
+
     @admin.display(description="action", ordering="action")
     def what(self, obj: Approval) -> str:
         """Show the column “action”."""
         return registry.action_of(obj.action).label
+
+    @admin.display(description="parameters")
+    def told(self, obj: Approval) -> SafeString:
+        """Show the column “parameters”: each name with its value."""
+        return format_html_join(mark_safe("<br>"), "{}: {}", ((name.replace("_", " "), value) for name, value in obj.parameters.items()))
 
     @admin.display(description="parameters")
     def given(self, obj: Approval) -> SafeString:

@@ -104,6 +104,7 @@ class TrailDaysFilter(DaysFilter):
 class AuditEventAdmin(ReadOnlyAdmin):
     """The audit trail."""
 
+    empty = "The trail is empty: nothing has happened yet."
     list_display = ["sequence", "occurred_at", "action", "result", "actor", "role", "customer_id"]
     list_display_links = ["sequence", "action"]
     list_filter = ["outcome", ("action", ValuesFilter), ("role", ValuesFilter), ("occurred_at", TrailDaysFilter)]

@@ -79,6 +79,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER  # counting every filter's rows costs as many queries
     change_list_template = "review/list.html"
     change_form_template = "review/detail.html"
+    empty: ClassVar[str] = ""  # what an empty list says: how it gets its first row
     operations: ClassVar[Sequence[Action]] = ()
     link_keys: ClassVar[Mapping[str, str]] = {}  # of the keyboard, by the label of a related page
 
@@ -175,6 +176,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Show the list."""
         context = {"buttons": self._buttons(request, None), "title": self.heading, "heading": self.heading}
+        context |= {"empty": self.empty}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

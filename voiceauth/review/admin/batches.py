@@ -33,7 +33,8 @@ def _cancel(batch: BatchEnrollment, actor: Actor, _: dict[str, Any]) -> str:
 class BatchEnrollmentAdmin(ReadOnlyAdmin):
     """Batch enrollments."""
 
-    list_display = ["created_at", "status", "progress", *COUNTS, "requested_by", "finished_at"]
+    empty = "No batch yet. POST /api/v1/batch-enrollments enrolls many customers from one manifest."
+    list_display = ["created_at", "status", "progress", *COUNTS[1:], "requested_by", "finished_at"]
     list_filter = ["state"]
     fields = [
         "status",

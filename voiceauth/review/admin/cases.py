@@ -136,6 +136,7 @@ def _is_open(case: ReviewCase) -> bool:
 class ReviewCaseAdmin(ReadOnlyAdmin):
     """Review cases."""
 
+    empty = "There is no case. One opens for a replay, a voice on a watchlist, or one voice that claims many customers."
     list_display = ["number", "kind", "status", "customer", "hits", "assigned_to", "opened_at", "closed_at"]
     list_filter = ["state", "kind", "resolution", ("assigned_to", ValuesFilter), ("opened_at", DaysFilter)]
     sortable_by = ["number"]

@@ -24,7 +24,7 @@ class Lifetime(forms.Form):
         required=False,
         min_value=1,
         max_value=3650,
-        help_text="If empty: VOICEAUTH_TOKEN_LIFETIME_DAYS.",
+        help_text=f"If empty: {settings.VOICEAUTH_TOKEN_LIFETIME_DAYS} days, as VOICEAUTH_TOKEN_LIFETIME_DAYS sets.",
     )
 
     def clean_days(self) -> timedelta | None:
@@ -40,6 +40,7 @@ class NewClient(Lifetime):
     scopes = forms.MultipleChoiceField(
         choices=[(scope, scope) for scope in sorted(SCOPES)],
         required=False,
+        widget=forms.CheckboxSelectMultiple,
         help_text="If none is chosen: all scopes of the role.",
     )
     field_order = ("name", "role", "scopes", "days")
@@ -100,6 +101,7 @@ def _revoke(client: ApiClient, actor: Actor, _: dict[str, Any]) -> str:
 class ApiClientAdmin(ReadOnlyAdmin):
     """API clients and their tokens."""
 
+    empty = "No program may call the API yet. Create a client, and give its token to the program."
     list_display = ["name", "role", "status", "last_used_at", "created_at", "expires_at", "revoked_at"]
     list_filter = ["role"]
     search_fields = ["name"]

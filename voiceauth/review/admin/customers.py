@@ -161,6 +161,7 @@ def _unlock(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
 class CustomerAdmin(ReadOnlyAdmin):
     """Customers."""
 
+    empty = "There is no customer yet. Customers come from the API: POST /api/v1/customers, or a batch enrollment."
     list_display = ["customer_id", "display_name", "status", "speech", "consent", "enrolled_at", "last_accessed_at"]
     list_filter = ["state"]
     search_fields = ["customer_id__startswith"]

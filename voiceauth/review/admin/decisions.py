@@ -108,6 +108,7 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
         ("model_version", ValuesFilter),
         ("created_at", DaysFilter),
     ]
+    empty = "No call has been decided yet. Calls come from the API: POST /api/v1/verify and /identify."
     sortable_by = ["created_at"]
     search_fields = ["customer_id__exact"]
     search_help_text = (

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from voiceauth.review.admin.base import ReadOnlyAdmin
 from voiceauth.review.admin.lists import DaysFilter
 from voiceauth.review.charts import badge, two_bars
-from voiceauth.verification.drift import ALARM, NOTICE
+from voiceauth.verification.drift import ALARM, LEAST_CALLS, NOTICE
 from voiceauth.verification.models import DriftReport
 
 NAMES = {
@@ -28,6 +28,7 @@ NAMES = {
 class DriftReportAdmin(ReadOnlyAdmin):
     """The list and the page of a report."""
 
+    empty = f"There is no report yet. One is made each night once the model decided {LEAST_CALLS} calls in a week."
     list_display = ["until", "of_model", "result", "indices"]
     list_select_related = ["model"]
     list_filter = [("model", admin.RelatedOnlyFieldListFilter), ("until", DaysFilter)]

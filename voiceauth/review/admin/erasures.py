@@ -21,6 +21,7 @@ REFRESH_SECONDS = 5
 class ErasureAdmin(ReadOnlyAdmin):
     """The list and the page of an erasure."""
 
+    empty = "Nothing has been erased. An erasure begins on the page of a customer, or when a consent is withdrawn."
     list_display = ["created_at", "customer_id", "cause", "status", "attempts", "failure", "receipt"]
     list_filter = ["state", ("cause", ValuesFilter), ("created_at", DaysFilter)]
     search_fields = ["customer_id__exact"]

@@ -87,6 +87,7 @@ def _remove(sample: AudioSample, actor: Actor, _: dict[str, Any]) -> str:
 class HeldSampleAdmin(SampleColumns, ReadOnlyAdmin):
     """Recordings that a second person must approve."""
 
+    empty = "No recording waits for a second person. Which ones do is part of the policy."
     list_display = ["created_at", "of", "waits", "source", "speech", "snr", "created_by"]
     list_filter = ["origin"]
     search_fields = ["customer__customer_id__exact"]

@@ -59,6 +59,7 @@ def _evidence(model: ModelVersion) -> Evidence:
 class ModelVersionAdmin(ReadOnlyAdmin):
     """Models: figures, promotion and the way back."""
 
+    empty = "There is no model, so no call is scored. Start a training, or run manage.py import_model."
     list_display = ["version", "status", "headline", "proof", "short_fingerprint", "created_at"]
     list_filter = ["state"]
     search_fields = ["version", "fingerprint"]

@@ -5,6 +5,7 @@ Accounts are deactivated, not deleted. ``roles`` defines what a role may do; nob
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
@@ -35,6 +36,8 @@ class PersonAdmin(UserAdmin):
     list_filter = ["is_active", "is_superuser", "groups"]
     filter_horizontal = ()
     actions = None
+    show_facets = admin.ShowFacets.NEVER
+    change_list_template = "review/list.html"
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
@@ -47,6 +50,27 @@ class PersonAdmin(UserAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Select the rows of the list."""
         return super().get_queryset(request).prefetch_related("groups")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show the list as the other lists are shown."""
+        add = {"label": "New user", "tone": "act", "url": reverse("admin:auth_user_add")}
+        context = {"heading": "Users", "title": "Users", "buttons": [add]}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Show an account under its name, with a link to what it did."""
+        user = kwargs.get("obj")
+        context |= {"title": str(user or "New user")}
+        if user is not None:
+            trail = f"{reverse('admin:audit_auditevent_changelist')}?q=user%3A{user}"
+            context["buttons"] = [{"label": "Audit trail", "tone": "link", "url": trail}]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer the roles as boxes to tick."""
+        field = super().formfield_for_manytomany(db_field, request, widget=forms.CheckboxSelectMultiple, **kwargs)
+        field.label, field.help_text = "Roles", "What each role may do is listed in docs/api.md. One is enough to sign in."
+        return field
 
     @admin.display(description="role")
     def roles(self, obj: User) -> str:

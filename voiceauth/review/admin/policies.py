@@ -185,6 +185,7 @@ def _change(_: None, actor: Actor, given: dict[str, Any]) -> str:
 class PolicyVersionAdmin(ReadOnlyAdmin):
     """Versions of the policy."""
 
+    empty = "The default policy is in force. “Change the policy” makes version 1."
     list_display = ["number", "status", "reason", "created_by", "created_at"]
     fields = ["number", "status", "reason", "created_by", "created_at", "changed", "whole"]
     operations = [

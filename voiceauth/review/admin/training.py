@@ -59,6 +59,7 @@ def _cancel(run: TrainingRun, actor: Actor, _: dict[str, Any]) -> str:
 class TrainingRunAdmin(ReadOnlyAdmin):
     """Training runs."""
 
+    empty = "No training has run. “Start training” trains a model on the customers' own recordings."
     list_display = ["created_at", "status", "progress", "speakers", "requested_by", "error_code"]
     list_filter = ["state", ("created_at", DaysFilter)]
     change_form_template = "review/run.html"

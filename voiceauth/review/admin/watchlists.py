@@ -153,6 +153,7 @@ class WatchlistAdmin(ReadOnlyAdmin):
 class FraudsterAdmin(ReadOnlyAdmin):
     """The voices on watchlists."""
 
+    empty = "No voice is on a watchlist. Add one on the page of a watchlist, or from a case that was closed as fraud."
     list_display = ["__str__", "on", "note", "source", "speech", "created_by", "created_at", "expires_at"]
     list_filter = ["watchlists"]
     change_form_template = "review/fraudster.html"

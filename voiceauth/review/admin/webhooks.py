@@ -1,5 +1,6 @@
 """Webhooks: where they go, and what became of the latest deliveries."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -15,7 +16,7 @@ from voiceauth.platform.webhooks.events import TYPES
 from voiceauth.platform.webhooks.models import WebhookDelivery, WebhookEndpoint
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
-from voiceauth.review.charts import badge
+from voiceauth.review.charts import badge, pretty
 
 TONES = {"PENDING": "busy", "DELIVERED": "good", "FAILED": "bad"}
 MANAGE = "webhooks.manage_webhookendpoint"
@@ -63,6 +64,7 @@ def _redeliver(delivery: WebhookDelivery, actor: Actor, _: dict[str, Any]) -> st
 class WebhookEndpointAdmin(ReadOnlyAdmin):
     """Endpoints, their secrets and what they are told of."""
 
+    empty = "Nobody is told of anything yet. “New webhook” sends events to an address of yours."
     list_display = ["url", "told_of", "created_by", "created_at"]
     fields = ["id", "url", "told_of", "created_by", "created_at"]
     operations = [
@@ -117,11 +119,12 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
     """The latest deliveries, kept for some weeks."""
 
+    empty = "Nothing has been sent. Deliveries appear here as soon as an event reaches a webhook."
     list_display = ["created_at", "type", "condition", "attempts", "answer", "endpoint"]
     list_filter = ["state", ("type", ValuesFilter), ("created_at", DaysFilter)]
     search_fields = ["event_id__exact"]
     list_select_related = ["endpoint"]
-    fields = ["event_id", "type", "endpoint", "body", "condition", "attempts", "answer", "next_attempt", "delivered_at"]
+    fields = ["event_id", "type", "endpoint", "content", "condition", "attempts", "answer", "next_attempt", "delivered_at"]
     operations = [
         Action(
             name="redeliver",
@@ -140,6 +143,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         """Let an endpoint's page link to its deliveries."""
         return lookup == "endpoint__id__exact" or super().lookup_allowed(lookup, value, request)
 
+    @admin.display(description="body")
+    def content(self, obj: WebhookDelivery) -> SafeString:
+        """Show what is signed and sent."""
+        return pretty(json.loads(obj.body))
+
     @admin.display(description="state", ordering="state")
     def condition(self, obj: WebhookDelivery) -> SafeString:
         """Show the column “state”."""
@@ -153,4 +161,4 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description="next attempt")
     def next_attempt(self, obj: WebhookDelivery) -> Any:
         """Show when the next attempt is, where one follows."""
-        return obj.next_attempt_at if obj.state == WebhookDelivery.State.PENDING else None
+        return obj.next_attempt_at if obj.state == WebhookDelivery.State.PENDING else "none"
