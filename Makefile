@@ -5,6 +5,7 @@
 # make bench       how fast a service of its own verifies, and how fast a clip is scored (BENCH="latency --calls 20",
 #                  PIPELINE=DIR); with SPEECH=DIR also what the gate and the replay check catch
 # make faults      break each part of a service of its own under load, and see that no call is lost (FAULTS="--only Redis")
+# make screenshots pictures of every page, light and dark, wide and narrow, in var/screenshots (SCREENSHOTS=DIR)
 # make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
 # make fuzz        give mutated recordings to the code of a scoring worker (EXAMPLES=20000)
 # make hooks       install the git hooks, which run the checks of CI before each commit
@@ -22,7 +23,7 @@ SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py test
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py tests/platform/test_tracing.py
 
-.PHONY: run quick test pytest demo bench faults mutations fuzz hooks lint clean
+.PHONY: run quick test pytest demo bench faults screenshots mutations fuzz hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -61,6 +62,10 @@ endif
 
 faults: $(VENV)/installed
 	$(BIN)/python manage.py benchmark_faults $(FAULTS)
+
+SCREENSHOTS ?= var/screenshots
+screenshots: $(VENV)/installed-dev
+	VOICEAUTH_TEST_SCREENSHOTS="$(abspath $(SCREENSHOTS))" $(BIN)/pytest -n 2 --dist loadfile tests/review/test_browser.py tests/review/test_*_in_a_browser.py
 
 mutations: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutations $(MODULE)

@@ -4,27 +4,19 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
-from django.utils import timezone
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
-from enrollment.batches.models import BatchEnrollment, BatchResult
 from tests.support.audio import mu_law, tone
-from tests.support.browser import look, needs_chromium, sign_in
-from tests.support.customers import make_customer, make_sample
-from tests.support.model import make_model
+from tests.support.bank import open_bank
+from tests.support.browser import PICTURES, look, needs_chromium, sign_in
+from tests.support.customers import make_customer
 from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.platform.audit.services import record
-from voiceauth.platform.webhooks.events import TYPES
-from voiceauth.platform.webhooks.models import WebhookEndpoint
 from voiceauth.policies import selectors
-from voiceauth.policies.services import change
 from voiceauth.review.site import SECTIONS
 from voiceauth.screening import cases
-from voiceauth.screening.models import Watchlist
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
 
@@ -46,58 +38,17 @@ def visit(
 def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     page: Page, complaints: list[str], live_server: LiveServer, visit: Callable[[str, str], None]
 ) -> None:
-    customer = make_customer()
-    make_sample(customer)
-    held, watchlist = make_sample(customer, 2, held_for=["APPROVAL"]), Watchlist.objects.get(is_default=True)
-    batch = BatchEnrollment.objects.create(content_hash="0" * 64, requested_by="teller-app", total=2)
-    BatchResult.objects.create(batch=batch, line=1, customer_id="C-1", state="FAILED", code="opted_out")
-    decision, run, model = make_decision(), make_run(), make_model(state="ACTIVE")
-    with transaction.atomic():
-        event = record(action="decision.made", actor=SYSTEM, customer_id="C-1001", after={"decision": "ACCEPT"})
-        change(content={"verification": {"lock_after": 20}}, reason="the auditors asked", based_on=0, actor=SYSTEM)
-    endpoint = WebhookEndpoint.objects.create(url="https://bank.example/hooks", events=TYPES, created_by="user:grace")
-    body = '{"type": "ping", "timestamp": "2026-11-26T18:50:00+00:00", "data": {}}'
-    delivery = endpoint.deliveries.create(type="ping", body=body, next_attempt_at=timezone.now())
+    bank = open_bank(calls=420 if PICTURES else 20)
     visit("login/", "login")
     visit("../retention", "retention")
     sign_in(page, live_server, "grace")
-    for path, name in {
-        "": "index",
-        "verification/decision/": "decisions",
-        f"verification/decision/{decision.pk}/change/": "decision",
-        "enrollment/customer/": "customers",
-        f"enrollment/customer/{customer.pk}/change/": "customer",
-        f"enrollment/customer/{customer.pk}/do/erase/": "erase",
-        "retraining/trainingrun/": "runs",
-        f"retraining/trainingrun/{run.pk}/change/": "run",
-        "retraining/trainingrun/do/start/": "start",
-        "mltraining/modelversion/": "models",
-        f"mltraining/modelversion/{model.pk}/change/": "model",
-        "audit/auditevent/": "trail",
-        f"audit/auditevent/{event.pk}/change/": "event",
-        "audit/auditevent/do/export/": "trail-export",
-        "approvals/approval/": "approvals",
-        "erasure/erasure/": "erasures",
-        "screening/reviewcase/": "cases",
-        "batches/batchenrollment/": "batches",
-        f"batches/batchenrollment/{batch.pk}/change/": "batch",
-        "enrollment/audiosample/": "held",
-        f"enrollment/audiosample/{held.pk}/change/": "held-recording",
-        f"enrollment/customer/{customer.pk}/do/lock/": "lock",
-        "policies/policyversion/": "policies",
-        "policies/policyversion/1/change/": "policy",
-        "policies/policyversion/do/change/": "policy-change",
-        f"screening/watchlist/{watchlist.pk}/do/add/": "watch-add",
-        f"batches/batchresult/?batch__id__exact={batch.pk}": "batch-results",
-        "screening/watchlist/": "watchlists",
-        "api/apiclient/": "clients",
-        "api/apiclient/do/create/": "new-client",
-        "webhooks/webhookendpoint/": "webhooks",
-        "webhooks/webhookendpoint/do/create/": "new-webhook",
-        "webhooks/webhookdelivery/": "deliveries",
-        f"webhooks/webhookdelivery/{delivery.pk}/change/": "delivery",
-    }.items():
+    for name, path in bank.pages.items():
         visit(path, name)
+    if PICTURES:
+        page.goto(f"{live_server.url}/admin/{bank.pages['case']}")
+        page.keyboard.press("l")
+        page.locator("[data-compare][data-ready]").wait_for()
+        assert look(page, "case-drawn", complaints) == []
     assert complaints == []
 
 

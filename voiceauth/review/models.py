@@ -11,6 +11,7 @@ class Capability(models.Model):
         default_permissions = ()
         permissions = [
             ("play_audio", "Can listen to stored audio"),
+            ("export_audio", "Can ask for a copy of recordings, and save one that a second person approved"),
             ("erase_customer", "Can erase a customer's audio and voiceprints"),
             ("approve_enrollment", "Can approve and remove recordings that wait for a second person"),
             ("revoke_confirmation", "Can remove a confirmed call from a voiceprint"),

@@ -29,6 +29,7 @@ CAPABILITY_OF = {
     "review.cancel_batch": "batches:cancel",
     "review.change_policy": "policy:write",
     "review.erase_customer": "customers:erase",
+    "review.export_audio": "audio:export",
     "review.lock_customer": "customers:lock",
     "review.manage_clients": "clients:write",
     "review.play_audio": "audio:play",

@@ -82,8 +82,18 @@ def _waiting(user: Any) -> list[tuple[int, str, str]]:
     """List what waits for a person: how many, what they are, and where their list is."""
     soon = timezone.now() + EXPIRES_SOON
     kinds = (
-        ("enrollment.view_audiosample", AudioSample.objects.exclude(held_for=[]), ("recording held", "recordings held"), ""),
-        ("screening.view_reviewcase", ReviewCase.objects.exclude(state="CLOSED"), ("open review case", "open review cases"), ""),
+        (
+            "enrollment.view_audiosample",
+            AudioSample.objects.exclude(held_for=[]),
+            ("recording held", "recordings held"),
+            "",
+        ),
+        (
+            "screening.view_reviewcase",
+            ReviewCase.objects.exclude(state="CLOSED"),
+            ("open review case", "open review cases"),
+            "",
+        ),
         (
             "approvals.view_approval",
             Approval.objects.filter(state="REQUESTED"),
@@ -96,7 +106,12 @@ def _waiting(user: Any) -> list[tuple[int, str, str]]:
             ("erasure that fails", "erasures that fail"),
             "state__exact=QUEUED",
         ),
-        ("api.view_apiclient", ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon), ("token to rotate", "tokens to rotate"), ""),
+        (
+            "api.view_apiclient",
+            ApiClient.objects.filter(revoked_at=None, expires_at__lte=soon),
+            ("token to rotate", "tokens to rotate"),
+            "",
+        ),
     )
     found = []
     for permission, rows, (one, several), query in kinds:

@@ -12,7 +12,8 @@ class VerificationConfig(AppConfig):
     def ready(self) -> None:
         """Connect what the rooms below call."""
         from enrollment import erasure
-        from voiceauth.verification import call_audio, fraudsters
+        from voiceauth.verification import audio_exports, call_audio, fraudsters
 
         erasure.register("verification", call_audio.forget_customer)
         fraudsters.register_actions()
+        audio_exports.register_actions()

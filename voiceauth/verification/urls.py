@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from voiceauth.verification import apis, fraudster_apis
+from voiceauth.verification import apis, audio_export_apis, fraudster_apis
 from voiceauth.verification.streams import apis as stream_apis
 
 urlpatterns = [
@@ -14,6 +14,16 @@ urlpatterns = [
     path("decisions/<uuid:decision_id>", apis.DecisionDetail.as_view(), name="decision"),
     path(
         "decisions/<uuid:decision_id>/confirmation", apis.DecisionConfirmation.as_view(), name="decision-confirmation"
+    ),
+    path(
+        "decisions/<uuid:decision_id>/audio-exports",
+        audio_export_apis.CallExports.as_view(),
+        name="call-exports",
+    ),
+    path(
+        "decisions/<uuid:decision_id>/audio-exports/<uuid:approval_id>/download",
+        audio_export_apis.CallExportDownload.as_view(),
+        name="call-export-download",
     ),
     path(
         "watchlists/<uuid:watchlist_id>/fraudsters", fraudster_apis.FraudsterList.as_view(), name="watchlist-fraudsters"

@@ -1,6 +1,7 @@
 """Requests that a second person must approve: approve, reject, and fetch an approved export."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +14,7 @@ from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
+from voiceauth.verification.audio_exports import EXPORT_CALL, export_call
 
 State = Approval.State
 TONES = {State.REQUESTED: "busy", State.APPROVED: "good", State.EXECUTED: "good", State.REJECTED: "bad"}
@@ -33,7 +35,11 @@ def _reject(approval: Approval, actor: Actor, _: dict[str, Any]) -> str:
 
 
 def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpResponse:
-    archive = export_audio(customer_id=approval.parameters["customer_id"], approval_id=approval.pk, actor=actor)
+    if approval.action == EXPORT_CALL:
+        decision_id = UUID(approval.parameters["decision_id"])
+        archive = export_call(decision_id=decision_id, approval_id=approval.pk, actor=actor)
+    else:
+        archive = export_audio(customer_id=approval.parameters["customer_id"], approval_id=approval.pk, actor=actor)
     headers = {"Content-Disposition": f'attachment; filename="{approval.pk}.zip"'}
     return HttpResponse(archive, content_type="application/zip", headers=headers)
 
@@ -71,10 +77,12 @@ class ApprovalAdmin(ReadOnlyAdmin):
         Action(
             name="download",
             label="Save the recordings",
-            permission="review.play_audio",
-            question="Save the recordings? Only the person who requested them can do so, and only once.",
+            permission="review.export_audio",
+            question="Save the recordings as a ZIP file? Only the person who requested them can do so, and only once.",
             run=_download,
-            available=lambda approval: approval.state == State.APPROVED and approval.action == EXPORT_AUDIO,
+            available=lambda approval: (
+                approval.state == State.APPROVED and approval.action in (EXPORT_AUDIO, EXPORT_CALL)
+            ),
         ),
     ]
 
@@ -90,7 +98,9 @@ class ApprovalAdmin(ReadOnlyAdmin):
     @admin.display(description="parameters")
     def told(self, obj: Approval) -> SafeString:
         """Show the column “parameters”: each name with its value."""
-        return format_html_join(mark_safe("<br>"), "{}: {}", ((name.replace("_", " "), value) for name, value in obj.parameters.items()))
+        return format_html_join(
+            mark_safe("<br>"), "{}: {}", ((name.replace("_", " "), value) for name, value in obj.parameters.items())
+        )
 
     @admin.display(description="parameters")
     def given(self, obj: Approval) -> SafeString:

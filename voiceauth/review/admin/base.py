@@ -43,6 +43,12 @@ class Action:
     done_template: str = ""  # shown with what ``run`` returned, in place of a sentence and a redirect
 
 
+class Why(forms.Form):
+    """The reason for a request that a second person must approve."""
+
+    reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
+
+
 class ReadOnly:
     """Nobody may add, change or delete rows here, superusers included."""
 

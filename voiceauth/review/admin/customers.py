@@ -23,7 +23,7 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.policies import selectors as policies
-from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin, ReadOnlyInline, Why
 from voiceauth.review.admin.held import SampleColumns, player
 from voiceauth.review.charts import badge
 from voiceauth.review.playback import answer, play_sample
@@ -130,12 +130,6 @@ def _erase(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     )
 
 
-class Why(forms.Form):
-    """The reason for a request that a second person must approve."""
-
-    reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
-
-
 def _export(customer: Customer, actor: Actor, given: dict[str, Any]) -> str:
     approval = request_audio_export(customer_id=customer.customer_id, reason=given["reason"], actor=actor)
     return f"A second person must approve the export until {approval.expires_at:%d %b %Y, %H:%M}."
@@ -206,7 +200,7 @@ class CustomerAdmin(ReadOnlyAdmin):
         Action(
             name="export",
             label="Export recordings",
-            permission="review.play_audio",
+            permission="review.export_audio",
             question="Request a copy of all recordings of {object}? A second person must approve it. You can then save "
             "it once, from the page of the approval.",
             run=_export,

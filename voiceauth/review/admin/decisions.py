@@ -14,13 +14,14 @@ from enrollment.models import ConfirmedCall, Customer
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
 from voiceauth.review import evidence
-from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin, Why
 from voiceauth.review.admin.decision_columns import DecisionColumns
 from voiceauth.review.admin.lists import DaysFilter, ValuesFilter
 from voiceauth.review.playback import answer, play_call
 from voiceauth.screening.models import ReviewCase
 from voiceauth.screening.risk import HIGH_RISK, KNOWN_FRAUDSTER, REPLAY, VELOCITY
 from voiceauth.verification.attempts import key_of
+from voiceauth.verification.audio_exports import request_call_export
 from voiceauth.verification.confirmations import revoke
 from voiceauth.verification.models import CallAudio, Decision
 from voiceauth.verification.policy import CLIPPED, MORE_THAN_ONE_SPEAKER, TOO_NOISY, VOICEPRINT_STALE
@@ -29,6 +30,11 @@ from voiceauth.verification.policy import CLIPPED, MORE_THAN_ONE_SPEAKER, TOO_NO
 def _revoke(decision: Decision, actor: Actor, _: dict[str, Any]) -> str:
     revoke(decision_id=decision.pk, actor=actor)
     return f"The call is no longer a part of the voiceprint of {decision.customer_id}."
+
+
+def _export(decision: Decision, actor: Actor, given: dict[str, Any]) -> str:
+    approval = request_call_export(decision_id=decision.pk, reason=given["reason"], actor=actor)
+    return f"A second person must approve the export until {approval.expires_at:%d %b %Y, %H:%M}. Look under Approvals."
 
 
 class RiskFilter(admin.SimpleListFilter):
@@ -95,7 +101,17 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
             run=_revoke,
             available=lambda decision: ConfirmedCall.objects.filter(pk=decision.pk).exclude(sample=None).exists(),
             danger=True,
-        )
+        ),
+        Action(
+            name="export",
+            label="Export recording",
+            permission="review.export_audio",
+            question="Request a copy of this call's recording? A second person must approve it. You can then save it "
+            "once, from the page of the approval.",
+            run=_export,
+            form=Why,
+            available=lambda decision: CallAudio.objects.filter(pk=decision.pk).exists(),
+        ),
     ]
 
     list_display = ["created_at", "result", "risk", "kind", "customer", "tier_name", "bar"]

@@ -69,7 +69,10 @@ class PersonAdmin(UserAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the roles as boxes to tick."""
         field = super().formfield_for_manytomany(db_field, request, widget=forms.CheckboxSelectMultiple, **kwargs)
-        field.label, field.help_text = "Roles", "What each role may do is listed in docs/api.md. One is enough to sign in."
+        field.label, field.help_text = (
+            "Roles",
+            "What each role may do is listed in docs/api.md. One is enough to sign in.",
+        )
         return field
 
     @admin.display(description="role")

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 from voiceauth.platform.api.uploads import CHANNEL_OR_NOTHING
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import Actor
-from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.base import Action, ReadOnlyAdmin, Why
 from voiceauth.review.playback import answer, play_fraudster
 from voiceauth.screening import selectors, watchlists
 from voiceauth.screening.models import Fraudster, FraudsterAudio, Watchlist
@@ -62,12 +62,6 @@ class Recording(NewVoice):
     def clean_audio(self) -> bytes:
         """Read the uploaded file."""
         return bytes(self.cleaned_data["audio"].read())
-
-
-class Why(forms.Form):
-    """The reason for a request that a second person must approve."""
-
-    reason = forms.CharField(max_length=500, help_text="For the person who approves it, and for the audit trail.")
 
 
 def listed(made: Fraudster | Approval, watchlist: Watchlist) -> str:

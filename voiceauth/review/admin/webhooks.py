@@ -124,7 +124,17 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_filter = ["state", ("type", ValuesFilter), ("created_at", DaysFilter)]
     search_fields = ["event_id__exact"]
     list_select_related = ["endpoint"]
-    fields = ["event_id", "type", "endpoint", "content", "condition", "attempts", "answer", "next_attempt", "delivered_at"]
+    fields = [
+        "event_id",
+        "type",
+        "endpoint",
+        "content",
+        "condition",
+        "attempts",
+        "answer",
+        "next_attempt",
+        "delivered_at",
+    ]
     operations = [
         Action(
             name="redeliver",
