@@ -76,7 +76,7 @@ def path_of(route: str, bank: Bank) -> str:
     }
     if found := ROW_PAGE.match(route):
         shown = {type(row): row for row in vars(bank).values()}
-        model = apps.get_model(*found.groups())
+        model = apps.get_model(f"{found[1]}.{found[2]}")
         known["object_id"] = known["pk"] = known["id"] = (shown.get(model) or model._default_manager.first()).pk
     known.setdefault("object_id", bank.call.pk)
     if "customer/samples" in route or "<path:content_type_id>" in route:

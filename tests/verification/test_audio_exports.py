@@ -58,7 +58,7 @@ def test_a_call_is_exported_once_after_a_second_person_s_approval(reviewer: APIC
     described = json.loads(archive.read("manifest.json"))
     assert (described["decision_id"], described["customer_id"]) == (str(call.pk), "C-1001")
     event = AuditEvent.objects.get(action="decision.audio_exported")
-    assert (event.actor, event.target, event.customer_id) == (reviewer.api_client.name, f"decision:{call.pk}", "C-1001")  # type: ignore[attr-defined]
+    assert (event.actor, event.target, event.customer_id) == (reviewer.api_client.name, f"decision:{call.pk}", "C-1001")
     assert error_code(download(reviewer, call, approval)) == "approval_not_open"
 
 

@@ -17,6 +17,7 @@ from enrollment.keys import unseal_audio, unseal_call
 from enrollment.models import SealedAudio
 from mltraining import worker_client
 from mltraining.messages import DECODE, DecodeRecording, Recording
+from voiceauth.platform import audio_types
 from voiceauth.platform import storage as audio_store
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.exceptions import note
@@ -73,17 +74,6 @@ def play_fraudster(*, fraudster_id: UUID, actor: Actor) -> bytes:
     return audio
 
 
-SIGNATURES = [  # offset, bytes, content type, suffix; https://mimesniff.spec.whatwg.org
-    (0, b"RIFF", "audio/wav", "wav"),
-    (0, b"OggS", "audio/ogg", "ogg"),
-    (0, b"fLaC", "audio/flac", "flac"),
-    (0, b"\x1a\x45\xdf\xa3", "audio/webm", "webm"),
-    (4, b"ftyp", "audio/mp4", "m4a"),
-    (0, b"ID3", "audio/mpeg", "mp3"),
-    (0, b"\xff\xfb", "audio/mpeg", "mp3"),
-    (0, b"\xff\xf3", "audio/mpeg", "mp3"),
-    (0, b"\xff\xf1", "audio/aac", "aac"),
-]
 PLAYED_WAV = {1, 3, 6, 7, 0xFFFE}  # format tags: PCM, float, A-law, mu-law, extensible
 NOT_PLAYED = (b"alac", b"samr", b"sawb")  # codecs of MP4
 WAV = ("audio/wav", "wav")
@@ -119,8 +109,7 @@ def answer(request: HttpRequest, play: Callable[[Actor], bytes], name: str) -> H
 
 def _played(audio: bytes) -> tuple[str, str] | None:
     """Return the content type and the suffix of a recording that browsers play."""
-    known = ((kind, suffix) for offset, magic, kind, suffix in SIGNATURES if audio[offset:].startswith(magic))
-    found = next(known, None)
+    found = audio_types.recognise(audio)
     if found == WAV and int.from_bytes(audio[20:22], "little") not in PLAYED_WAV:
         return None
     if found is not None and found[0] == "audio/mp4" and any(codec in audio for codec in NOT_PLAYED):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mltraining.speech.audio.containers import sniff
+from voiceauth.platform import audio_types
 from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.models import Approval
@@ -19,7 +19,6 @@ from voiceauth.verification.errors import NoAudio
 from voiceauth.verification.models import CallAudio
 
 EXPORT_CALL = "decision.export_audio"
-SUFFIXES = {"mov": "m4a", "matroska": "webm", "asf": "wma", "mpegts": "ts"}  # where it is not the demuxer's name
 
 
 def register_actions() -> None:
@@ -48,8 +47,8 @@ def export_call(*, decision_id: UUID, approval_id: UUID, actor: Actor) -> bytes:
     parameters = {"decision_id": str(decision_id), "customer_id": decision.customer_id}
     services.redeem(approval_id=approval_id, action=EXPORT_CALL, parameters=parameters, actor=actor)
     audio, content = selectors.call_audio(kept), io.BytesIO()
-    kind = sniff(audio) or "audio"
-    name = f"{decision_id}.{SUFFIXES.get(kind, kind)}"
+    _, suffix = audio_types.recognise(audio) or ("", "audio")
+    name = f"{decision_id}.{suffix}"
     described = parameters | {
         "file": name,
         "sha256": sha256(audio).hexdigest(),

@@ -86,7 +86,8 @@ def models() -> tuple[ModelVersion, ModelVersion]:
 
 def decisions(chance: random.Random, now: datetime, count: int, known: list[str]) -> list[Decision]:
     """Calls of the last 24 hours: many by day, few at night, one in eight not accepted."""
-    made, moments = [], []
+    made: list[Decision] = []
+    moments: list[datetime] = []
     while len(made) < count:
         moment = now - timedelta(seconds=chance.uniform(60, 86_000))
         if chance.random() > (0.12 if moment.hour < 7 or moment.hour > 20 else 0.9):

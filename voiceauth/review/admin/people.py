@@ -69,6 +69,7 @@ class PersonAdmin(UserAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the roles as boxes to tick."""
         field = super().formfield_for_manytomany(db_field, request, widget=forms.CheckboxSelectMultiple, **kwargs)
+        assert field is not None
         field.label, field.help_text = (
             "Roles",
             "What each role may do is listed in docs/api.md. One is enough to sign in.",
