@@ -136,6 +136,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout"
 CELERY_TASK_ROUTES = {
     "retraining.run_training": {"queue": "training"},
     "retraining.run_promotion": {"queue": "training"},
+    "retraining.run_recalibration": {"queue": "training"},
     "retraining.sweep_training_data": {"queue": "training"},
     "erasure.run": {"queue": "training"},  # the training worker may write wherever recordings and their copies lie
     "batches.run": {"queue": "training"},  # it asks the scoring workers: on their own queues it could wait for itself

@@ -41,7 +41,9 @@ def test_a_second_promotion_is_refused_while_one_is_under_way(signed_in: SignIn)
 
 def test_the_active_model_offers_no_promotion(signed_in: SignIn) -> None:
     model = make_model(state="ACTIVE")
-    assert "/do/" not in signed_in("admin").get(f"/admin/mltraining/modelversion/{model.pk}/change/").content.decode()
+    page = signed_in("admin").get(f"/admin/mltraining/modelversion/{model.pk}/change/").content.decode()
+    assert "/do/recalibrate/" in page
+    assert not any(f"/do/{action}/" in page for action in ("promote", "force", "roll-back"))
 
 
 def test_a_model_s_charts_are_served_and_nothing_beside_them(

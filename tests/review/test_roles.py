@@ -35,6 +35,7 @@ LISTS = {
     "mltraining/modelversion/": {"reviewer", "admin", "auditor", "superuser"},
     "verification/driftreport/": {"reviewer", "admin", "auditor", "superuser"},
     "retraining/trainingrun/": {"admin", "auditor", "superuser"},
+    "retraining/recalibration/": {"reviewer", "admin", "auditor", "superuser"},
     "enrollment/audiosample/": {"teller", "reviewer", "admin", "superuser"},
     "batches/batchenrollment/": {"teller", "admin", "superuser"},
     "policies/policyversion/": {"reviewer", "admin", "auditor", "superuser"},

@@ -20,6 +20,20 @@ class NotEnoughEvidence(Conflict):
     )
 
 
+class CannotCalibrate(Conflict):
+    """No calibration can be fitted on the trials of a source."""
+
+    code = "cannot_calibrate"
+    message = "No calibration can be fitted on these trials."
+
+
+class NotFitted(Conflict):
+    """A calibration is put into force before it is fitted."""
+
+    code = "not_fitted"
+    message = "This calibration is not fitted: its job has not ended, or has failed."
+
+
 class ChallengerNotBetter(Conflict):
     """On the frozen set the model does not beat the one in service, or is worse somewhere. Carries ``reasons``."""
 

@@ -74,6 +74,40 @@ class Promotion(Job):
         return details
 
 
+class Recalibration(Job):
+    """A calibration that a worker fitted for a model, and what it would have decided on past calls.
+
+    SUCCEEDED means that it is fitted. It is in force only once a second person has approved it
+    (``recalibrations.request_force``).
+    """
+
+    class Source(models.TextChoices):
+        """Which trials a calibration is fitted on."""
+
+        CASES = "cases", "calls of closed review cases"
+        CUSTOMERS = "customers", "enrolled customers who did not train the model"
+        FROZEN_SET = "frozen_set", "the frozen set"
+
+    task_name = "retraining.run_recalibration"
+    audit_name = "recalibration"
+
+    model = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="recalibrations")
+    source = models.CharField(max_length=16, choices=Source)
+    target_far = models.FloatField(null=True)  # that it was fitted for: the policy's, of calls without a tier
+    parameters = models.JSONField(default=dict)  # of the fitted calibration; ``speech.scoring.Calibration.to_dict``
+    measured_on = models.JSONField(default=dict)  # ``mltraining.calibrations.MeasuredOn``
+    found = models.JSONField(default=list)  # what was measured, in sentences
+    preview = models.JSONField(default=dict)  # ``past_calls.preview``
+
+    class Meta(Job.Meta):
+        pass
+
+    def audit_details(self, event: str) -> dict[str, Any]:
+        """Add the model, the source, and which calibration was fitted."""
+        version = self.parameters.get("version", "")
+        return {"model_version": self.model_id, "data": {"source": self.source, "calibration_version": version}}
+
+
 class TrainingSpeaker(models.Model):
     """That a customer's recordings trained a model: erasing that customer makes a retrain due."""
 

@@ -13,9 +13,7 @@ from uuid import UUID
 
 import pandas as pd
 from django.conf import settings
-from django.db import transaction
 
-from mltraining import calibrations
 from mltraining.calibrations import MeasuredOn
 from mltraining.models import Calibration, ModelVersion
 from mltraining.scorer import LoadedModel
@@ -25,8 +23,7 @@ from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, T
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
-from voiceauth.retraining import customer_trials, evidence, labelled, training_settings
-from voiceauth.retraining.errors import NotEnoughEvidence
+from voiceauth.retraining import customer_trials, labelled, recalibrations, training_settings
 
 logger = logging.getLogger(__name__)
 
@@ -123,28 +120,17 @@ def fit(pipeline: ScoringPipeline, source: Source, *, target_far: float | None, 
     return fit_on_trials(source.trials, target_far=rate, in_force=pipeline.calibration, prior=prior)
 
 
-@transaction.atomic
 def put_into_force(model: LoadedModel, source: Source, fitted: Recalibration, *, actor: Actor) -> Calibration:
     """Read the model's scores by the fitted calibration from the next call on.
 
     Raises ``NotEnoughEvidence`` where the model is in service with enough evidence and would have too little of it.
     """
-    row = ModelVersion.objects.select_for_update().get(pk=model.version)
-    before = evidence.of(row)
-    calibration = calibrations.put_into_force(
+    return recalibrations.put_into_force(
         version=model.version,
         parameters=fitted.calibration.to_dict(),
         measured_on=source.measured_on(fitted),
         actor=actor,
     )
-    after = evidence.of(row)
-    if row.state == ModelVersion.State.ACTIVE and before.is_sufficient and not after.is_sufficient:
-        raise NotEnoughEvidence(
-            "The model is in service, and this calibration would take away its evidence: "
-            + "; ".join(map(str, after.missing)),
-            evidence=after.summary(),
-        )
-    return calibration
 
 
 def calibrate_candidate(

@@ -26,6 +26,14 @@ def run_promotion(promotion_id: str) -> None:
     promotion.execute(uuid.UUID(promotion_id))
 
 
+@shared_task(name="retraining.run_recalibration")
+def run_recalibration(recalibration_id: str) -> None:
+    """Fit the calibration with this id."""
+    from voiceauth.retraining import recalibration_job
+
+    recalibration_job.execute(uuid.UUID(recalibration_id))
+
+
 @shared_task(name="retraining.sweep_training_data")
 def sweep_training_data() -> None:
     """Remove the recordings and the output of runs that have ended."""

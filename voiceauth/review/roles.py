@@ -24,6 +24,7 @@ CAPABILITY_OF = {
     "erasure.view_erasure": "customers:read",
     "mltraining.view_modelversion": "models:read",
     "policies.view_policyversion": "policy:read",
+    "retraining.view_recalibration": "models:read",
     "retraining.view_trainingrun": "training:read",
     "review.approve_enrollment": "enrollment:approve",
     "review.cancel_batch": "batches:cancel",

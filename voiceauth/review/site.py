@@ -24,7 +24,12 @@ SECTIONS = {
         "Erasure": "Erasures",
     },
     "Fraud": {"ReviewCase": "Review cases", "Watchlist": "Watchlists", "Fraudster": "Fraudsters"},
-    "Training and models": {"TrainingRun": "Training runs", "ModelVersion": "Models", "DriftReport": "Drift"},
+    "Training and models": {
+        "TrainingRun": "Training runs",
+        "ModelVersion": "Models",
+        "Recalibration": "Calibrations",
+        "DriftReport": "Drift",
+    },
     "Oversight": {
         "AuditEvent": "Audit trail",
         "Approval": "Approvals",

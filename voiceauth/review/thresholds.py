@@ -14,6 +14,7 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.retraining import evidence
 from voiceauth.verification.models import Decision
+from voiceauth.verification.selectors import decided_by_score
 
 Result = Decision.Result
 
@@ -58,14 +59,8 @@ def preview(model: ModelVersion, *, days: int, probability: float | None) -> dic
     those that were stored, each under the calibration that was in force then.
     """
     found = evidence.of(model)
-    calls = Decision.objects.filter(
-        model_version=model.version,
-        created_at__gte=timezone.now() - timedelta(days=days),
-        kind=Decision.Kind.VERIFY,
-        decision__in=[Result.ACCEPT, Result.REJECT],
-        log_likelihood_ratio__isnull=False,
-        reasons=[],
-    )
+    since = timezone.now() - timedelta(days=days)
+    calls = decided_by_score(model.version, since=since).exclude(log_likelihood_ratio=None)
     if found.calibration is None:
         return {"total": 0, "outcomes": []}
     asked = _thresholds(found, probability)

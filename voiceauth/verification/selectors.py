@@ -1,5 +1,6 @@
 """Reads of decisions."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -28,6 +29,20 @@ def decision(decision_id: UUID) -> Decision:
 def decision_of(decision_id: UUID, *, actor: str) -> Decision | None:
     """Read the decision that an API client asked for; ``None`` where there is none."""
     return Decision.objects.filter(pk=decision_id, actor=actor).first()
+
+
+def decided_by_score(version: str, *, since: datetime) -> QuerySet[Decision]:
+    """Select the verifications since then that the score of model ``version`` alone decided.
+
+    Replays, calls with a second voice, and hidden answers are none of them.
+    """
+    return Decision.objects.filter(
+        model_version=version,
+        created_at__gte=since,
+        kind=Decision.Kind.VERIFY,
+        decision__in=[Decision.Result.ACCEPT, Decision.Result.REJECT],
+        reasons=[],
+    )
 
 
 def call_audio(recording: CallAudio) -> bytes:

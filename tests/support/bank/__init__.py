@@ -21,7 +21,7 @@ from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.webhooks.models import WebhookDelivery
 from voiceauth.policies.models import PolicyVersion
-from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.models import Recalibration, TrainingRun
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification.models import Decision, DriftReport
 
@@ -36,6 +36,7 @@ class Bank:
     model: ModelVersion
     challenger: ModelVersion
     run: TrainingRun
+    fitted: Recalibration
     drift: DriftReport
     held: AudioSample
     approval: Approval
@@ -60,6 +61,7 @@ class Bank:
             "screening/watchlist": ("watchlist", self.watchlist),
             "screening/fraudster": ("fraudster", self.fraudster),
             "retraining/trainingrun": ("run", self.run),
+            "retraining/recalibration": ("recalibration", self.fitted),
             "mltraining/modelversion": ("challenger", self.challenger),
             "verification/driftreport": ("drift-report", self.drift),
             "audit/auditevent": ("event", self.event),
@@ -79,6 +81,7 @@ class Bank:
                 ("verification/decision", "export"),
                 ("screening/watchlist", "add"),
                 ("approvals/approval", "approve"),
+                ("mltraining/modelversion", "recalibrate"),
             )
         } | {
             "run-start": "retraining/trainingrun/do/start/",
@@ -100,8 +103,8 @@ class Bank:
         return others | lists | rows | asked
 
 
-def open_bank(calls: int) -> Bank:
-    """Write the rows, with so many ``calls`` in the last 24 hours.
+def open_bank(calls: int, *, hours: int = 0) -> Bank:
+    """Write the rows, with so many ``calls`` in the last ``hours``, or in the last minute.
 
     They are the same each time, but for their identifiers and the clock.
     """
@@ -142,7 +145,7 @@ def open_bank(calls: int) -> Bank:
         expires_at=now + timedelta(days=365),
     )
     fraudster.watchlists.add(watchlist)
-    decisions = rows.decisions(chance, now, calls, [each.customer_id for each in customers])
+    decisions = rows.decisions(chance, now, calls, [each.customer_id for each in customers], hours)
     call = rows.replayed_call(customer, now)
     replay = rows.review_cases(chance, call, earlier, fraudster, decisions, customers)
     run = make_run(progress_percent=46, model=None, created_at=now)
@@ -180,6 +183,7 @@ def open_bank(calls: int) -> Bank:
         model=model,
         challenger=challenger,
         run=run,
+        fitted=rows.recalibration(model, now),
         drift=make_drift_report(model),
         held=held,
         approval=approval,

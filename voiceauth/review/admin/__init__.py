@@ -14,6 +14,7 @@ from voiceauth.review.admin import (  # noqa: F401  (registers them)
     models,
     people,
     policies,
+    recalibrations,
     training,
     watchlists,
     webhooks,

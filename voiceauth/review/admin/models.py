@@ -22,9 +22,11 @@ from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
 from voiceauth.retraining import evidence
 from voiceauth.retraining.evidence import Evidence
+from voiceauth.retraining.recalibrations import request_recalibration
 from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
+from voiceauth.review.admin.recalibrations import NewCalibration
 from voiceauth.review.charts import badge, facts, pretty, progress_bar
 from voiceauth.review.model_report import report_on
 from voiceauth.review.thresholds import Wanted, preview
@@ -49,6 +51,12 @@ class Why(forms.Form):
 def _force(model: ModelVersion, actor: Actor, given: dict[str, Any]) -> str:
     approval = request_forced_promotion(version=model.version, reason=given["reason"], actor=actor)
     return f"Asked for. Somebody else must approve it until {approval.expires_at:%d %b %Y, %H:%M}."
+
+
+def _recalibrate(model: ModelVersion, actor: Actor, given: dict[str, Any]) -> SafeString:
+    fitted = request_recalibration(version=model.version, source=given["source"], actor=actor)
+    page = reverse("admin:retraining_recalibration_change", args=[fitted.pk])
+    return format_html('A worker fits the calibration. <a href="{}">See what it would have decided</a>', page)
 
 
 def _evidence(model: ModelVersion) -> Evidence:
@@ -95,6 +103,15 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             form=Why,
             available=lambda model: model.state == State.CANDIDATE,
             danger=True,
+        ),
+        Action(
+            name="recalibrate",
+            label="Recalibrate",
+            permission="review.promote_model",
+            question="Fit another calibration for {object}? Nothing changes for callers: you see first what it would "
+            "have decided on past calls, and a second person must approve it.",
+            run=_recalibrate,
+            form=NewCalibration,
         ),
         Action(
             name="roll-back",

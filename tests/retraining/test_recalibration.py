@@ -1,0 +1,129 @@
+"""Another calibration from the dashboard: fitted by a worker, looked at, approved by a second person, in force."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+
+from mltraining import calibrations
+from mltraining.models import ModelVersion
+from tests.support.model import register_untrained
+from tests.support.people import SignIn
+from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit.models import AuditEvent
+from voiceauth.retraining import recalibration_job, recalibrations
+from voiceauth.retraining.errors import NotFitted
+from voiceauth.retraining.models import Recalibration
+from voiceauth.screening.models import ReviewCase
+from voiceauth.verification.models import Decision
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def model(models_folder: Path, tmp_path: Path) -> ModelVersion:
+    return register_untrained(tmp_path)
+
+
+@pytest.fixture
+def closed_cases(model: ModelVersion) -> None:
+    """600 calls that were accepted from a score of 0.5 on: a third are the customers', the others fraudsters'."""
+    random = np.random.default_rng(1)
+    known: dict[str, list[dict[str, str]]] = {"FALSE_ALARM": [], "CONFIRMED_FRAUD": []}
+    made = []
+    for number in range(600):
+        score = (0.6 if number % 3 == 0 else 0.2) + random.normal(0, 0.1)
+        call = Decision(
+            kind="verify",
+            decision="ACCEPT" if score > 0.5 else "REJECT",
+            customer_id=f"C-{number % 40}",
+            model_version=model.version,
+            model_fingerprint=model.fingerprint,
+            score=score,
+            speech_seconds=4.0,
+            enrollment_speech_seconds=25.0,
+            snr_db=20.0,
+        )
+        made.append(call)
+        known["FALSE_ALARM" if number % 3 == 0 else "CONFIRMED_FRAUD"].append({"decision_id": str(call.pk)})
+    Decision.objects.bulk_create(made)
+    for resolution, evidence in known.items():
+        ReviewCase.objects.create(
+            kind="KNOWN_FRAUDSTER", state="CLOSED", resolution=resolution, evidence=evidence, customer_id=resolution
+        )
+
+
+def fit(model: ModelVersion) -> Recalibration:
+    asked = recalibrations.request_recalibration(version=model.version, source="cases", actor=SYSTEM)
+    recalibration_job.execute(asked.pk)
+    asked.refresh_from_db()
+    return asked
+
+
+def test_what_was_fitted_says_what_it_would_have_decided_and_changes_nothing(
+    model: ModelVersion, closed_cases: None
+) -> None:
+    before = calibrations.in_force(model.version)
+    fitted = fit(model)
+    assert (fitted.state, fitted.measured_on["target_trials"], fitted.measured_on["speakers"]) == ("SUCCEEDED", 200, 40)
+    preview = fitted.preview
+    then = Decision.objects.filter(decision="ACCEPT").count()
+    assert (preview["total"], preview["accepted"]) == (600, then)
+    in_force = next(each for each in preview["outcomes"] if each["in_force"])
+    assert in_force["rate"] == 0.01
+    assert in_force["accepted"] == then + in_force["newly_accepted"] - in_force["newly_rejected"]
+    rates = [each["rate"] for each in preview["outcomes"]]
+    accepted = [each["accepted"] for each in preview["outcomes"]]
+    assert rates == sorted(rates, reverse=True) and accepted == sorted(accepted, reverse=True)
+    assert calibrations.in_force(model.version) == before
+    event = AuditEvent.objects.get(action="recalibration.succeeded")
+    assert event.data["calibration_version"] == fitted.parameters["version"]
+
+
+def test_too_few_labelled_calls_are_said_and_nothing_is_fitted(model: ModelVersion) -> None:
+    fitted = fit(model)
+    assert (fitted.state, fitted.error_code) == ("FAILED", "cannot_calibrate")
+    with pytest.raises(NotFitted):
+        recalibrations.request_force(recalibration_id=fitted.pk, reason="why", actor=SYSTEM)
+
+
+def test_a_second_person_puts_it_into_force(
+    signed_in: SignIn, people: dict[str, User], model: ModelVersion, closed_cases: None
+) -> None:
+    fitted, grace = fit(model), signed_in("admin")
+    page = f"/admin/retraining/recalibration/{fitted.pk}"
+    shown = grace.get(f"{page}/change/").content.decode()
+    assert "What it would have decided on 600 verifications" in shown and "Put into force" in shown
+    grace.post(f"{page}/do/put-into-force/", {"reason": "a quarter of cases"})
+    approval = Approval.objects.get()
+    assert "errorlist" in grace.post(f"/admin/approvals/approval/{approval.pk}/do/approve/").content.decode()
+    assert signed_in("superuser").post(f"/admin/approvals/approval/{approval.pk}/do/approve/").status_code == 302
+    now = calibrations.in_force(model.version)
+    assert now is not None and now.version == fitted.parameters["version"]
+    event = AuditEvent.objects.get(action="model.recalibrated")
+    assert (event.actor, event.after) == ("user:sue", {"calibration_version": now.version})
+    assert "IN FORCE" in grace.get(f"{page}/change/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("role", "sees", "may"),
+    [("admin", True, True), ("reviewer", True, False), ("auditor", True, False), ("teller", False, False)],
+)
+def test_who_may_see_and_ask_for_a_calibration(
+    signed_in: SignIn, model: ModelVersion, role: str, sees: bool, may: bool
+) -> None:
+    client: Any = signed_in(role)
+    response = client.post(f"/admin/mltraining/modelversion/{model.pk}/do/recalibrate/", {"source": "cases"})
+    assert response.status_code == (302 if may else 403)
+    assert Recalibration.objects.exists() is may
+    row = Recalibration.objects.first() or recalibrations.request_recalibration(
+        version=model.version, source="cases", actor=SYSTEM
+    )
+    for path in ("", f"{row.pk}/change/"):
+        assert client.get(f"/admin/retraining/recalibration/{path}").status_code == (200 if sees else 403)
+    assert client.post(f"/admin/retraining/recalibration/{row.pk}/do/put-into-force/").status_code == (
+        200 if may else 403
+    )
