@@ -128,6 +128,7 @@ def look(page: Page, name: str, complaints: list[str]) -> list[str]:
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
         if PICTURES:
+            page.evaluate(SETTLED)
             page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{scheme}.png", full_page=True)
         if (width, scheme) in JUDGED:
             found += [f"{name} {width} {scheme} {each}" for each in violations(page, complaints, rules)]
