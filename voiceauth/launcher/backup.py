@@ -28,7 +28,7 @@ from psycopg.conninfo import make_conninfo
 from voiceauth.launcher import embedded
 from voiceauth.platform import storage
 from voiceauth.platform.audit import SYSTEM, chain
-from voiceauth.platform.audit.models import ChainHead
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.erasure import journal
 from voiceauth.platform.erasure import services as erasures
@@ -83,7 +83,7 @@ def make(folder: Path) -> About:
     if draft.exists():  # of an attempt that was cut off
         shutil.rmtree(draft)
     draft.mkdir(mode=0o700, parents=True)
-    head = ChainHead.objects.filter(id=chain.HEAD_ID).first()
+    newest = AuditEvent.objects.only("sequence", "hash").first()
     done = Erasure.objects.filter(state=Erasure.State.SUCCEEDED).order_by("finished_at").last()
     key_check = keyring.wrap(os.urandom(32), KEY_CONTEXT)
     made_at = timezone.now()
@@ -93,7 +93,7 @@ def make(folder: Path) -> About:
         format=FORMAT,
         version=settings.VERSION,
         made_at=made_at.isoformat(timespec="seconds"),
-        anchor=str(chain.Anchor(head.sequence, head.hash)) if head else "",
+        anchor=str(chain.Anchor.of(newest)) if newest else "",
         master_key=keyring.current_id(),
         key_check=key_check.hex(),
         last_erasure=str(done.pk) if done else "",

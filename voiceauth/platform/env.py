@@ -144,7 +144,12 @@ def database(name: str) -> dict[str, Any]:
         "ENGINE": "voiceauth.platform.postgresql",
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 3, **options, "options": f"{PLANNING} {options.get('options', '')}".strip()},
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "prepare_threshold": 0,  # what goes through ``prepared_cursor`` is prepared; Django's own cursors never do
+            **options,
+            "options": f"{PLANNING} {options.get('options', '')}".strip(),
+        },
     }
 
 

@@ -20,7 +20,7 @@ from mltraining.models import ModelVersion
 from voiceauth.platform.api.models import EXPIRES_SOON, ApiClient
 from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.platform.approvals.models import Approval
-from voiceauth.platform.audit.models import ChainHead
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.retraining import evidence
 from voiceauth.retraining.models import TrainingRun
@@ -62,7 +62,7 @@ def summary(user: AbstractBaseUser | AnonymousUser) -> dict[str, Any]:
         parts["run"] = run = runs.order_by("-state", "created_at").first()  # RUNNING before QUEUED
         parts["run_progress"] = progress_bar(run.progress_percent, run.phase) if run else ""
     if user.has_perm("audit.view_auditevent"):  # type: ignore[union-attr]
-        parts["head"] = ChainHead.objects.first()
+        parts["latest_event"] = AuditEvent.objects.only("sequence", "hash").first()
     return parts
 
 

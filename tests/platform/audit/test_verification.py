@@ -8,14 +8,15 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support.trail import newest_event, the_owner_at_work
+from tests.support.trail import newest_event, number_from_one, set_back, the_owner_at_work
 from voiceauth.platform.audit import SYSTEM, chain
-from voiceauth.platform.audit.models import AuditEvent, ChainHead
+from voiceauth.platform.audit.models import AuditEvent, LaneHead
 from voiceauth.platform.audit.services import TrailBroken, record
 
 
 @pytest.fixture
 def trail(transactional_db: None) -> list[AuditEvent]:
+    number_from_one()
     events = []
     for number in range(1, 7):
         with transaction.atomic():
@@ -82,30 +83,34 @@ def test_the_first_row_cannot_be_removed_unseen(trail: list[AuditEvent]) -> None
 def test_a_cut_off_tail_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence__gte=5).delete()
-    assert kinds(chain.verify()) == [("removed", 5)]
+    assert kinds(chain.verify()) == [("removed", 6)]
 
 
 def test_a_cut_off_tail_with_a_head_set_back_is_found_and_never_written_over(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence__gte=5).delete()
-    ChainHead.objects.update(sequence=4, hash=trail[3].hash)
+    LaneHead.objects.filter(lane=1).update(sequence=4, hash=trail[3].hash)
     assert kinds(chain.verify()) == [("head_forged", 4)]
     with pytest.raises(TrailBroken), transaction.atomic():
         record(action="next", actor=SYSTEM)
 
 
 def test_a_removed_head_is_found_and_no_new_trail_begins(trail: list[AuditEvent]) -> None:
-    ChainHead.objects.all().delete()
+    LaneHead.objects.filter(lane=1).delete()
     assert kinds(chain.verify()) == [("head_missing", 6)]
     with pytest.raises(TrailBroken), transaction.atomic():
         record(action="next", actor=SYSTEM)
-    assert not ChainHead.objects.exists()
+    LaneHead.objects.all().delete()
+    assert ("head_missing", 6) in kinds(chain.verify())
+    with pytest.raises(TrailBroken), transaction.atomic():
+        record(action="next", actor=SYSTEM)
+    assert not LaneHead.objects.exists()
 
 
 def test_an_emptied_trail_is_found(trail: list[AuditEvent]) -> None:
     with the_owner_at_work():
         AuditEvent.objects.all().delete()
-    assert kinds(chain.verify()) == [("removed", 1)]
+    assert kinds(chain.verify()) == [("removed", 6)]
 
 
 @pytest.mark.parametrize("number", [7, 0, -4])
@@ -137,12 +142,12 @@ def test_a_genuine_row_of_another_trail_does_not_fit_in(trail: list[AuditEvent])
 
 
 def test_an_older_state_of_the_whole_trail_is_found_by_an_anchor(trail: list[AuditEvent]) -> None:
+    saved = list(LaneHead.objects.all())
     with transaction.atomic():
-        saved = ChainHead.objects.get()
         later = record(action="later", actor=SYSTEM)
     with the_owner_at_work():
         AuditEvent.objects.filter(sequence=later.sequence).delete()
-    saved.save()
+    set_back(saved)
     assert chain.verify().intact  # nothing inside the database can tell
     report = chain.verify(anchors=[chain.Anchor(later.sequence, later.hash)])
     assert kinds(report) == [("anchor", 7)]
@@ -162,20 +167,24 @@ def test_the_report_is_bounded_however_much_is_broken(trail: list[AuditEvent]) -
 def test_the_trail_is_read_with_a_fixed_number_of_queries(
     trail: list[AuditEvent], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(
+        7
+    ):  # BEGIN, COMMIT, the heads of the lanes and of the chain before them, twice, and the rows
         chain.verify()
 
 
 def test_the_command_prints_the_anchor_and_records_that_it_ran(trail: list[AuditEvent]) -> None:
     out = StringIO()
     call_command("verify_audit_trail", stdout=out)
-    assert f"anchor 6:{trail[-1].hash}" in out.getvalue()
     event = newest_event()
+    assert f"anchor 7:{event.hash}" in out.getvalue()  # which names all rows before it
     assert (event.action, event.outcome, event.data["rows"]) == ("audit.verified", "success", 6)
 
 
 def test_the_command_records_nothing_with_no_record(trail: list[AuditEvent]) -> None:
-    call_command("verify_audit_trail", "--no-record", stdout=StringIO())
+    out = StringIO()
+    call_command("verify_audit_trail", "--no-record", stdout=out)
+    assert f"anchor 6:{trail[-1].hash}" in out.getvalue()
     assert AuditEvent.objects.count() == 6
 
 

@@ -1,8 +1,10 @@
 """The audit trail: append-only and hash-chained.
 
-Row n carries ``previous_hash`` (the hash of row n-1) and ``hash``, an HMAC-SHA-256 over its own content
-and ``previous_hash`` under a key that the database does not hold. Triggers refuse UPDATE, DELETE and
-TRUNCATE. ``ChainHead`` holds the number and hash of the last row, authenticated the same way, so that
+Events are written in lanes, so that writers need not wait for each other. Each lane is a chain, and the chains are
+woven together: an event names the last events of its own lane and of all others (``follows``) and carries a digest of
+their hashes (``previous_hash``). Its own ``hash`` is an HMAC-SHA-256 over all that, under a key that the database does
+not hold. So whatever was committed before an event cannot be changed, removed or replaced without breaking it.
+Triggers refuse UPDATE, DELETE and TRUNCATE. ``LaneHead`` says where each lane ends, authenticated the same way, so that
 a cut-off tail shows.
 """
 
@@ -19,7 +21,8 @@ class AuditEvent(models.Model):
         REFUSED = "refused"  # the caller was told no
         FAILED = "failed"  # we could not answer
 
-    sequence = models.BigIntegerField(primary_key=True)  # gapless, from 1
+    # In the order of writing. A transaction that is rolled back leaves its number unused.
+    sequence = models.BigIntegerField(primary_key=True)
     occurred_at = models.DateTimeField()
     action = models.CharField(max_length=64)  # "enrollment.accepted", "decision.made", …
     outcome = models.CharField(max_length=8, choices=Outcome)
@@ -34,8 +37,10 @@ class AuditEvent(models.Model):
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
     data = models.JSONField(default=dict)
+    lane = models.SmallIntegerField(null=True)  # from 1; none: a row of the single chain that there was before
+    follows = models.JSONField(null=True)  # the last rows of all lanes, its own lane's first
     previous_hash = models.CharField(max_length=64)
-    hash = models.CharField(max_length=64, unique=True)
+    hash = models.CharField(max_length=64)
 
     class Meta:
         ordering = ["-sequence"]
@@ -56,8 +61,22 @@ class AuditEvent(models.Model):
         return f"{self.sequence} {self.action} {self.outcome}"
 
 
+class LaneHead(models.Model):
+    """The end of a lane, for which the next event of the lane puts in another row: none is ever updated.
+
+    So the newest is found at once by the index, however many dead rows there are while a backup keeps PostgreSQL from
+    removing them.
+    """
+
+    pk = models.CompositePrimaryKey("lane", "sequence")
+    lane = models.SmallIntegerField()
+    sequence = models.BigIntegerField()
+    hash = models.CharField(max_length=64)
+    seal = models.CharField(max_length=64)
+
+
 class ChainHead(models.Model):
-    """The end of the trail, in one row (id 1). Its lock makes writers wait for each other."""
+    """The end of the single chain that there was before the lanes, in one row (id 1)."""
 
     sequence = models.BigIntegerField(default=0)
     hash = models.CharField(max_length=64)

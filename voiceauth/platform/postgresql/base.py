@@ -8,9 +8,10 @@ from types import TracebackType
 
 from django.db import OperationalError
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
-from psycopg import errors
+from psycopg import Cursor, errors
 
 
 class ErrorWrapper(DatabaseErrorWrapper):
@@ -44,3 +45,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return cursor.execute("SHOW transaction_read_only").fetchone() == ("off",)
         except errors.Error:
             return False
+
+    def prepared_cursor(self) -> CursorWrapper:
+        """Return a cursor for statements made often: the server parses and plans them once a connection."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            return self._prepare_cursor(Cursor(self.connection))  # type: ignore[attr-defined, no-any-return]

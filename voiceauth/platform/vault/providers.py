@@ -180,4 +180,4 @@ def _wrapping_key(secret: str) -> bytes:
 
 def expand(root: bytes, purpose: str) -> bytes:
     """Derive a 32-byte key for one purpose (HMAC-SHA-256, RFC 5869 expand)."""
-    return hmac.new(root, f"voiceauth:{purpose}".encode() + b"\x01", hashlib.sha256).digest()
+    return hmac.digest(root, f"voiceauth:{purpose}".encode() + b"\x01", "sha256")

@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from voiceauth.platform.audit import Actor, selectors
-from voiceauth.platform.audit.chain import verify
-from voiceauth.platform.audit.models import AuditEvent, ChainHead
+from voiceauth.platform.audit.chain import Anchor, verify
+from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.audit.services import record
 from voiceauth.platform.errors import Conflict
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
@@ -82,15 +82,16 @@ def _cell(value: Any) -> str:
 
 
 def _verify(_: None, actor: Actor, given: dict[str, Any]) -> dict[str, Any]:
-    head = ChainHead.objects.first()
-    if head is not None and head.sequence > MAX_ROWS:
+    if AuditEvent.objects.order_by()[: MAX_ROWS + 1].count() > MAX_ROWS:
         raise TrailTooLong()
     report = verify()
+    anchor = report.last
     if not any(finding.kind.startswith("head") for finding in report.findings):  # onto a forged head nothing is written
         with transaction.atomic():
             kinds = sorted({finding.kind for finding in report.findings})
-            record(action="audit.verified", actor=actor, data={"rows": report.count, "findings": kinds})
-    return {"report": report}
+            data = {"rows": report.count, "findings": kinds}
+            anchor = Anchor.of(record(action="audit.verified", actor=actor, data=data))
+    return {"report": report, "anchor": anchor}
 
 
 class TrailDaysFilter(DaysFilter):
@@ -115,14 +116,14 @@ class AuditEventAdmin(ReadOnlyAdmin):
         ("Event", {"fields": ["sequence", "occurred_at", "action", "result", "customer_id", "target"]}),
         ("Who and from where", {"fields": ["actor", "role", "ip_address", "request_id"]}),
         ("What", {"fields": ["model_version", "threshold", "was", "became", "details"]}),
-        ("Chain", {"fields": ["previous_hash", "hash"]}),
+        ("Chain", {"fields": ["lane", "follows", "previous_hash", "hash"]}),
     ]
     operations = [
         Action(
             name="verify",
             label="Verify trail",
             permission="review.verify_trail",
-            question="Verify the whole trail? This checks the hash of every row and the head, and takes some seconds.",
+            question="Verify the whole trail? This checks the hash of every row and the heads, and takes some seconds.",
             run=_verify,
             on_list=True,
             done_template="review/verified.html",

@@ -175,6 +175,8 @@ def seed(*, calls: int, customers: int, days: int) -> None:
     last = calls + 2 * customers
     head = {"sequence": last, "hash": chain.GENESIS_HASH, "seal": chain.head_seal(last, chain.GENESIS_HASH)}
     ChainHead.objects.update_or_create(pk=chain.HEAD_ID, defaults=head)  # so that events can be written after it
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval('audit_event_number', %s)", [last])
     _fraud(calls // 100, ago, customer)
     _jobs(customers, ago, customer)
 

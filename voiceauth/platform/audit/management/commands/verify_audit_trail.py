@@ -1,4 +1,4 @@
-"""``manage.py verify_audit_trail``: check the hash chain of the audit trail."""
+"""``manage.py verify_audit_trail``: check the hash chains of the audit trail."""
 
 from typing import Any
 
@@ -26,19 +26,19 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         report = chain.verify(anchors=anchors)
-        if not no_record:
-            self._record(report)
+        event = None if no_record else self._record(report)
         for finding in report.findings:
             self.stderr.write(self.style.ERROR(f"{finding.kind}: {finding.message}"))
         if not report.intact:
             raise CommandError(f"The audit trail is broken ({report.count} rows read).", returncode=1)
-        self.stdout.write(f"The audit trail is intact: {report.count} rows.\nanchor {report.last}")
+        end = report.last if event is None else chain.Anchor.of(event)
+        self.stdout.write(f"The audit trail is intact: {report.count} rows.\nanchor {end}")
 
-    def _record(self, report: chain.Report) -> None:
+    def _record(self, report: chain.Report) -> AuditEvent | None:
         kinds = sorted({finding.kind for finding in report.findings})
         try:
             with transaction.atomic():
-                record(
+                return record(
                     action="audit.verified",
                     actor=SYSTEM,
                     outcome=AuditEvent.Outcome.SUCCESS if report.intact else AuditEvent.Outcome.FAILED,
@@ -46,3 +46,4 @@ class Command(BaseCommand):
                 )
         except TrailBroken as error:
             self.stderr.write(f"This verification is not recorded: {error}.")
+        return None
