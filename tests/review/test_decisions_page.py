@@ -7,7 +7,7 @@ from tests.support.customers import make_customer, make_sample
 from tests.support.people import SignIn
 from tests.support.rows import keep_audio, make_decision
 from voiceauth.platform.audit import SYSTEM
-from voiceauth.platform.audit.models import AuditEvent, ChainHead
+from voiceauth.platform.audit.models import AuditEvent, LaneHead
 from voiceauth.screening import cases
 from voiceauth.verification.attempts import key_of
 
@@ -172,7 +172,7 @@ def test_no_audio_leaves_the_browser_where_the_trail_cannot_be_written(signed_in
     customer, decision = make_customer(), make_decision()
     keep_audio(decision, customer)
     client = signed_in("reviewer")
-    ChainHead.objects.update(seal="0" * 64)  # a forged head refuses every event
+    LaneHead.objects.update(seal="0" * 64)  # a forged head refuses every event
     client.raise_request_exception = False
     response = client.get(f"/admin/verification/decision/{decision.pk}/audio/")
     assert response.status_code == 500
