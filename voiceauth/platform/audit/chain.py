@@ -51,7 +51,7 @@ def normalise(value: Any) -> Any:
             return clean(str(value))
         case int():
             return int(value)
-        case Real():
+        case float() | Real():
             number = float(value)
             if not math.isfinite(number):
                 raise ValueError(f"the audit trail cannot hold {number}")
@@ -67,18 +67,19 @@ def normalise(value: Any) -> Any:
     raise TypeError(f"the audit trail cannot hold a {type(value).__name__}")
 
 
+# Canonical JSON: sorted keys, no spaces.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
-def canonical(content: Any) -> str:
-    """Return ``content`` as canonical JSON: sorted keys, no spaces, normalised numbers."""
-    return _encode(normalise(content))
-
-
 def event_hash(event: AuditEvent) -> str:
-    """Return the HMAC-SHA-256 of everything in the row, the digest of the rows that it follows included."""
+    """Return the HMAC-SHA-256 of everything in the row, the digest of the rows that it follows included.
+
+    ``before``, ``after`` and ``data`` have to be normalised, as they are in the database.
+    """
     names = HASHED_FIELDS if event.lane is not None else _WITHOUT_LANES
-    return _hmac(canonical({name: getattr(event, name) for name in names}))
+    content = {name: getattr(event, name) for name in names}
+    content |= {name: normalise(content[name]) for name in ("occurred_at", "threshold")}
+    return _hmac(_encode(content))
 
 
 def digest_of(hashes: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from django.db.models import QuerySet, Subquery
 
 from voiceauth.platform.audit.models import AuditEvent
 
-# Events whose moments may be in another order than their numbers: those that waited for the head at the same time.
+# Events whose moments may be in another order than their numbers: those that were written at the same time.
 OUT_OF_ORDER = 10_000
 
 
