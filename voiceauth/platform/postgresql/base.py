@@ -50,4 +50,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Return a cursor for statements made often: the server parses and plans them once a connection."""
         self.ensure_connection()
         with self.wrap_database_errors:
-            return self._prepare_cursor(Cursor(self.connection))  # type: ignore[attr-defined, no-any-return]
+            return self._prepare_cursor(Cursor(self.connection))  # type: ignore[attr-defined]
