@@ -102,10 +102,14 @@ def decode(
 
 
 def is_plain(data: bytes, *, max_seconds: float = 120, format: str | None = None) -> bool:
-    """Whether ``decode`` needs no decoder in C for this file. Raises AudioError."""
-    if not data or (format is not None and format not in HEADERLESS):
+    """Whether ``decode`` needs no decoder in C for this file. It looks into nothing but a wav."""
+    is_bare = format in HEADERLESS and not containers.is_unmistakable(data)
+    if not is_bare and not (data.startswith(b"RIFF") and containers.sniff(data) == "wav"):
         return False
-    found = plain.find(*_source(data, format))
+    try:
+        found = plain.find(*_source(data, format))
+    except AudioError:
+        return False  # ``decode`` tells the reason
     return found is not None and found.seconds <= max_seconds
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mltraining.speech.audio import decoding, plain
+from mltraining.speech.audio import containers, decoding, plain
 from mltraining.speech.audio.decoding import decode
 from mltraining.speech.audio.errors import AudioError
 from mltraining.speech.audio.isolation import Decoder
@@ -91,3 +91,11 @@ def test_nothing_large_is_read_in_the_process_of_the_model() -> None:
     assert not decoding.is_plain(encode(VOICE, "g722"), format="g722")
     assert not decoding.is_plain(b"")
     assert not decoding.is_plain(b"text", format="tape")
+
+
+@pytest.mark.parametrize("name", ["m4a", "webm_opus", "ogg_opus", "mp3", "avi"])
+def test_what_is_not_plain_is_not_looked_into_here(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(containers, "recognise", None)
+    assert not decoding.is_plain(encode(VOICE, name))
+    assert not decoding.is_plain(b"ID3" + bytes(7) + encode(VOICE, "wav"))
+    assert not decoding.is_plain(encode(VOICE, "wav").replace(b"RIFF", b"RIFX", 1))
