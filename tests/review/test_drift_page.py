@@ -42,6 +42,19 @@ def test_the_overview_shows_the_latest_report_of_the_model_in_service(signed_in:
     assert "no drift" not in page
 
 
+def test_error_rates_of_labelled_calls_carry_their_interval_and_their_counts(signed_in: SignIn) -> None:
+    report = make_drift_report(make_model(state="ACTIVE"))
+    client = signed_in("reviewer")
+    for path in (f"verification/driftreport/{report.pk}", f"mltraining/modelversion/{report.model_id}"):
+        page = client.get(f"/admin/{path}/change/").content.decode()
+        assert "3.4 % (2.0 % to 5.6 %), 14 of 412" in page
+        assert "0.0 % (0.0 % to 5.6 %), 0 of 65" in page
+        assert "too few: 4 of 20" in page
+    report.errors = []
+    report.save()
+    assert "labelled calls" not in client.get(f"/admin/verification/driftreport/{report.pk}/change/").content.decode()
+
+
 @pytest.mark.parametrize("role", ["teller", "nobody"])
 def test_drift_is_shown_to_no_teller(signed_in: SignIn, role: str) -> None:
     report = make_drift_report(make_model(state="ACTIVE"))

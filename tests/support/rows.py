@@ -83,5 +83,13 @@ def make_drift_report(model: ModelVersion, **fields: Any) -> DriftReport:
         "reference_until": until - timedelta(days=12),
         "measures": {"score": scores | calls, "decision": decisions | calls},
         "alarms": ["score"],
+        "errors": [
+            {"group": "all", "value": "all calls", "genuine": 412, "false_rejects": 14}
+            | {"impostors": 96, "false_accepts": 1},
+            {"group": "net speech", "value": "below 3 s", "genuine": 20, "false_rejects": 4}
+            | {"impostors": 31, "false_accepts": 1},
+            {"group": "net speech", "value": "3 to 6 s", "genuine": 392, "false_rejects": 10}
+            | {"impostors": 65, "false_accepts": 0},
+        ],
     } | fields
     return DriftReport.objects.create(model=model, **given)

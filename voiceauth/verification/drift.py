@@ -18,6 +18,7 @@ from django.utils import timezone
 from mltraining.models import ModelVersion
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.services import record
+from voiceauth.verification.error_rates import by_subgroup
 from voiceauth.verification.models import Decision, DriftReport
 
 WEEK = timedelta(days=7)
@@ -53,6 +54,7 @@ def watch() -> DriftReport | None:
     measures[DECISIONS] = _of_decisions(reference, week)
     found = {name: measure for name, measure in measures.items() if measure is not None}
     alarms = [name for name, measure in found.items() if measure["psi"] >= ALARM]
+    errors = by_subgroup(model)
     before = DriftReport.objects.filter(model=model).first()
     try:
         with transaction.atomic():
@@ -64,6 +66,7 @@ def watch() -> DriftReport | None:
                 reference_until=reference_until,
                 measures=found,
                 alarms=alarms,
+                errors=errors,
             )
             if set(alarms) - set(before.alarms if before else ()):
                 record(

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from voiceauth.review import error_rates
 from voiceauth.review.admin.base import ReadOnlyAdmin
 from voiceauth.review.admin.lists import DaysFilter
 from voiceauth.review.charts import badge, two_bars
@@ -41,7 +42,8 @@ class DriftReportAdmin(ReadOnlyAdmin):
             {"name": NAMES.get(name, name), "index": _index(measure["psi"]), "rows": _rows(measure), "calls": measure}
             for name, measure in obj.measures.items()
         ]
-        return {"title": f"Drift in the week until {obj.until:%d %b %Y}", "measures": measures}
+        title = f"Drift in the week until {obj.until:%d %b %Y}"
+        return {"title": title, "measures": measures, **error_rates.shown(obj)}
 
     @admin.display(description="model", ordering="model")
     def of_model(self, obj: DriftReport) -> SafeString:

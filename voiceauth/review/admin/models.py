@@ -25,11 +25,13 @@ from voiceauth.retraining.evidence import Evidence
 from voiceauth.retraining.recalibrations import request_recalibration
 from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
+from voiceauth.review import error_rates
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.admin.recalibrations import NewCalibration
 from voiceauth.review.charts import badge, facts, pretty, progress_bar
 from voiceauth.review.model_report import report_on
 from voiceauth.review.thresholds import Wanted, preview
+from voiceauth.verification.models import DriftReport
 
 State = ModelVersion.State
 TONES = {State.ACTIVE: "good", State.PROMOTING: "busy"}
@@ -223,6 +225,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "images": images,
             "report": report_on(obj),
             "refresh": REFRESH_SECONDS if obj.state == State.PROMOTING else None,
+            **error_rates.shown(DriftReport.objects.filter(model=obj).first()),
         }
 
     @admin.display(description="state", ordering="state")
