@@ -19,7 +19,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 # The tests start some hundred Python processes: each module is compiled once, also where the environment forbids it.
 unexport PYTHONDONTWRITEBYTECODE
 # Tests without a worker process, a browser, a launcher or a training program.
-SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/review/test_try_in_a_browser.py tests/review/test_models_in_a_browser.py tests/review/test_second_factor_in_a_browser.py tests/test_openapi_contract.py tests/test_examples.py \
+SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py tests/review/test_try_in_a_browser.py tests/review/test_models_in_a_browser.py tests/review/test_a_run_in_a_browser.py tests/review/test_second_factor_in_a_browser.py tests/test_openapi_contract.py tests/test_examples.py \
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py tests/platform/test_tracing.py
 

@@ -78,6 +78,7 @@ LONGEST_FIRST = (
     "mltraining/speech/training/test_trainer.py",
     "review/test_evidence_in_a_browser.py",
     "review/test_models_in_a_browser.py",
+    "review/test_a_run_in_a_browser.py",
 )
 
 
