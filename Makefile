@@ -8,6 +8,7 @@
 # make screenshots pictures of every page, light and dark, wide and narrow, in var/screenshots (SCREENSHOTS=DIR)
 # make mutations   change the code of the rules and see that a test fails (MODULE=policy: only one module)
 # make fuzz        give mutated recordings to the code of a scoring worker (EXAMPLES=20000)
+# make contract    compare the answers of the API with its OpenAPI document, by many requests (REQUESTS=50)
 # make hooks       install the git hooks, which run the checks of CI before each commit
 # make clean       remove the virtual environment (the state in var/ stays)
 
@@ -23,7 +24,7 @@ SLOW := tests/launcher tests/demo tests/docker tests/review/test_browser.py test
         tests/mltraining/speech tests/mltraining/test_scorer.py tests/mltraining/test_worker_client.py \
         tests/mltraining/test_fuzz.py tests/retraining tests/verification/test_end_to_end.py tests/enrollment tests/platform/test_rotate_keys.py tests/platform/test_tracing.py
 
-.PHONY: run quick test pytest demo bench faults screenshots mutations fuzz hooks lint clean
+.PHONY: run quick test pytest demo bench faults screenshots mutations fuzz contract hooks lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -73,6 +74,10 @@ mutations: $(VENV)/installed-dev
 EXAMPLES ?= 20000
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m tests.support.fuzz --examples $(EXAMPLES) $(FUZZ)
+
+REQUESTS ?= 50
+contract: $(VENV)/installed-dev
+	VOICEAUTH_TEST_EXAMPLES=$(REQUESTS) $(BIN)/pytest -q tests/test_openapi_contract.py
 
 hooks: $(VENV)/installed-dev
 	$(BIN)/pre-commit install

@@ -31,7 +31,7 @@ from tests.support import emptying
 from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
 from tests.support.journal import journal_folder
-from tests.support.model import models_folder, small_recogniser
+from tests.support.model import models_folder, shipped_export, shipped_model, small_recogniser
 from tests.support.people import people, signed_in
 from tests.support.phone import dial
 from tests.support.stand_in import real_audio_model, worker
@@ -53,6 +53,8 @@ __all__ = [
     "people",
     "real_audio_model",
     "reviewer",
+    "shipped_export",
+    "shipped_model",
     "signed_in",
     "small_recogniser",
     "storage",

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,12 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from enrollment.models import Customer
-from mltraining import exporting, worker_client
+from mltraining import worker_client
 from mltraining.speech.audio.decoding import decode
 from tests.support.audio import encode, wav
 from tests.support.clients import api_client
 from tests.support.model import activate_model
 from tests.support.stand_in import StandInWorker
-from voiceauth.retraining import base_model
 from voiceauth.verification.models import Decision
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,10 +26,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES, SAMPLES = ROOT / "docs" / "examples", ROOT / "docs" / "samples"
 COMMANDS = {
-    "integrate.py": [sys.executable],
-    "integrate.mjs": ["node"],
-    "integrate.sh": ["bash"],
-    "Integrate.java": ["java", "-XX:TieredStopAtLevel=1"],  # a program of a second is not worth compiling well
+    "integrate.py": [sys.executable, str(EXAMPLES / "integrate.py")],
+    "integrate.mjs": ["node", str(EXAMPLES / "integrate.mjs")],
+    "integrate.sh": ["bash", str(EXAMPLES / "integrate.sh")],
+    # `java Integrate.java` compiles it each time.
+    "Integrate.java": ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "Integrate"],
 }
 NEEDS = {"integrate.sh": ("curl", "jq"), "Integrate.java": ("javac",)}
 
@@ -39,14 +38,15 @@ NEEDS = {"integrate.sh": ("curl", "jq"), "Integrate.java": ("javac",)}
 class Example:
     """One example, and the tokens of a teller and an IVR for it."""
 
-    def __init__(self, name: str, url: str, folder: Path) -> None:
+    def __init__(self, name: str, url: str, folder: Path, classes: Path) -> None:
         self.name, self.folder = name, folder
         tokens = {f"{role.upper()}_TOKEN": api_client(role).token for role in ("teller", "ivr")}
-        self.environment = os.environ | tokens | {"VOICEAUTH_URL": url, "PYTHONPATH": str(ROOT)}
+        self.environment = os.environ | tokens | {"VOICEAUTH_URL": url}
+        self.environment |= {"PYTHONPATH": str(ROOT), "CLASSPATH": str(classes)}
 
     def run(self, *arguments: str) -> list[str]:
         """Run it in the folder with the recordings; the lines that it prints."""
-        command = [*COMMANDS[self.name], str(EXAMPLES / self.name), *arguments]
+        command = [*COMMANDS[self.name], *arguments]
         run = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
         )
@@ -54,8 +54,17 @@ class Example:
         return run.stdout.splitlines()
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the compiled Java example, where there is a compiler."""
+    folder = tmp_path_factory.mktemp("classes")
+    if shutil.which("javac"):
+        subprocess.run(["javac", "-d", str(folder), str(EXAMPLES / "Integrate.java")], check=True)
+    return folder
+
+
 @pytest.fixture(params=COMMANDS)
-def example(request: pytest.FixtureRequest, live_server: LiveServer, tmp_path: Path) -> Example:
+def example(request: pytest.FixtureRequest, live_server: LiveServer, tmp_path: Path, classes: Path) -> Example:
     for program in (COMMANDS[request.param][0], *NEEDS.get(request.param, ())):
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} on this machine")
@@ -68,22 +77,13 @@ def example(request: pytest.FixtureRequest, live_server: LiveServer, tmp_path: P
     for name, samples in recordings.items():
         (tmp_path / name).write_bytes(wav(samples, call.sample_rate))
     (tmp_path / "call.ulaw").write_bytes(encode(call.samples, "mulaw", source_rate=call.sample_rate))
-    return Example(request.param, live_server.url, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Iterator[Path]:
-    """The model that ships, exported once for all examples."""
-    with exporting.with_export(base_model.BASE_MODEL) as folder:
-        yield folder
+    return Example(request.param, live_server.url, tmp_path, classes)
 
 
 def test_a_customer_is_enrolled_and_calls_are_decided(
-    example: Example, shipped: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+    example: Example, shipped_model: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
-    monkeypatch.setattr(base_model, "BASE_MODEL", shipped)
-    base_model.install_base_model()
     (example.folder / "short.wav").write_bytes(wav(np.zeros(16_000, np.float32)))
 
     said = example.run("enroll", "C-1001", "short.wav", "0.wav", "1.wav", "2.wav")

@@ -24,6 +24,7 @@ from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.platform.erasure.models import Erasure
 from voiceauth.platform.jobs import queueing
 from voiceauth.platform.jobs import services as jobs
+from voiceauth.platform.jobs.errors import JobFailed
 from voiceauth.retraining import services, training, training_data, training_process
 from voiceauth.retraining.errors import InvalidSetting, NotEnoughEvidence
 from voiceauth.retraining.models import TrainingRun
@@ -141,10 +142,11 @@ def test_a_bug_ends_the_run_as_errored_and_leaves_no_voice(tmp_path: Path, monke
 def test_recordings_erased_under_a_run_send_it_back_to_start_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     customers = [enrolled(number, clips=3) for number in (1, 2, 3)]
     run = request(training__epochs=1)
-    export = training_data.export_manifest
+    export, exports = training_data.export_manifest, list[training_data.TrainingData]()
 
     def erase_after_export(*args: Any, **kwargs: Any) -> training_data.TrainingData:
         exported = export(*args, **kwargs)
+        exports.append(exported)
         if Customer.objects.get(pk=customers[0].pk).state != Customer.State.ERASED:
             erase_customer(customer_id=customers[0].customer_id, actor=SYSTEM)
             run_erasures()
@@ -154,16 +156,19 @@ def test_recordings_erased_under_a_run_send_it_back_to_start_without_them(monkey
         check()
         pytest.fail("The program trains on a voice that was erased.")
 
+    def may_go_on(*, check: Callable[[], None], **_: Any) -> None:
+        check()
+        raise JobFailed("enough", "The program would train now.")
+
     monkeypatch.setattr(training_data, "export_manifest", erase_after_export)
-    trained = training_process.train
     monkeypatch.setattr(training_process, "train", must_stop_at_once)
     assert executed(run).state == State.QUEUED
-    monkeypatch.setattr(training_process, "train", trained)
+    monkeypatch.setattr(training_process, "train", may_go_on)
     run_erasures()
     assert Erasure.objects.get().state == State.SUCCEEDED  # although the run goes on
-    assert executed(run).state == State.SUCCEEDED
-    assert run.speakers == 2
-    assert actions(run) == ["queued", "started", "requeued", "succeeded"]
+    assert executed(run).error_code == "enough"
+    assert [len(each.customers) for each in exports] == [3, 2]
+    assert actions(run) == ["queued", "started", "requeued", "failed"]
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.support.audio import mu_law, tone
 from tests.support.bank import open_bank
-from tests.support.browser import PICTURES, look, needs_chromium, sign_in
+from tests.support.browser import PICTURES, look, needs_chromium, sign_in, sign_in_by_form
 from tests.support.customers import make_customer
 from tests.support.rows import keep_audio, make_decision, make_run
 from voiceauth.platform.audit import SYSTEM
@@ -41,7 +41,7 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     bank = open_bank(calls=420, hours=24) if PICTURES else open_bank(calls=20)
     visit("login/", "login")
     visit("../retention", "retention")
-    sign_in(page, live_server, "grace")
+    sign_in_by_form(page, live_server, "grace")
     for name, path in bank.pages.items():
         visit(path, name)
     if PICTURES:

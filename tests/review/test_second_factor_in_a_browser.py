@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.support.browser import look, needs_chromium, sign_in
+from tests.support.browser import look, needs_chromium, sign_in_by_form
 from tests.support.people import PASSWORD
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, Provider
 from voiceauth.review.sign_in.models import SecondFactor
@@ -28,7 +28,7 @@ def test_a_person_sets_up_a_second_factor_and_signs_in_with_it(
 ) -> None:
     found: list[str] = []
 
-    sign_in(page, live_server, "rita")
+    sign_in_by_form(page, live_server, "rita")
     page.get_by_role("link", name="Second factor").click()
     found += look(page, "second-factor-none", complaints)
     page.get_by_role("link", name="Set up a second factor").click()

@@ -18,7 +18,6 @@ from mltraining.speech.audio.decoding import decode
 from tests.support.audio import wav
 from tests.support.browser import chromium, complaints_of, needs_chromium, sign_in, violations
 from tests.support.stand_in import StandInWorker
-from voiceauth.retraining.base_model import install_base_model
 from voiceauth.verification.models import Decision
 
 pytestmark = [pytest.mark.django_db(transaction=True), *needs_chromium]
@@ -28,11 +27,10 @@ ANSWERED = 60_000  # ms: the time of a recording and its scoring on a busy machi
 
 
 @pytest.fixture
-def shipped_model(models_folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def heard(shipped_model: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model that ships in service, and this process as its worker."""
     settings.VOICEAUTH_MIN_ENROLLMENT_SPEECH_SECONDS = 8  # the browser records in real time
     monkeypatch.setattr(worker_client, "call", StandInWorker().call)
-    install_base_model()
 
 
 class Visits:
@@ -80,7 +78,7 @@ def answered(page: Page) -> str | None:
     return found.get_attribute("data-decision") or found.get_attribute("data-code")
 
 
-@pytest.mark.usefixtures("shipped_model")
+@pytest.mark.usefixtures("heard")
 def test_one_enrolls_by_microphone_is_accepted_and_a_colleague_is_not(visits: Visits) -> None:
     with visits.microphone("enroll") as page:
         visits.picture(page, "agree")

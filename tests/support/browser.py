@@ -8,6 +8,9 @@ from typing import Literal
 
 import axe_playwright_python
 import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
@@ -109,6 +112,15 @@ def violations(page: Page, complaints: list[str], rules: tuple[str, ...] = ()) -
 
 
 def sign_in(page: Page, live_server: LiveServer, username: str) -> None:
+    """Open the overview, signed in. The form has tests of its own."""
+    client = Client()
+    client.force_login(User.objects.get(username=username))
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+    page.goto(f"{live_server.url}/admin/")
+
+
+def sign_in_by_form(page: Page, live_server: LiveServer, username: str) -> None:
     page.goto(f"{live_server.url}/admin/login/?next=/admin/")
     page.fill("#id_username", username)
     page.fill("#id_password", PASSWORD)

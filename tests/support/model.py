@@ -1,6 +1,8 @@
 """The tiny model: the real network with few weights, untrained, through the real export and registry."""
 
 import hashlib
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +15,7 @@ import torch
 from django.utils import timezone
 from pytest_django import Settings
 
-from mltraining import registry, scorer
+from mltraining import exporting, registry, scorer
 from mltraining.calibrations import MeasuredOn
 from mltraining.models import ModelVersion
 from mltraining.speech.audio.decoding import decode
@@ -23,7 +25,9 @@ from mltraining.speech.scoring import pipeline
 from mltraining.speech.scoring.calibration import Calibration
 from tests.support import evidence
 from tests.support.evidence import THRESHOLDS
+from voiceauth.launcher.embedded import locked
 from voiceauth.policies.models import PolicyVersion
+from voiceauth.retraining import base_model
 from voiceauth.retraining.training_settings import RECIPE
 
 Section = dict[str, Any]
@@ -163,6 +167,26 @@ def models_folder(tmp_path: Path, settings: Settings) -> Iterator[Path]:
     scorer._models.clear()
     yield settings.VOICEAUTH_MODELS_DIR
     scorer._models.clear()
+
+
+@pytest.fixture(scope="session")
+def shipped_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that ships, with its export, which takes seconds: made once for all processes of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with locked(shared / "shipped-export.lock"):
+        if not (shared / "shipped-export").exists():
+            with exporting.with_export(base_model.BASE_MODEL) as folder:
+                shutil.copytree(folder, shared / "shipped-export")
+    return shared / "shipped-export"
+
+
+@pytest.fixture
+def shipped_model(db: None, shipped_export: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that ships, in service."""
+    monkeypatch.setattr(base_model, "BASE_MODEL", shipped_export)
+    base_model.install_base_model()
 
 
 @pytest.fixture
