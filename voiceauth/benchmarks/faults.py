@@ -1,17 +1,25 @@
-"""What may break while callers call: processes that are killed or paused, servers that crawl, a full disk, poison."""
+"""What may break while callers call: processes that are killed or paused, servers that crawl, a full disk, poison, a
+database that fails over, and clocks that differ.
+"""
 
 import resource
+import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from voiceauth.benchmarks.poison import Sender
 from voiceauth.benchmarks.service import Service
+from voiceauth.launcher.embedded import PostgreSQL
 
+REPLICA_PORT = 5433
+CLOCK = Path(__file__).parent / "clock"  # on the ``PYTHONPATH`` of a service, it lets ``Service.set_clock`` work
 CRAWL_STOPPED_SECONDS, CRAWL_RUNNING_SECONDS = 0.15, 0.05
 
 Strike = Callable[[Service], AbstractContextManager[None]]
@@ -24,6 +32,7 @@ class Fault:
     name: str
     strike: Strike
     lasts: bool  # or it happens once
+    prepare: Callable[[Service], None] = lambda service: None  # before it strikes
 
 
 def _killed(find: Callable[[Service], list[psutil.Process]]) -> Strike:
@@ -99,6 +108,49 @@ def _poisoned(service: Service) -> Iterator[None]:
         sender.stop()
 
 
+def _replicate(service: Service) -> None:
+    """Give PostgreSQL a replica, without which no transaction is committed from now on."""
+    cluster = PostgreSQL(service.state)
+    replica = service.state / "replica"
+    replica.mkdir(mode=0o700)
+    shutil.chown(replica, service.state.joinpath("postgres").owner())
+    cluster.call("pg_basebackup", "--checkpoint=fast", "-R", "-D", str(replica), "-d", service.database)
+    # It shares the folder of its primary's socket, by which the launcher knows it once it takes the primary's place.
+    options = f"-c listen_addresses= -c unix_socket_permissions=0700 -p {REPLICA_PORT} -k {cluster.socket_folder}"
+    cluster.call("pg_ctl", "-D", str(replica), "-l", str(cluster.log), "-w", "-o", options, "start")
+    service.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    service.query("SELECT pg_reload_conf()")
+    while service.query("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
+        time.sleep(0.1)
+
+
+@contextmanager
+def _fail_over(service: Service) -> Iterator[None]:
+    """Kill PostgreSQL, and let its replica answer at its address."""
+    processes = _postgresql(service)
+    data, lost = service.state / "postgres", service.state / "lost"
+    data.rename(lost)
+    data.symlink_to(service.state / "replica")
+    data.joinpath(".s.PGSQL.5432").symlink_to(lost / f".s.PGSQL.{REPLICA_PORT}")
+    _signal(processes, signal.SIGKILL)
+    PostgreSQL(service.state).call("pg_ctl", "-D", str(data), "-w", "promote")
+    yield
+
+
+def _skewed(part: str, seconds: int) -> Strike:
+    """Let the clocks of one part differ from those of all others: see ``clock/sitecustomize.py``."""
+
+    @contextmanager
+    def strike(service: Service) -> Iterator[None]:
+        service.set_clock(part, seconds)
+        try:
+            yield
+        finally:
+            service.set_clock(part, 0)
+
+    return strike
+
+
 def _part(name: str) -> Callable[[Service], list[psutil.Process]]:
     return lambda service: [process] if (process := service.part(name)) else []
 
@@ -146,4 +198,9 @@ FAULTS = [
     Fault("PostgreSQL is slow", _crawling(_postgresql), lasts=True),
     Fault("the disk is full", _full_disk, lasts=True),
     Fault("hostile recordings arrive", _poisoned, lasts=True),
+    Fault("the web server's clock is an hour ahead", _skewed("web", 3600), lasts=True),
+    Fault("the web server's clock is an hour behind", _skewed("web", -3600), lasts=True),
+    Fault("the workers' clocks are an hour ahead", _skewed("worker", 3600), lasts=True),
+    Fault("the workers' clocks are an hour behind", _skewed("worker", -3600), lasts=True),
+    Fault("PostgreSQL fails over to its replica", _fail_over, lasts=False, prepare=_replicate),
 ]

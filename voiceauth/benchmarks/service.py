@@ -93,6 +93,12 @@ class Service:
         except httpx.HTTPError:
             return False
 
+    def set_clock(self, part: str, seconds: int) -> None:
+        """Put the clocks of the ``web`` or the ``worker`` processes ahead, where ``clock/sitecustomize.py`` is used."""
+        draft = self.state / "clock.new"
+        draft.write_text(f"{part} {seconds}")
+        draft.replace(self.state / "clock")
+
     def said(self) -> str:
         """Return what the launcher has printed."""
         return (self.state / "said").read_text(errors="replace")
@@ -165,9 +171,10 @@ class Service:
         }
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the service's database."""
+        """Execute a statement on the service's database. Return its rows, if it has any."""
         with psycopg.connect(self.database, autocommit=True) as connection:
-            return connection.execute(statement, values).fetchall()
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
 
     def new_client(self, name: str, role: str) -> str:
         """Create a client of the API, and return its token."""

@@ -132,7 +132,7 @@ class PostgreSQL:
             except BlockingIOError:
                 return
             if self.is_running():
-                self._call("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
+                self.call("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop")
 
     def is_running(self) -> bool:
         """Whether the postmaster that wrote ``postmaster.pid`` is alive, and is ours."""
@@ -164,7 +164,7 @@ class PostgreSQL:
         settings["unix_socket_directories"] = str(self.socket_folder)
         options = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in settings.items())
         arguments = ["-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS), "-o", options]
-        self._call("pg_ctl", *arguments, "start")
+        self.call("pg_ctl", *arguments, "start")
         self._create_database()
 
     def _remove_stale_locks(self) -> None:
@@ -216,7 +216,7 @@ class PostgreSQL:
         draft.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(draft, *_system_user())
-        self._call(
+        self.call(
             "initdb", "-D", str(draft), "-U", ROLE, "--encoding=UTF8", "--no-locale",
             "--auth-local=trust", "--auth-host=reject",
         )  # fmt: skip
@@ -231,7 +231,7 @@ class PostgreSQL:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
 
-    def _call(self, program: str, *arguments: str) -> None:
+    def call(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs, as its own user where we are root."""
         user, group = _system_user() if os.geteuid() == 0 else (None, None)
         with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would inherit it and keep it open

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from voiceauth.benchmarks.callers import ENVIRONMENT, Call, Callers
-from voiceauth.benchmarks.faults import FAULTS, Fault
+from voiceauth.benchmarks.faults import CLOCK, FAULTS, Fault
 from voiceauth.benchmarks.reconciling import reconcile
 from voiceauth.benchmarks.service import Service, ServiceFailed, running
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # or it would print every request
         faults = [fault for fault in FAULTS if (options["only"] or "") in fault.name]
-        environment = dict(ENVIRONMENT)
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(CLOCK)}
         if options["deadline"]:
             environment["VOICEAUTH_SCORING_DEADLINE_SECONDS"] = str(options["deadline"])
         try:
@@ -58,6 +58,7 @@ class Command(BaseCommand):
             raise CommandError("Not every call ended in exactly one decision and one audit event.")
 
     def _suffer(self, fault: Fault, callers: Callers, options: dict[str, Any]) -> list[Call]:
+        fault.prepare(callers.service)
         with _calling(callers, options["callers"], options["pause"]) as made:
             time.sleep(QUIET_SECONDS)
             struck = time.monotonic()
