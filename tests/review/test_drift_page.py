@@ -50,6 +50,7 @@ def test_error_rates_of_labelled_calls_carry_their_interval_and_their_counts(sig
         assert "3.4 % (2.0 % to 5.6 %), 14 of 412" in page
         assert "0.0 % (0.0 % to 5.6 %), 0 of 65" in page
         assert "too few: 4 of 20" in page
+        assert "Please correct" not in page
     report.errors = []
     report.save()
     assert "labelled calls" not in client.get(f"/admin/verification/driftreport/{report.pk}/change/").content.decode()

@@ -9,7 +9,7 @@ from voiceauth.verification.models import DriftReport
 
 def shown(report: DriftReport | None) -> dict[str, Any]:
     """Return the context of ``review/error_rates.html``."""
-    return {"errors": [_row(each) for each in report.errors] if report else []}
+    return {"error_rates": [_row(each) for each in report.errors] if report else []}
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,8 @@ from django.db import transaction
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import AudioSample, Customer
 from mltraining.models import ModelVersion
+from mltraining.speech.audio.decoding import decode
+from tests.support.audio import wav
 from tests.support.customers import make_customer
 from tests.support.evidence import COMPARISON, DISTRIBUTION, EVALUATION, OVERLAPPING
 from tests.support.model import make_model
@@ -53,6 +55,7 @@ APART = {  # the challenger tells voices further apart than ``OVERLAPPING``
     "impostor": [max(0.0, 8 - abs(edge + 4)) / 64 for edge in range(-12, 12)],
     "target": [max(0.0, 8 - abs(edge - 4)) / 64 for edge in range(-12, 12)],
 }
+REPLAYED_FROM = 4.2  # seconds of the enrollment
 LONG_ID = "retail-banking.eu-central:0000-4711-0815-2342-premium@branch-007"
 
 
@@ -139,7 +142,7 @@ def decisions(chance: random.Random, now: datetime, count: int, known: list[str]
 
 
 def replayed_call(customer: Customer, now: datetime) -> Decision:
-    """A call that plays the customer's enrollment, from 4.2 s on."""
+    """A call that plays a part of the customer's enrollment."""
     risk = {"level": "HIGH_RISK", "reasons": [{"code": "REPLAY", "score": 0.9437}]}
     call = Decision.objects.create(
         kind="verify",
@@ -165,7 +168,9 @@ def replayed_call(customer: Customer, now: datetime) -> Decision:
         fallback="one-time code",
         scoring_milliseconds=131.0,
     )
-    keep_audio(call, customer, recorded("verify"))
+    waveform = decode(recorded("enroll"))
+    start, end = (int(seconds * waveform.sample_rate) for seconds in (REPLAYED_FROM, REPLAYED_FROM + 6.3))
+    keep_audio(call, customer, wav(waveform.samples[start:end], waveform.sample_rate))
     return call
 
 
@@ -197,7 +202,7 @@ def review_cases(
         "reason": "REPLAY",
         "score": 0.9437,
         "decision_id": str(call.pk),
-        "offset_seconds": 4.2,
+        "offset_seconds": REPLAYED_FROM,
         "stretches": [[0.3, 3.1], [4.0, 6.2]],
         "heard_in_sample": str(earlier.pk),
     }
