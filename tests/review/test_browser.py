@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
 from tests.support.audio import mu_law, tone
-from tests.support.bank import open_bank
+from tests.support.bank import ALIKE, open_bank
 from tests.support.browser import PICTURES, look, needs_chromium, sign_in, sign_in_by_form
 from tests.support.customers import make_customer
 from tests.support.rows import keep_audio, make_decision, make_run
@@ -43,7 +43,8 @@ def test_an_admin_can_open_every_page_and_the_browser_complains_about_nothing(
     visit("../retention", "retention")
     sign_in_by_form(page, live_server, "grace")
     for name, path in bank.pages.items():
-        visit(path, name)
+        if PICTURES or name not in ALIKE:
+            visit(path, name)
     if PICTURES:
         page.goto(f"{live_server.url}/admin/{bank.pages['case']}")
         page.keyboard.press("l")
@@ -147,6 +148,35 @@ def test_shortcuts_can_be_switched_off(page: Page, live_server: LiveServer, peop
     page.keyboard.press("Escape")
     page.keyboard.press("x")
     page.wait_for_url("**/do/close/")
+
+
+def test_a_filter_opens_over_the_rows_and_closes_like_a_menu(
+    page: Page, complaints: list[str], live_server: LiveServer, people: dict[str, User]
+) -> None:
+    make_decision(), make_decision(decision="REJECT", reasons=["REPLAY"])
+    sign_in(page, live_server, "rita")
+    page.goto(f"{live_server.url}/admin/verification/decision/")
+    risk, choice = page.locator("summary", has_text="Fraud risk"), page.get_by_role("link", name="KNOWN_FRAUDSTER")
+    risk.click()
+    choice.wait_for()
+    page.keyboard.press("Escape")
+    choice.wait_for(state="hidden")
+    assert risk.evaluate("summary => summary === document.activeElement")
+    risk.click()
+    page.locator("h1").click()
+    choice.wait_for(state="hidden")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("summary", has_text="Created at").click()
+    box = page.get_by_role("button", name="Show these days").bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    risk.click()
+    page.get_by_role("button", name="Show these days").wait_for(state="hidden")  # one menu at a time
+    choice.click()
+    page.get_by_text("Nothing matches this search.").wait_for()
+    assert page.locator("summary", has_text="Fraud risk: KNOWN_FRAUDSTER").is_visible()
+    page.get_by_role("link", name="Clear all filters").click()
+    page.get_by_text("2 decisions").wait_for()
+    assert complaints == []
 
 
 def test_every_page_of_the_menu_is_reached_on_a_narrow_screen(

@@ -25,6 +25,12 @@ from voiceauth.retraining.models import Recalibration, TrainingRun
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification.models import Decision, DriftReport
 
+# Pages of the same parts as others: pictures are made of them, and a walk that takes its time may leave them out.
+ALIKE = frozenset(
+    {"customer-erase", "customer-lock", "decision-export", "approval-approve", "run-start", "trail-export"}
+    | {"erasure", "client", "webhook", "event", "batch", "watchlist", "held-recording", "password"}
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bank:

@@ -32,7 +32,7 @@ from voiceauth.verification.models import Decision
 HOST = "localhost"
 READS_A_MINUTE = 1_000_000
 NOBODY = "nobody-by-this-name"  # a search that finds nothing reads the most
-A_CUSTOMER = "C-0012345"
+A_CUSTOMER = "C-0001234"  # whom a small database has, too
 WORDS = {Customer: [A_CUSTOMER, "ab12", NOBODY]}  # what people search for where it is not an exact value
 
 

@@ -57,10 +57,23 @@ function show() {
   dialog.showModal();
 }
 
+// The menus of a list's filters close like those of a desktop: by Escape, and by a click beside them.
+function closeFilters(kept = null) {
+  const open = [...document.querySelectorAll(".va-filter[open]")].filter((each) => !each.contains(kept));
+  for (const each of open) {
+    each.open = false;
+    if (kept === null) each.querySelector("summary").focus();
+  }
+  return open.length > 0;
+}
+
+document.addEventListener("click", (event) => closeFilters(event.target));
+
 document.addEventListener("keydown", (event) => {
   const typing = isTyping(event.target);
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && typing) return event.target.form?.requestSubmit();
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape" && closeFilters()) return;
   if (typing && event.key !== "Escape") return;
   if (event.key === "?") return show();
   if (isOff()) return;
