@@ -45,7 +45,7 @@ def page(client: Client, path: str) -> str:
 
 def test_a_held_recording_is_listed_heard_and_approved_and_then_counts(signed_in: SignIn) -> None:
     sample, client = held(), signed_in("reviewer")
-    assert "<b>1</b> recordings held" in page(client, "/admin/")
+    assert "<b>1</b> recording held" in page(client, "/admin/")
     assert "ann" in page(client, HELD) and "approval" in page(client, HELD)
     shown = page(client, f"{HELD}{sample.pk}/change/")
     assert f'src="{CUSTOMERS}samples/{sample.pk}/audio/"' in shown
@@ -60,7 +60,7 @@ def test_a_held_recording_is_listed_heard_and_approved_and_then_counts(signed_in
     assert AuditEvent.objects.get(action="enrollment.approved").actor == "user:rita"
     assert client.get(f"{HELD}{sample.pk}/do/approve/").status_code == 404
     assert "Decide</a>" not in page(client, f"{CUSTOMERS}{sample.customer.pk}/change/")
-    assert "recordings held" not in page(client, "/admin/")
+    assert "recording held" not in page(client, "/admin/")
 
 
 def test_who_brought_a_recording_in_does_not_approve_it(signed_in: SignIn) -> None:

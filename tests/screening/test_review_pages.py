@@ -11,9 +11,9 @@ from tests.support.fraudsters import RITA, default, screened, watched
 from tests.support.model import activate_model
 from tests.support.people import SignIn
 from tests.support.stand_in import recording
+from voiceauth.platform import audio_types
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.review import playback
 from voiceauth.screening import cases, watchlists
 from voiceauth.screening.models import Fraudster, ReviewCase, Watchlist
 from voiceauth.verification import services as verification
@@ -31,7 +31,7 @@ def _model() -> None:
 @pytest.fixture(autouse=True)
 def _played(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let browsers play the stand-in's recordings, which hold no sound that a worker could decode for them."""
-    monkeypatch.setattr(playback, "SIGNATURES", [(0, b"{", "audio/ogg", "ogg")])
+    monkeypatch.setattr(audio_types, "SIGNATURES", [(0, b"{", "audio/ogg", "ogg")])
 
 
 @pytest.fixture
