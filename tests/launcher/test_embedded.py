@@ -25,11 +25,28 @@ def state() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Path]:
+    """A cluster as a first start leaves it, which takes a second."""
+    with tempfile.TemporaryDirectory(prefix="voiceauth-test-") as folder:
+        made = embedded.PostgreSQL(Path(folder))
+        made.join()
+        made.leave()
+        yield made.data
+
+
 @pytest.fixture
-def server(state: Path) -> Iterator[embedded.PostgreSQL]:
+def new_server(state: Path) -> Iterator[embedded.PostgreSQL]:
     postgres = embedded.PostgreSQL(state)
     yield postgres
     postgres.leave()
+
+
+@pytest.fixture
+def server(new_server: embedded.PostgreSQL, cluster: Path) -> embedded.PostgreSQL:
+    """One that was started before."""
+    subprocess.run(["cp", "-a", str(cluster), str(new_server.data)], check=True)  # with its owner
+    return new_server
 
 
 def _postmaster(server: embedded.PostgreSQL) -> int:
@@ -50,12 +67,12 @@ def _another_process(state: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def test_a_first_start_makes_the_database_and_the_next_finds_it_again(server: embedded.PostgreSQL) -> None:
-    with psycopg.connect(server.join()) as connection:
+def test_a_first_start_makes_the_database_and_the_next_finds_it_again(new_server: embedded.PostgreSQL) -> None:
+    with psycopg.connect(new_server.join()) as connection:
         connection.execute("CREATE TABLE kept (value int)")
-    server.leave()
-    assert not server.is_running()
-    with psycopg.connect(server.join()) as connection:
+    new_server.leave()
+    assert not new_server.is_running()
+    with psycopg.connect(new_server.join()) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
 
 
@@ -119,11 +136,11 @@ def test_a_lock_file_that_names_another_program_is_removed(server: embedded.Post
     assert psycopg.connect(server.join()).execute("SELECT 1").fetchone() == (1,)
 
 
-def test_an_interrupted_first_start_is_made_anew(server: embedded.PostgreSQL) -> None:
-    draft = server.data.with_name("postgres.new")
+def test_an_interrupted_first_start_is_made_anew(new_server: embedded.PostgreSQL) -> None:
+    draft = new_server.data.with_name("postgres.new")
     draft.mkdir(parents=True)
     (draft / "half").write_text("a cluster")
-    assert psycopg.connect(server.join()).execute("SELECT 1").fetchone() == (1,)
+    assert psycopg.connect(new_server.join()).execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_folder_that_is_too_deep_for_a_socket_works(state: Path) -> None:
