@@ -68,19 +68,18 @@ __all__ = [
 LONGEST_FIRST = (
     "review/test_browser.py",
     "test_openapi_contract.py",
-    "mltraining/speech/test_cli.py",
-    "test_examples.py",
-    "retraining/test_retraining.py",
-    "review/test_roles.py",
     "review/test_try_in_a_browser.py",
+    "retraining/test_retraining.py",
+    "test_examples.py",
+    "launcher/test_backup.py",
     "launcher/test_serve.py",
     "verification/streams/test_streams.py",
-    "review/test_second_factor_in_a_browser.py",
-    "mltraining/speech/training/test_telephone_training.py",
-    "mltraining/speech/training/test_trainer.py",
-    "review/test_evidence_in_a_browser.py",
-    "review/test_models_in_a_browser.py",
     "review/test_a_run_in_a_browser.py",
+    "review/test_second_factor_in_a_browser.py",
+    "mltraining/speech/test_cli.py",
+    "launcher/test_embedded.py",
+    "review/test_evidence_in_a_browser.py",
+    "verification/test_end_to_end.py",
 )
 
 

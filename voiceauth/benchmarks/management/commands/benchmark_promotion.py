@@ -12,10 +12,7 @@ from voiceauth.benchmarks.service import ServiceFailed, running
 
 
 class Command(BaseCommand):
-    help = (
-        "Enroll customers with 20 s of speech each in a service of its own, promote the model that ships a second time "
-        "under another fingerprint, and tell how many customers an hour are embedded again."
-    )
+    help = "Measure how many customers an hour a promotion embeds again, in a service of its own."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--customers", type=int, default=100, help="(default: %(default)s)")
