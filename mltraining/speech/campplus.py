@@ -46,11 +46,11 @@ class Residual(nn.Module):
 class Segments(NamedTuple):
     """The segments of a series, which all layers share.
 
-    ``of_frame`` (frames,): the segment of each frame. ``contexts`` (frames, segments): the weights that give the sum of
-    a segment's mean and the mean of all frames.
+    ``inside`` (segments, frames): 1 where a frame is in a segment, else 0. ``contexts`` (segments, frames): the weights
+    that give the sum of a segment's mean and the mean of all frames.
     """
 
-    of_frame: Tensor
+    inside: Tensor
     contexts: Tensor
 
     @classmethod
@@ -58,8 +58,8 @@ class Segments(NamedTuple):
         """Cut the frames of (batch, channels, frames); the last segment may be shorter."""
         frames = series.shape[2]
         of_frame = torch.arange(frames, device=series.device) // SEGMENT
-        inside = (of_frame[:, None] == of_frame[None, ::SEGMENT]).to(series.dtype)
-        return cls(of_frame, inside / inside.sum(dim=0) + 1 / inside.shape[0])
+        inside = (of_frame[::SEGMENT, None] == of_frame).to(series.dtype)
+        return cls(inside, inside / inside.sum(dim=1, keepdim=True) + 1 / inside.shape[1])
 
 
 class Masked(nn.Module):
@@ -77,8 +77,12 @@ class Masked(nn.Module):
     def forward(self, series: Tensor, segments: Segments) -> Tensor:
         """Compute (batch, channels, frames) -> (batch, 32, frames)."""
         heard = self.norm(self.enter(series))
-        mask = torch.sigmoid(self.mask(torch.matmul(heard, segments.contexts)))  # one for each segment
-        return self.local(heard) * mask[:, :, segments.of_frame]
+        context = torch.matmul(segments.contexts, heard.transpose(1, 2))  # (batch, segments, BOTTLENECK)
+        first, second = self.mask[0], self.mask[2]
+        hidden = F.relu(F.linear(context, first.weight[:, :, 0], first.bias))
+        mask = torch.sigmoid(F.linear(hidden, second.weight[:, :, 0], second.bias))  # one for each segment
+        # As a matrix product, because picking a column for each frame takes four times as long.
+        return self.local(heard) * torch.matmul(mask.transpose(1, 2), segments.inside)
 
 
 class Dense(nn.Module):

@@ -3,11 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+from django.conf import settings
 
 from mltraining import registry, scorer
 from mltraining.models import ModelVersion
+from mltraining.speech.audio.decoding import decode
 from mltraining.speech.scoring.pipeline import ScoringPipeline
 from mltraining.speech.training import export_onnx
 from tests.support.customers import enrolled
@@ -18,6 +22,7 @@ from voiceauth.retraining import base_model
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_recogniser")]
 
 State = ModelVersion.State
+RUNTIMES: tuple[Literal["int8", "torch"], ...] = ("int8", "torch")
 
 
 @pytest.fixture
@@ -83,3 +88,29 @@ def test_the_repository_ships_one_that_loads() -> None:
     assert pipeline.class_rows is None
     assert (base_model.BASE_MODEL / "encoder.safetensors").stat().st_size <= 15_000_000
     assert any(pipeline.calibration.weights)
+
+
+def test_a_fresh_install_serves_the_8_bits_that_ship() -> None:
+    assert base_model.install_base_model() is not None
+
+    active = scorer.active_model()
+
+    assert active is not None
+    assert active.pipeline.own.network is None
+    folder = registry.folder_of(active.version)
+    assert json.loads((folder / "pipeline.json").read_text())["exports"]["default"] == "int8"
+    shipped = (base_model.BASE_MODEL / "encoder-int8.onnx").read_bytes()
+    assert (folder / "encoder-int8.onnx").read_bytes() == shipped
+    assert not (folder / "encoder.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["enroll.ogg", "verify.ogg", "stranger.ogg"])
+def test_8_bits_hear_what_float32_hears_in_a_call_and_in_its_windows(name: str) -> None:
+    waveform = decode((settings.BASE_DIR / "docs" / "samples" / name).read_bytes())
+    (whole, windows), (expected, parts) = (
+        ScoringPipeline.load(base_model.BASE_MODEL, runtime=runtime).listen(waveform) for runtime in RUNTIMES
+    )
+    assert whole @ expected > 0.99
+    assert windows is not None and parts is not None
+    cosines = np.sum(windows.vectors * parts.vectors, axis=1)
+    assert cosines.mean() > 0.98 and cosines.min() > 0.94
