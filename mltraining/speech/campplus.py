@@ -4,7 +4,7 @@ Wang et al., "CAM++: a fast and efficient network for speaker verification using
 2023. Seven million parameters, where resnet50 has 23 million.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,11 @@ SEGMENT = 100  # frames whose mean is the nearer of a mask's two contexts; the f
 
 def _normed(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm1d(channels), nn.ReLU(inplace=True))
+
+
+def _at_each(convolution: Any, rows: Tensor) -> Tensor:
+    """Run a convolution of one frame over (batch, frames, channels), as a linear layer."""
+    return F.linear(rows, convolution.weight[:, :, 0], convolution.bias)
 
 
 class Residual(nn.Module):
@@ -78,9 +83,8 @@ class Masked(nn.Module):
         """Compute (batch, channels, frames) -> (batch, 32, frames)."""
         heard = self.norm(self.enter(series))
         context = torch.matmul(segments.contexts, heard.transpose(1, 2))  # (batch, segments, BOTTLENECK)
-        first, second = self.mask[0], self.mask[2]
-        hidden = F.relu(F.linear(context, first.weight[:, :, 0], first.bias))
-        mask = torch.sigmoid(F.linear(hidden, second.weight[:, :, 0], second.bias))  # one for each segment
+        hidden = F.relu(_at_each(self.mask[0], context))
+        mask = torch.sigmoid(_at_each(self.mask[2], hidden))  # one for each segment
         # As a matrix product, because picking a column for each frame takes four times as long.
         return self.local(heard) * torch.matmul(mask.transpose(1, 2), segments.inside)
 

@@ -3,6 +3,9 @@
     encoder.onnx       float32
     encoder-int8.onnx  convolutions in 8 bits (QDQ), the rest float32; calibrated on real speech
 
+Embeddings of both are of one space, like those of torch: the fingerprint is that of the weights, and a voiceprint of
+one precision fits a call in another (docs/experiments/eight-bits.md has the error rates).
+
 Both take samples and give the embedding: the log-mel spectrogram is part of the graph, always in float32. Where the
 network can, they also give the embeddings of its windows, in the same pass.
 """

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from mltraining.speech.network import SpeakerNetwork
 # weights that are rounded one by one, more than 0.5 makes it worse than nothing does (0.75: 0.9796; none: 0.9897).
 SHARE = 0.5
 
-Normalised = tuple[nn.Module, list[nn.Module]]  # a batch normalisation, and the convolutions that hear it by a ReLU
+Normalised = tuple[Any, list[Any]]  # modules: a batch normalisation, and the convolutions that hear it by a ReLU
 
 
 @torch.no_grad()
@@ -54,14 +55,14 @@ def equalised(network: SpeakerNetwork, spectrograms: Iterable[Tensor]) -> Speake
 
 def _normalised(backbone: nn.Module) -> Iterator[Normalised]:
     for module in backbone.modules():
-        match module:
-            case campplus.Masked():
-                yield module.enter[0][0], [module.enter[1]]  # type: ignore[index]
-                yield module.norm[0], [module.local, module.mask[0]]
-            case campplus.Dense():
-                yield module.leave[0][0], [module.leave[1]]  # type: ignore[index]
-            case campplus.Residual():
-                yield module.first_norm, [module.second]
+        parts: Any = module
+        if isinstance(module, campplus.Masked):
+            yield parts.enter[0][0], [parts.enter[1]]
+            yield parts.norm[0], [parts.local, parts.mask[0]]
+        elif isinstance(module, campplus.Dense):
+            yield parts.leave[0][0], [parts.leave[1]]
+        elif isinstance(module, campplus.Residual):
+            yield parts.first_norm, [parts.second]
 
 
 def _greatest(values: Tensor) -> Tensor:

@@ -70,10 +70,8 @@ def quantise(network: SpeakerNetwork, features: LogMel, folder: Path, clips: Seq
     front end and the masks of CAM++, which are a few numbers that weigh whole segments. Weights are per channel;
     activations are unsigned, per tensor, and range from the least to the greatest value that calibration sees.
 
-    Weights keep to 7 bits: with 8, the products saturate on a processor without VNNI (mean cosine to float32 0.993
-    there, where it was 0.996 with VNNI). What 7 bits lose is regained by what ``equalising`` and ``rounding`` do. Of
-    CAM++ on 26 clips through telephone codecs, mean and least cosine to float32: 0.990 and 0.986 without either, 0.993
-    and 0.990 with even channels, 0.997 and 0.995 with both.
+    Weights keep to 7 bits: with 8, the products saturate on a processor without VNNI. What 7 bits lose is regained by
+    what ``equalising`` and ``rounding`` do; docs/experiments/eight-bits.md has what each is worth.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
