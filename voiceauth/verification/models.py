@@ -134,7 +134,7 @@ class DriftReport(models.Model):
     reference_until = models.DateTimeField()
     measures = models.JSONField()  # by name: psi, reference and recent (shares), the numbers of calls, edges or names
     alarms = models.JSONField(default=list)  # the names of the measures that reach drift.ALARM
-    errors = models.JSONField(default=list, db_default=[])  # of labelled calls, by subgroup: see ``error_rates.by_subgroup``
+    errors = models.JSONField(default=list, db_default=[])  # of labelled calls: see ``error_rates.by_subgroup``
 
     class Meta:
         ordering = ["-until"]
