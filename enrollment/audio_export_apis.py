@@ -16,13 +16,7 @@ from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
-
-
-class Zip(renderers.JSONRenderer):  # refusals stay JSON
-    """Lets a client ask for a ZIP file by ``Accept``. Refusals stay JSON."""
-
-    media_type = "application/zip"
-    format = "zip"
+from voiceauth.platform.archives import Zip, download
 
 
 @extend_schema(tags=["customers"], parameters=[CUSTOMER_ID], request=ApprovalReason, responses={202: ApprovalAnswer})
@@ -54,5 +48,4 @@ class AudioExportDownload(APIView):
         """Download the approved copy as a ZIP file: once, by the client that requested it."""
         validated(StrictSerializer, request.data)
         archive = audio_exports.export_audio(customer_id=customer_id, approval_id=approval_id, actor=actor_of(request))
-        headers = {"Content-Disposition": f'attachment; filename="{approval_id}.zip"'}
-        return HttpResponse(archive, content_type=Zip.media_type, headers=headers)
+        return download(archive, approval_id)

@@ -1,8 +1,5 @@
 """A copy of a customer's recordings, which a second person must approve."""
 
-import io
-import json
-import zipfile
 from uuid import UUID
 
 from django.db import transaction
@@ -10,6 +7,7 @@ from django.db import transaction
 from enrollment import selectors
 from enrollment.models import AudioSample
 from enrollment.services import locked
+from voiceauth.platform import archives
 from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.models import Approval
@@ -43,26 +41,28 @@ def export_audio(*, customer_id: str, approval_id: UUID, actor: Actor) -> bytes:
     services.redeem(
         approval_id=approval_id, action=EXPORT_AUDIO, parameters={"customer_id": customer.customer_id}, actor=actor
     )
-    content, described = io.BytesIO(), []
-    with zipfile.ZipFile(content, "w") as archive:
-        for sample in customer.samples.order_by("created_at", "id").select_related("audio"):
-            name = f"{sample.pk}.{'wav' if sample.redacted or sample.channel else sample.container}"
-            archive.writestr(name, selectors.sample_audio(sample))
-            described.append(_described(sample, name))
-        archive.writestr("manifest.json", json.dumps({"customer_id": customer.customer_id, "samples": described}))
+    samples = list(customer.samples.order_by("created_at", "id").select_related("audio"))
+    archive = archives.made(
+        ((_name(sample), selectors.sample_audio(sample)) for sample in samples),
+        {"customer_id": customer.customer_id, "samples": [_described(sample) for sample in samples]},
+    )
     record(
         action="customer.audio_exported",
         actor=actor,
         customer_id=customer.customer_id,
         target=f"approval:{approval_id}",
-        data={"samples": len(described), "bytes": content.tell()},
+        data={"samples": len(samples), "bytes": len(archive)},
     )
-    return content.getvalue()
+    return archive
 
 
-def _described(sample: AudioSample, name: str) -> dict[str, object]:
+def _name(sample: AudioSample) -> str:
+    return f"{sample.pk}.{'wav' if sample.redacted or sample.channel else sample.container}"
+
+
+def _described(sample: AudioSample) -> dict[str, object]:
     return {
-        "file": name,
+        "file": _name(sample),
         "enrolled_at": sample.created_at.isoformat(),
         "enrolled_by": sample.created_by,
         "duration_seconds": sample.duration_seconds,

@@ -14,7 +14,7 @@ from tests.support.people import SignIn
 from voiceauth.platform.approvals.models import Approval
 from voiceauth.platform.audit import SYSTEM
 from voiceauth.platform.audit.models import AuditEvent
-from voiceauth.retraining import recalibration_job, recalibrations
+from voiceauth.retraining import recalibration_job, recalibration_services
 from voiceauth.retraining.errors import NotFitted
 from voiceauth.retraining.models import Recalibration
 from voiceauth.screening.models import ReviewCase
@@ -57,7 +57,7 @@ def closed_cases(model: ModelVersion) -> None:
 
 
 def fit(model: ModelVersion) -> Recalibration:
-    asked = recalibrations.request_recalibration(version=model.version, source="cases", actor=SYSTEM)
+    asked = recalibration_services.request_recalibration(version=model.version, source="cases", actor=SYSTEM)
     recalibration_job.execute(asked.pk)
     asked.refresh_from_db()
     return asked
@@ -87,7 +87,7 @@ def test_too_few_labelled_calls_are_said_and_nothing_is_fitted(model: ModelVersi
     fitted = fit(model)
     assert (fitted.state, fitted.error_code) == ("FAILED", "cannot_calibrate")
     with pytest.raises(NotFitted):
-        recalibrations.request_force(recalibration_id=fitted.pk, reason="why", actor=SYSTEM)
+        recalibration_services.request_force(recalibration_id=fitted.pk, reason="why", actor=SYSTEM)
 
 
 def test_a_second_person_puts_it_into_force(
@@ -119,7 +119,7 @@ def test_who_may_see_and_ask_for_a_calibration(
     response = client.post(f"/admin/mltraining/modelversion/{model.pk}/do/recalibrate/", {"source": "cases"})
     assert response.status_code == (302 if may else 403)
     assert Recalibration.objects.exists() is may
-    row = Recalibration.objects.first() or recalibrations.request_recalibration(
+    row = Recalibration.objects.first() or recalibration_services.request_recalibration(
         version=model.version, source="cases", actor=SYSTEM
     )
     for path in ("", f"{row.pk}/change/"):

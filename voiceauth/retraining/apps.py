@@ -13,9 +13,9 @@ class RetrainingConfig(AppConfig):
         """Connect what the rooms below call."""
         from enrollment import erasure
         from voiceauth.platform.erasure import copies
-        from voiceauth.retraining import erasing, recalibrations, services, training_data
+        from voiceauth.retraining import erasing, recalibration_services, services, training_data
 
         services.register_actions()
-        recalibrations.register_actions()
+        recalibration_services.register_actions()
         erasure.register("retraining", erasing.forget_customer)
         copies.register("retraining", training_data.remove_copies)

@@ -78,7 +78,7 @@ class Recalibration(Job):
     """A calibration that a worker fitted for a model, and what it would have decided on past calls.
 
     SUCCEEDED means that it is fitted. It is in force only once a second person has approved it
-    (``recalibrations.request_force``).
+    (``recalibration_services.request_force``).
     """
 
     class Source(models.TextChoices):
@@ -97,7 +97,7 @@ class Recalibration(Job):
     parameters = models.JSONField(default=dict)  # of the fitted calibration; ``speech.scoring.Calibration.to_dict``
     measured_on = models.JSONField(default=dict)  # ``mltraining.calibrations.MeasuredOn``
     found = models.JSONField(default=list)  # what was measured, in sentences
-    preview = models.JSONField(default=dict)  # ``past_calls.preview``
+    preview = models.JSONField(default=dict)  # ``recalibration_job.past_calls``
 
     class Meta(Job.Meta):
         pass

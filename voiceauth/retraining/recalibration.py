@@ -23,7 +23,7 @@ from mltraining.speech.evaluation.trials import EvaluationError, ScoredTrials, T
 from mltraining.speech.scoring.pipeline import ScoringPipeline, recalibrate
 from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
-from voiceauth.retraining import customer_trials, labelled, recalibrations, training_settings
+from voiceauth.retraining import customer_trials, labelled, recalibration_services, training_settings
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def put_into_force(model: LoadedModel, source: Source, fitted: Recalibration, *,
 
     Raises ``NotEnoughEvidence`` where the model is in service with enough evidence and would have too little of it.
     """
-    return recalibrations.put_into_force(
+    return recalibration_services.put_into_force(
         version=model.version,
         parameters=fitted.calibration.to_dict(),
         measured_on=source.measured_on(fitted),

@@ -1,6 +1,6 @@
 """Fitting another calibration in a worker, and counting what it would have decided on past calls.
 
-Nothing is in force afterwards: ``recalibrations`` asks a second person for that.
+Nothing is in force afterwards: ``recalibration_services`` asks a second person for that.
 """
 
 import logging

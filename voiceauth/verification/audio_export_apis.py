@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from enrollment.audio_export_apis import Zip
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.permissions import needs
 from voiceauth.platform.api.serializers import StrictSerializer, validated
 from voiceauth.platform.approvals.serializers import ApprovalAnswer, ApprovalReason
+from voiceauth.platform.archives import Zip, download
 from voiceauth.verification import audio_exports
 
 
@@ -42,5 +42,4 @@ class CallExportDownload(APIView):
         """Download the approved copy as a ZIP file: once, by the client that requested it."""
         validated(StrictSerializer, request.data)
         archive = audio_exports.export_call(decision_id=decision_id, approval_id=approval_id, actor=actor_of(request))
-        headers = {"Content-Disposition": f'attachment; filename="{approval_id}.zip"'}
-        return HttpResponse(archive, content_type=Zip.media_type, headers=headers)
+        return download(archive, approval_id)

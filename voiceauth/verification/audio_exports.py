@@ -1,14 +1,11 @@
 """A copy of one call's recording, which a second person must approve."""
 
-import io
-import json
-import zipfile
 from hashlib import sha256
 from uuid import UUID
 
 from django.db import transaction
 
-from voiceauth.platform import audio_types
+from voiceauth.platform import archives, audio_types
 from voiceauth.platform.api.roles import roles_with
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.models import Approval
@@ -46,7 +43,7 @@ def export_call(*, decision_id: UUID, approval_id: UUID, actor: Actor) -> bytes:
     decision = kept.decision
     parameters = {"decision_id": str(decision_id), "customer_id": decision.customer_id}
     services.redeem(approval_id=approval_id, action=EXPORT_CALL, parameters=parameters, actor=actor)
-    audio, content = selectors.call_audio(kept), io.BytesIO()
+    audio = selectors.call_audio(kept)
     _, suffix = audio_types.recognise(audio) or ("", "audio")
     name = f"{decision_id}.{suffix}"
     described = parameters | {
@@ -56,18 +53,16 @@ def export_call(*, decision_id: UUID, approval_id: UUID, actor: Actor) -> bytes:
         "decision": decision.decision,
         "approval_id": str(approval_id),
     }
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(name, audio)
-        archive.writestr("manifest.json", json.dumps(described))
+    archive = archives.made([(name, audio)], described)
     record(
         action="decision.audio_exported",
         actor=actor,
         customer_id=decision.customer_id,
         target=f"decision:{decision_id}",
         model_version=decision.model_version,
-        data={"approval": str(approval_id), "bytes": content.tell()},
+        data={"approval": str(approval_id), "bytes": len(archive)},
     )
-    return content.getvalue()
+    return archive
 
 
 def _kept(decision_id: UUID) -> CallAudio:

@@ -87,7 +87,10 @@ def decode(
         raise AudioError("not_audio", f"{format!r} is not a headerless format. Give one of {', '.join(HEADERLESS)}.")
     try:
         source, options = _source(data, format)
-        planes, decoded = _plain(source, options, max_seconds) or _decode(source, options, max_seconds)
+        if (samples := plain.find(source, options)) is not None:
+            planes, decoded = _plain(samples, source, max_seconds)
+        else:
+            planes, decoded = _decode(source, options, max_seconds)
     except (av.FFmpegError, MemoryError, OverflowError, UnicodeError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM:
             raise AudioError("audio_bomb", "Decoding the file takes more memory than a recording does.") from error
@@ -101,24 +104,22 @@ def decode(
     return waveform
 
 
-def is_plain(data: bytes, *, max_seconds: float = 120, format: str | None = None) -> bool:
+def is_plain(data: bytes, format: str | None = None) -> bool:
     """Whether ``decode`` needs no decoder in C for this file. It looks into nothing but a wav."""
     is_bare = format in HEADERLESS and not containers.is_unmistakable(data)
     if not is_bare and not (data.startswith(b"RIFF") and containers.sniff(data) == "wav"):
         return False
     try:
-        found = plain.find(*_source(data, format))
+        return plain.find(*_source(data, format)) is not None
     except AudioError:
         return False  # ``decode`` tells the reason
-    return found is not None and found.seconds <= max_seconds
 
 
-def _plain(source: Container, options: dict[str, str], max_seconds: float) -> tuple[list[np.ndarray], Waveform] | None:
-    found = plain.find(source, options)
-    if found is None or found.seconds > max_seconds:
-        return None
-    planes, truncated = found.planes(), source.missing > SHORTFALL_SHARE
-    return planes, Waveform(planes[0], found.rate, source.demuxer, found.codec, len(planes), truncated=truncated)
+def _plain(samples: plain.Plain, source: Container, max_seconds: float) -> tuple[list[np.ndarray], Waveform]:
+    if samples.seconds > max_seconds + LIMIT_SLACK_SECONDS:
+        raise AudioError("audio_too_long", max_seconds=max_seconds)
+    planes, truncated = samples.planes(), source.missing > SHORTFALL_SHARE
+    return planes, Waveform(planes[0], samples.rate, source.demuxer, samples.codec, len(planes), truncated=truncated)
 
 
 def _source(data: bytes, format: str | None) -> tuple[Container, dict[str, str]]:

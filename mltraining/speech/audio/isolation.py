@@ -75,7 +75,7 @@ class Decoder:
         Raises what it raises, an AudioError ``audio_bomb`` where the CPU's time is used up, ``DecoderCrashed``, and
         ``DecodingTimedOut`` where the clock's is.
         """
-        if decoding.is_plain(data, max_seconds=options.get("max_seconds", 120), format=options.get("format")):
+        if decoding.is_plain(data, options.get("format")):
             return decoding.decode(data, **options)
         described = json.dumps(options).encode()
         request = REQUEST.pack(max(0.001, seconds), max(0.001, cpu_seconds), len(described), len(data)) + described

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -67,7 +68,7 @@ class Front:
         self._free = asyncio.Semaphore(THREADS)
         self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
         self._held = 0
-        self._known: dict[bytes, float] = {}  # authorization headers with a valid token, and until when they count so
+        self._known: dict[bytes, float] = {}  # SHA-256 of headers with a valid token, and until when they count so
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -132,7 +133,7 @@ class Front:
 
         Django asks about the token again, so one that was revoked in these seconds can do no more than send its body.
         """
-        now, authorization = time.monotonic(), headers.get(b"authorization", b"")
+        now, authorization = time.monotonic(), sha256(headers.get(b"authorization", b"")).digest()
         is_api = path.startswith(API_PATHS)
         if is_api and self._known.get(authorization, now) > now:
             return most_bytes(headers.get(b"content-type", b"").decode("latin-1"))

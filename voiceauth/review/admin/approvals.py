@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 from enrollment.audio_exports import EXPORT_AUDIO, export_audio
 from voiceauth.platform.approvals import registry, services
 from voiceauth.platform.approvals.models import Approval
+from voiceauth.platform.archives import download
 from voiceauth.platform.audit import Actor
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin
 from voiceauth.review.charts import badge, pretty
@@ -40,8 +41,7 @@ def _download(approval: Approval, actor: Actor, _: dict[str, Any]) -> HttpRespon
         archive = export_call(decision_id=decision_id, approval_id=approval.pk, actor=actor)
     else:
         archive = export_audio(customer_id=approval.parameters["customer_id"], approval_id=approval.pk, actor=actor)
-    headers = {"Content-Disposition": f'attachment; filename="{approval.pk}.zip"'}
-    return HttpResponse(archive, content_type="application/zip", headers=headers)
+    return download(archive, approval.pk)
 
 
 @admin.register(Approval)

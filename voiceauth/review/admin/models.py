@@ -22,7 +22,7 @@ from voiceauth.platform.audit import Actor
 from voiceauth.policies import selectors as policies
 from voiceauth.retraining import evidence
 from voiceauth.retraining.evidence import Evidence
-from voiceauth.retraining.recalibrations import request_recalibration
+from voiceauth.retraining.recalibration_services import request_recalibration
 from voiceauth.retraining.selectors import last_promotion
 from voiceauth.retraining.services import request_forced_promotion, request_promotion
 from voiceauth.review import error_rates

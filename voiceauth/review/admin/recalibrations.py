@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from voiceauth.platform.api.serializers import rounded_probability
 from voiceauth.platform.audit import Actor
 from voiceauth.retraining.models import Recalibration
-from voiceauth.retraining.recalibrations import request_force
+from voiceauth.retraining.recalibration_services import request_force
 from voiceauth.review.admin.base import Action, ReadOnlyAdmin, Why
 from voiceauth.review.admin.lists import DaysFilter
 from voiceauth.review.charts import badge, progress_bar
