@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -248,3 +250,25 @@ def test_the_stages_of_scoring_are_timed_under_each_runtime(exported: Path) -> N
         found = benchmark.stages(benchmark.runtimes(exported), seconds=1, repeats=1)
     assert list(found) == ["decode", "VAD", "torch", "fp32", "int8"]
     assert all(value > 0 for value in found.values())
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np, psutil
+from mltraining.speech.scoring import onnx_runtime
+session, process = onnx_runtime.session(Path(sys.argv[1])), psutil.Process()
+for number, length in enumerate(range(8_000, 24_000, 32)):
+    session.run(None, {onnx_runtime.INPUT: np.zeros((1, length), dtype=np.float32)})
+    if number == 100:
+        before = process.memory_info().rss
+print(process.memory_info().rss - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_lengths_that_were_heard() -> None:
+    """In a process of its own: memory that other tests have given back would hide it."""
+    root = Path(registry.__file__).parents[1]
+    encoder = root / "mltraining" / "base_model" / onnx_runtime.FILES["int8"]
+    run = subprocess.run([sys.executable, "-c", GROWTH, str(encoder)], capture_output=True, text=True, cwd=root)
+    assert int(run.stdout) < 2_000_000, run.stderr  # it was 7 MB
