@@ -4,7 +4,7 @@ A replayed recording claims the customer whose voice it holds, so it is compared
 customer only. They are few, sealed under the customer's key, and erased with it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from enrollment import keys
@@ -38,7 +38,8 @@ def new_speech(
     earlier = HeardRecording.objects.filter(customer=customer)
     if decision is not None:
         earlier = earlier.exclude(decision_id=decision)
-    heard = list(earlier.order_by("-heard_at")[:LATEST])
+    rows = earlier.order_by("-heard_at").values_list("pk", "content", "sample_id", "decision_id", named=True)
+    heard = list(rows[:LATEST])
     fingerprints = [keys.unseal_heard(customer, row.pk, row.content) for row in heard]
     index = replay.ReplayIndex()
     index.add_many(enumerate(fingerprints))
@@ -54,7 +55,7 @@ def new_speech(
     return rest, []
 
 
-def _hit(original: HeardRecording, found: "Replay", stretches: "Intervals") -> Hit:
+def _hit(original: Any, found: "Replay", stretches: "Intervals") -> Hit:
     return Hit(
         reason=REPLAY,
         score=found.score,

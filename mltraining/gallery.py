@@ -1,14 +1,16 @@
 """A gallery: voices under one model, as a matrix in a scoring worker's memory that follows the database.
 
-Each search first asks the database whether anything has changed (one aggregate), and then reads only what
-is newer; where that does not account for the change (a voice erased, a customer locked, a transaction
-that committed late) it compares all revisions. So an erased voice is gone with the next search. Worker-side only.
+A search asks the database whether anything has changed (one aggregate), unless that was asked within the last
+``FRESH_SECONDS``. Then it reads only what is new; where that does not account for the change (a voice erased, a
+transaction that committed very late) it compares all revisions. Worker-side only.
 """
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -21,6 +23,10 @@ from mltraining.scorer import LoadedModel
 if TYPE_CHECKING:
     from mltraining.speech.scoring.cohort import Cohort, Statistics
     from mltraining.speech.scoring.pipeline import Comparison
+
+FRESH_SECONDS = 0.5  # for which what was read counts as fresh
+LATE = 200  # revisions that may have been taken before the newest one that was read, and committed after it
+BATCH = 1000  # voices that are read at once
 
 # Voiceprints (n, d), their net speech (n,) in seconds, their cohort statistics -> one call against each of them.
 Compare = Callable[[np.ndarray, np.ndarray, "Statistics | None"], "Comparison"]
@@ -72,7 +78,7 @@ class Gallery(ABC):
         self._owners: list[UUID] = []
         self._names: list[str] = []
         self._rows: dict[UUID, int] = {}
-        self._rows_by_name: dict[str, int] = {}
+        self._stale_at = 0.0  # by ``time.monotonic``
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -87,35 +93,26 @@ class Gallery(ABC):
         """Read the state of the database."""
         return GalleryState.of(self.rows())
 
-    def read_revisions(self) -> dict[UUID, int]:
-        """Read the revision of every owner's voice."""
-        return dict(self.rows().values_list(self.OWNER, "revision"))
+    def read_revisions(self, *, after: int | None = None) -> dict[UUID, int]:
+        """Read the revision of every owner's voice, or of those that are newer than ``after``."""
+        rows = self.rows() if after is None else self.rows().filter(revision__gt=after)
+        return dict(rows.values_list(self.OWNER, "revision"))
 
-    def read_entries(self, *, after: int | None = None, owners: Collection[UUID] | None = None) -> Iterable[Entry]:
-        """Read the voices newer than the revision ``after``, or those of ``owners``."""
-        rows = self.rows()
-        if owners is not None:
-            rows = rows.filter(**{f"{self.OWNER}__in": list(owners)})
-        if after:
-            rows = rows.filter(revision__gt=after)
-            return map(self.entry, rows)  # a cursor would cost three more questions, for the few that came since
-        return map(self.entry, rows.iterator(chunk_size=1000))
+    def read_entries(self, owners: Collection[UUID]) -> Iterable[Entry]:
+        """Read the voices of ``owners``."""
+        return map(self.entry, self.rows().filter(**{f"{self.OWNER}__in": owners}))
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def nearest(self, compare: Compare, *, limit: int, names: Collection[str] | None = None) -> list[Nearest]:
-        """Find the ``limit`` likeliest voices, the best first and equals by name. ``names`` narrows the search."""
+    def nearest(self, compare: Compare, *, limit: int, fresh: bool = False) -> list[Nearest]:
+        """Find the ``limit`` likeliest voices, the best first and equals by name; ``fresh``: as of now."""
         with self._lock:
-            self._refresh()
-            if names is None:
-                rows, vectors = np.arange(len(self)), self._vectors[: len(self)]  # a view: the matrix is not copied
-                measures = self._measures[: len(self)]
-            else:
-                known = {self._rows_by_name[name] for name in names if name in self._rows_by_name}
-                rows = np.array(sorted(known), dtype=int)
-                vectors, measures = self._vectors[rows], self._measures[rows]
-            seconds, mean, deviation = measures.T
+            if fresh or time.monotonic() >= self._stale_at:
+                self._refresh()
+                self._stale_at = time.monotonic() + FRESH_SECONDS
+            rows, vectors = np.arange(len(self)), self._vectors[: len(self)]  # a view: the matrix is not copied
+            seconds, mean, deviation = self._measures[: len(self)].T
             found = compare(vectors, seconds, None if self.cohort is None else (mean, deviation))
             numbers = np.stack([found.score, found.log_likelihood_ratio, found.probability], axis=1)
             if limit < len(rows):
@@ -131,15 +128,18 @@ class Gallery(ABC):
         state = self.read_state()
         if self._state() == state:
             return
-        self._take(self.read_entries(after=self._state().newest))
+        self._take_changed(self.read_revisions(after=self._state().newest - LATE))
         if self._state() != state:
             current = self.read_revisions()
             for owner in [each for each in self._owners if each not in current]:
                 self._drop(owner)
-            have = {owner: int(self._revisions[row]) for owner, row in self._rows.items()}
-            changed = [owner for owner, revision in current.items() if have.get(owner) != revision]
-            if changed:
-                self._take(self.read_entries(owners=changed))
+            self._take_changed(current)
+
+    def _take_changed(self, revisions: dict[UUID, int]) -> None:
+        have = {owner: int(self._revisions[row]) for owner in revisions if (row := self._rows.get(owner)) is not None}
+        changed = iter([owner for owner, revision in revisions.items() if have.get(owner) != revision])
+        while batch := list(islice(changed, BATCH)):
+            self._take(self.read_entries(batch))
 
     def _state(self) -> GalleryState:
         revisions = self._revisions[: len(self)]
@@ -156,7 +156,7 @@ class Gallery(ABC):
                     self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
                     self._revisions = np.concatenate([self._revisions, np.zeros_like(self._revisions)])
                     self._measures = np.concatenate([self._measures, np.zeros_like(self._measures)])
-            self._names[row], self._rows_by_name[entry.name] = entry.name, row
+            self._names[row] = entry.name
             self._vectors[row], self._revisions[row] = entry.vector, entry.revision
             self._measures[row, 0] = entry.speech_seconds
             taken.append(row)
@@ -166,11 +166,7 @@ class Gallery(ABC):
     def _drop(self, owner: UUID) -> None:
         """Move the last row to the place of the one that goes, and overwrite the last one's vector."""
         row, last = self._rows.pop(owner), len(self) - 1
-        if self._rows_by_name.get(self._names[row]) == row:  # or else another owner has been given the name
-            del self._rows_by_name[self._names[row]]
         if row != last:
-            if self._rows_by_name.get(self._names[last]) == last:
-                self._rows_by_name[self._names[last]] = row
             self._owners[row], self._names[row] = self._owners[last], self._names[last]
             self._vectors[row], self._revisions[row] = self._vectors[last], self._revisions[last]
             self._measures[row] = self._measures[last]

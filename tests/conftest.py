@@ -25,7 +25,7 @@ from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 from pytest_django import DjangoDbBlocker
 
-from mltraining import worker_client
+from mltraining import gallery, worker_client
 from mltraining.messages import PING, Ping
 from tests.support import emptying
 from tests.support.batches import storage
@@ -110,6 +110,12 @@ def _a_gallery_of_its_own() -> Iterator[None]:
     with override_settings(VOICEAUTH_GALLERY_DIR=own):
         yield
     shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _what_is_watched_is_as_fresh_as_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The galleries of this process outlive a test, whose rows are rolled back."""
+    monkeypatch.setattr(gallery, "FRESH_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,19 @@
 from collections.abc import Iterable
 from datetime import timedelta
 from io import BytesIO
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from enrollment import samples
 from enrollment import services as customers
+from mltraining import gallery
 from tests.support.clients import api_client, error_code, upload
 from tests.support.customers import TELLER, consenting_customer, run_erasures
 from tests.support.fraudsters import RITA, called, screened, watched
@@ -82,6 +85,38 @@ def test_an_erased_fraudster_is_out_of_the_worker_s_memory_with_the_next_call() 
     watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
     assert screened("mallory", customer_id="C-1").hits == ()
     assert watch.watched._gallery is not None and not watch.watched._gallery._vectors.any()
+
+
+def test_for_half_a_second_nothing_is_read_again_but_for_whoever_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    fraudster = watched("mallory")
+    monkeypatch.setattr(gallery, "FRESH_SECONDS", 60.0)
+    monkeypatch.setattr(watch, "watched", gallery.Current(watch.Watched))
+    monkeypatch.setattr(watch, "recent", gallery.Current(watch.Recent))
+    assert screened("mallory", customer_id="C-1").hits
+    with CaptureQueriesContext(connection) as asked:
+        assert screened("ann", customer_id="C-1", take=2).hits == ()
+    assert not [each["sql"] for each in asked if "screening_" in each["sql"]]
+    watchlists.erase_fraudster(fraudster_id=fraudster.pk, actor=RITA)
+    assert screened("mallory", customer_id="C-1").hits == ()
+
+
+def test_a_call_that_is_committed_after_a_later_one_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        called("mallory", f"C-{number}", take=number)
+    first, second = RecentVoice.objects.order_by("revision")
+    RecentVoice.objects.filter(pk=first.pk).delete()
+    screened("ann", customer_id="C-3")
+    first.save(force_insert=True)
+    read: list[int | None] = []
+    original = watch.Recent.read_revisions
+
+    def read_revisions(self: watch.Recent, *, after: int | None = None) -> dict[UUID, int]:
+        read.append(after)
+        return original(self, after=after)
+
+    monkeypatch.setattr(watch.Recent, "read_revisions", read_revisions)
+    assert reasons(screened("mallory", customer_id="C-3", take=3).hits) == ["VELOCITY"]
+    assert read == [second.revision - gallery.LATE]
 
 
 def test_erasing_a_fraudster_leaves_a_receipt_and_neither_key_nor_audio_nor_voiceprint() -> None:

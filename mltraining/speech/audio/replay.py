@@ -7,17 +7,19 @@ of a line. The fingerprint of a stored recording is its ``KEPT`` strongest pairs
 of its pairs.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft
 
 RATE = 8000
 WINDOW, HOP = 512, 128  # samples: 64 ms every 16 ms
 LOW, HIGH = 20, 212  # bins of 15.6 Hz: 312 to 3,312 Hz, what every telephone carries
 PEAKS_A_SECOND = 60
 AROUND = (5, 7)  # a peak is the largest of so many frames and bins
+WEAKEST = 1e-5  # times the power of the strongest peak: 50 dB below it
 FAN_OUT = 10  # pairs of each peak with those that follow it
 MAX_FRAMES = 63  # between the two of a pair: a second
 KEPT = 160  # pairs of a stored recording
@@ -45,31 +47,37 @@ def pairs(samples: np.ndarray, speech: Stretches | None = None) -> np.ndarray:
     if len(samples) < WINDOW:
         return np.zeros(0, dtype=PAIR)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * np.hanning(WINDOW).astype(np.float32)
-    level = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1))[:, LOW:HIGH] + 1e-6)
-    largest = ndimage.maximum_filter(level, AROUND, mode="constant", cval=-np.inf)
-    spoken = _inside(speech, len(level))
+    spectra = fft.rfft(frames, axis=1)[:, LOW:HIGH]
+    power = spectra.real**2 + spectra.imag**2
+    spoken = _inside(speech, len(power))
     if not spoken.any():
         return np.zeros(0, dtype=PAIR)
-    top = (level == largest) & (level > level[spoken].max() - 50) & spoken[:, None]
+    top = (power == _largest(power)) & (power > power[spoken].max() * WEAKEST) & spoken[:, None]
     at, bins = np.nonzero(top)
-    strongest = np.argsort(-level[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * spoken.sum() * HOP / RATE))]
-    chosen = strongest[np.lexsort((bins[strongest], at[strongest]))]
-    at, bins, loud = at[chosen], bins[chosen], level[at[chosen], bins[chosen]]
-    found = []
-    for step in range(1, 3 * FAN_OUT):  # the next ones in time; those in the same frame say nothing about time
-        apart = at[step:] - at[:-step]
-        first = np.nonzero((apart > 0) & (apart <= MAX_FRAMES))[0]
-        value = (bins[first].astype(np.uint32) << 14) | (bins[first + step].astype(np.uint32) << 6)
-        value |= apart[first].astype(np.uint32)
-        found.append((value, at[first], np.minimum(loud[first], loud[first + step]), first))
-    values, starts, strengths, first = (np.concatenate(each) for each in zip(*found, strict=True))
-    order = np.lexsort((np.arange(len(first)), first))  # each peak's own pairs, the nearest in time first
-    rank = np.arange(len(order)) - np.searchsorted(first[order], first[order])
-    kept = order[rank < FAN_OUT]
-    kept = kept[_spread(strengths[kept], starts[kept])]
+    strongest = np.argsort(-power[at, bins], kind="stable")[: max(8, round(PEAKS_A_SECOND * spoken.sum() * HOP / RATE))]
+    chosen = np.sort(strongest)  # by time, then by frequency
+    at, bins, loud = at[chosen], bins[chosen], power[at[chosen], bins[chosen]]
+    # Each peak with the next ones in time; those in the same frame say nothing about time.
+    first, then = np.broadcast_arrays(
+        np.arange(len(at))[:, None], np.searchsorted(at, at, "right")[:, None] + np.arange(FAN_OUT)
+    )
+    near = (then < len(at)) & (then - first < 3 * FAN_OUT)
+    first, then = first[near], then[near]
+    near = at[then] - at[first] <= MAX_FRAMES
+    first, then = first[near], then[near]
+    values = (bins[first] << 14 | bins[then] << 6 | at[then] - at[first]).astype(np.uint32)
+    kept = _spread(np.minimum(loud[first], loud[then]), at[first])
     result = np.zeros(len(kept), dtype=PAIR)
-    result["hash"], result["frame"] = values[kept], np.minimum(starts[kept], np.iinfo(np.uint16).max)
+    result["hash"], result["frame"] = values[kept], np.minimum(at[first][kept], np.iinfo(np.uint16).max)
     return result
+
+
+def _largest(power: np.ndarray) -> np.ndarray:
+    """The largest value in the ``AROUND`` of each, of values from 0: (frames, bins) -> (frames, bins)."""
+    height, width = AROUND
+    padded = np.pad(power, [(height // 2, height // 2), (width // 2, width // 2)])
+    rows = functools.reduce(np.maximum, (padded[at : at + len(power)] for at in range(height)))
+    return functools.reduce(np.maximum, (rows[:, at : at + power.shape[1]] for at in range(width)))
 
 
 def _inside(speech: Stretches | None, count: int) -> np.ndarray:
@@ -96,9 +104,9 @@ def _spread(strengths: np.ndarray, frames: np.ndarray) -> np.ndarray:
     turn, so that enough of them survive a cut."""
     loudest = np.argsort(-strengths, kind="stable")
     stretch = frames[loudest] // STRETCH
-    turn = np.zeros(len(loudest), dtype=int)
-    for each in np.unique(stretch):
-        turn[stretch == each] = np.arange((stretch == each).sum())
+    together = np.argsort(stretch, kind="stable")
+    turn = np.empty(len(loudest), dtype=int)  # of each among those of its stretch
+    turn[together] = np.arange(len(loudest)) - np.searchsorted(stretch[together], stretch[together])
     in_turn = loudest[np.argsort(turn, kind="stable")]
     rank = np.empty((2, len(loudest)), dtype=int)
     rank[0, loudest] = 2 * np.arange(len(loudest))
@@ -266,7 +274,7 @@ class Postings:
 
     def hits(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return keys and offsets (frames) of the postings with the asked hashes, about ``MOST_POSTINGS`` at most."""
-        asked = np.sort(asked, order="hash")  # neighbouring searches share what they read
+        asked = asked[np.argsort(asked["hash"], kind="stable")]  # neighbouring searches share what they read
         first = np.searchsorted(self.hashes, asked["hash"], "left")
         counts = np.searchsorted(self.hashes, asked["hash"], "right") - first
         rarest = np.argsort(counts, kind="stable")
