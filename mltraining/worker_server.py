@@ -15,6 +15,7 @@ from mltraining.deadlines import CallAbandoned
 from mltraining.messages import Answer, Call, Failure, Question, Reply, encode
 from voiceauth.platform import stages, tracing
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError, ScoringUnavailable
+from voiceauth.platform.postgresql import preparing
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def answers(
 
     def decorate(function: Callable[[Question], Answer]) -> Callable[[Question], Answer]:
         def run(task: Task, deadline_seconds: float = 0.0) -> None:
-            with tracing.span(f"answer {call.task.partition('.')[2]}", parent=task.request.get("traceparent") or ""):
+            name, parent = call.task.partition(".")[2], task.request.get("traceparent") or ""
+            with tracing.span(f"answer {name}", parent=parent), preparing():
                 carry_out(task.request.id, deadline_seconds)
 
         def carry_out(call_id: str, deadline_seconds: float) -> None:

@@ -146,7 +146,7 @@ def database(name: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 3,
-            "prepare_threshold": 0,  # what goes through ``prepared_cursor`` is prepared; Django's own cursors never do
+            "prepare_threshold": 0,  # within ``preparing``; elsewhere values are part of the statement, and nothing is
             **options,
             "options": f"{PLANNING} {options.get('options', '')}".strip(),
         },

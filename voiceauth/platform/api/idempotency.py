@@ -8,6 +8,9 @@ none is open while a worker scores:
    while the row still belongs to this attempt. An attempt that lost its reservation rolls back.
 3. ``_settle`` stores the answer; after a refusal it deletes the row, and the key is free again.
 
+Only the second waits for the disk. A crash of PostgreSQL may take back the other two: without its row, an attempt that
+goes on commits nothing (2), and without the answer, a repeat gets what was committed.
+
 After a crash between 1 and 2 the reservation expires and a repeat runs anew. After a crash between 2 and 3 a repeat
 gets what the first attempt committed (``recall``), and never a second decision.
 """
@@ -38,6 +41,16 @@ logger = logging.getLogger(__name__)
 
 KEEP = timedelta(hours=24)
 RESERVED_FOR = timedelta(seconds=90)  # longer than the longest deadline of a request (60 s)
+# Each is a transaction of its own, which does not wait for the disk.
+_RESERVE = """
+INSERT INTO api_idempotentrequest (client_id, key, request_hash, attempt, reserved_until, created_at, status, body)
+SELECT %s, %s, %s, %s, %s, %s, 0, '' FROM (SELECT set_config('synchronous_commit', 'off', true)) AS without_the_disk
+ON CONFLICT DO NOTHING RETURNING id
+"""
+_SETTLE = """
+UPDATE api_idempotentrequest SET status = %s, body = %s
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS without_the_disk WHERE id = %s AND attempt = %s
+"""
 KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 
 
@@ -185,9 +198,7 @@ def _inserted(wanted: IdempotentRequest) -> bool:
     """Insert the row unless there is one for its key: in one statement, where Django's own way takes four."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO api_idempotentrequest"
-            " (client_id, key, request_hash, attempt, reserved_until, created_at, status, body)"
-            " VALUES (%s, %s, %s, %s, %s, %s, 0, '') ON CONFLICT DO NOTHING RETURNING id",
+            _RESERVE,
             [
                 wanted.client_id, wanted.key, wanted.request_hash, wanted.attempt, wanted.reserved_until,
                 wanted.created_at,
@@ -204,7 +215,11 @@ def _settle(reservation: IdempotentRequest, response: Response) -> None:
         if 200 <= response.status_code < 300:
             response.render()
             body = _seal(reservation, response.content)
-            _mine(reservation).update(status=response.status_code, body=body)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    _SETTLE,
+                    [response.status_code, body, reservation.pk, reservation.attempt],
+                )
         else:
             _mine(reservation).filter(result=None).delete()
     except DatabaseError as error:  # the caller gets this answer; a repeat gets ``recall``, or waits for the expiry

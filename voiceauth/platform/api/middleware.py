@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from voiceauth.platform.api.paths import API_PATHS
 from voiceauth.platform.api.refusals import record_refusal
 from voiceauth.platform.api.uploads import UploadTooLarge, most_bytes
 from voiceauth.platform.errors import DomainError
+from voiceauth.platform.postgresql import preparing
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,36}")
 
@@ -49,7 +51,9 @@ class RequestContextMiddleware:
             with tracing.span("request", request_id=request.request_id), stages.recorded() as spent:
                 try:
                     _refuse_early(request)
-                    response = self.get_response(request)
+                    # A call finds rows by their keys, always the same way; a list may be narrowed to anything.
+                    with preparing() if _is_api(request) and request.method == "POST" else nullcontext():
+                        response = self.get_response(request)
                 except DomainError as error:
                     response = answer(error, request) if _is_api(request) else explain(error, request)
                 _record_refusal(request)

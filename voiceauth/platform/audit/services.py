@@ -16,6 +16,7 @@ from voiceauth.platform import stages
 from voiceauth.platform.audit import chain
 from voiceauth.platform.audit.actor import Actor
 from voiceauth.platform.audit.models import AuditEvent, ChainHead, LaneHead
+from voiceauth.platform.postgresql import preparing
 
 # Called with each event of the request at hand, in the transaction that writes the event. What it raises rolls the
 # change back. ``platform.api.idempotency`` commits the request's key with it.
@@ -93,7 +94,7 @@ def record(
         after=chain.normalise(after),
         data=chain.normalise(data or {}),
     )
-    with connection.prepared_cursor() as cursor:  # type: ignore[attr-defined]
+    with preparing(), connection.cursor() as cursor:
         former = _take(cursor, event)
         event.hash = chain.event_hash(event)
         cursor.execute(_APPEND, _values(event, former))

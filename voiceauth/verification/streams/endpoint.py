@@ -24,6 +24,7 @@ from voiceauth.platform.api.middleware import caller_address, request_id_of
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import Actor
 from voiceauth.platform.errors import DatabaseUnavailable, DomainError
+from voiceauth.platform.postgresql import preparing
 from voiceauth.verification.errors import MoreSpeechNeeded
 from voiceauth.verification.models import Decision
 from voiceauth.verification.streams import protocol, steps
@@ -282,7 +283,8 @@ def _with_database(request_id: str, step: Callable[..., T], arguments: tuple[Any
     marker = logs.request_id.set(request_id)
     close_old_connections()
     try:
-        return step(*arguments)
+        with preparing():
+            return step(*arguments)
     except DATABASE_IS_AWAY as error:
         connection.close()
         raise DatabaseUnavailable(retry_after_seconds=DATABASE_RETRY_SECONDS) from error
