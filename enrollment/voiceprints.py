@@ -5,9 +5,11 @@ the customer's row lock, and write voiceprints before their audit event, because
 """
 
 from typing import NamedTuple
+from uuid import UUID
 
 import numpy as np
 from django.db import connection
+from django.db.models import F, FilteredRelation, Q
 
 from enrollment import keys
 from enrollment.models import AudioSample, Customer, SampleEmbedding, Voiceprint
@@ -61,6 +63,19 @@ def voiceprint_of(customer: Customer, model_fingerprint: str) -> KnownVoice | No
         if row
         else None
     )
+
+
+def claimed(customer_pk: UUID, model_fingerprint: str) -> tuple[Customer | None, KnownVoice | None]:
+    """Return a customer, and the voiceprint under one model, as they are now: in one query, because a caller waits."""
+    under = FilteredRelation("voiceprints", condition=Q(voiceprints__model_fingerprint=model_fingerprint))
+    found = Customer.objects.annotate(
+        under=under, voiceprint=F("under__content"), voiceprint_seconds=F("under__speech_seconds")
+    )
+    customer = found.filter(pk=customer_pk).first()
+    if customer is None or customer.voiceprint is None:
+        return customer, None
+    vector = keys.unseal_voiceprint(customer, model_fingerprint, customer.voiceprint)
+    return customer, KnownVoice(vector, customer.voiceprint_seconds)
 
 
 def enrolled_voice_of(customer: Customer, model_fingerprint: str) -> KnownVoice | None:

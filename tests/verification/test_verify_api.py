@@ -290,7 +290,7 @@ def test_an_accepted_call_asks_the_database_no_more_than_it_must(
     with connection.execute_wrapper(ask):
         assert ivr.post("/api/v1/verify", call).json()["decision"] == "ACCEPT"
     # The web process's and the worker's together. One more for each call would be a lot: say why it is needed.
-    assert len(asked) == 19, "\n".join(each[:120] for each in asked)
+    assert len(asked) == 18, "\n".join(each[:120] for each in asked)
 
 
 def test_a_call_is_asked_in_prepared_statements(ivr: APIClient, worker: StandInWorker) -> None:

@@ -1,8 +1,8 @@
 """Callers with a voice of their own each, made of the sample recordings, and calls that nobody has heard before.
 
 A call that repeats an earlier one is a replay, and is refused. So each call is made of short pieces of the sample in a
-random order, at a pace that varies a little: the voice stays, the recording is new. A customer's voice is the sample
-played faster or slower.
+random order, each at a pace that varies a little: the voice stays, the recording is new. A customer's voice is the
+sample played faster or slower.
 """
 
 import io
@@ -20,10 +20,11 @@ from mltraining.speech.audio.waveform import Waveform, resample
 RATE = 8000  # Hz
 SPEECH_RATE = 16_000  # of the samples, before they are played faster or slower
 ENROLLMENT_SECONDS = 23.0  # of which 20 s must be speech
-PIECE_SECONDS = 0.2
+PIECE_SECONDS = 0.15
 FADE_SECONDS = 0.01  # from one piece to the next
 SLOWEST, FASTEST = 0.8, 1.25  # times the sample's own pace
-VARIES_BY = 0.03  # from call to call
+PACES = tuple(np.linspace(0.95, 1.05, 31))  # of the pieces, times the voice's own
+LOUDNESS = 0.7  # times the sample's, so that no call is clipped
 
 
 class Voice:
@@ -40,21 +41,26 @@ class Voice:
     def call(self, seconds: float, take: int) -> bytes:
         """Return a call of so many seconds of speech; another ``take`` is another call."""
         random = np.random.default_rng([self.number, take])
-        spoken = self._spoken("verify.ogg", 1 + random.uniform(-VARIES_BY, VARIES_BY))
         length, fade = int(PIECE_SECONDS * RATE), int(FADE_SECONDS * RATE)
         ramp = np.linspace(0, 1, fade, dtype=np.float32)
         samples = np.zeros(int(seconds * RATE) + length, dtype=np.float32)
         for at in range(0, len(samples) - length, length - fade):
+            spoken = self._spoken("verify.ogg", random.choice(PACES))
             start = random.integers(len(spoken) - length)
-            piece = spoken[start : start + length].copy()
+            piece = LOUDNESS * spoken[start : start + length]
             piece[:fade] *= ramp
             piece[-fade:] *= ramp[::-1]
             samples[at : at + length] += piece
         return telephone(samples[: int(seconds * RATE)])
 
     def _spoken(self, name: str, pace: float = 1.0) -> np.ndarray:
-        waveform = _speech(name)
-        return resample(waveform.samples, round(waveform.sample_rate * self._pace * pace), RATE)
+        return _at_pace(name, self._pace * pace)
+
+
+@cache
+def _at_pace(name: str, pace: float) -> np.ndarray:
+    waveform = _speech(name)
+    return resample(waveform.samples, round(waveform.sample_rate * pace), RATE)
 
 
 @cache

@@ -1,11 +1,13 @@
 """What a scoring worker answers about a call. Worker-side only."""
 
 import time
+from uuid import UUID
 
 import numpy as np
 
 from enrollment import gallery, replay, voiceprints
 from enrollment.models import Customer
+from enrollment.voiceprints import KnownVoice
 from mltraining import calibrations, recordings, scorer
 from mltraining.messages import Nearest
 from mltraining.recordings import Voice
@@ -50,7 +52,7 @@ def verify_call(question: VerifyCall) -> CallScore:
     threshold = calibrations.threshold(calibration, question.target_far)
     # The customer is read afresh, so that nothing is compared with a stale copy.
     with stages.timed("voiceprint"):
-        customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
+        customer, known = _known(question.customer, model)
     analysis = recordings.analyse(question.recording)
     with stages.timed("replay"):
         analysis, replayed = replay.new_speech(customer, analysis)
@@ -59,7 +61,7 @@ def verify_call(question: VerifyCall) -> CallScore:
         raise MoreSpeechNeeded(speech_seconds=speech_seconds)
     whole = recordings.voice_of(analysis, model)
     with stages.timed("voiceprint"):
-        compare, enrolled_seconds = _claimed(question.claimed, customer, question.customer is None, model, threshold)
+        compare, enrolled_seconds = _claimed(question, customer, known, threshold)
         heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
     if replayed and not _may_be_the_customers(heard):
         replayed = []  # such as the announcement of a line, which the calls of many customers share
@@ -93,17 +95,20 @@ def _may_be_the_customers(heard: Heard) -> bool:
     return max((each for each in ratios if each is not None), default=0.0) >= 0
 
 
+def _known(customer_pk: UUID | None, model: LoadedModel) -> tuple[Customer | None, KnownVoice | None]:
+    return (None, None) if customer_pk is None else voiceprints.claimed(customer_pk, model.fingerprint)
+
+
 def _claimed(
-    claimed: str, customer: Customer | None, is_decoy: bool, model: LoadedModel, threshold: float
+    question: VerifyCall | FollowCall, customer: Customer | None, known: KnownVoice | None, threshold: float
 ) -> tuple[Compare | None, float | None]:
     """Return what a call is compared with, and the seconds of net speech behind that.
 
     It is the claimed customer's voiceprint, or a decoy where the answer must not reveal that there is none; ``None``
     where the customer has no voiceprint under this model.
     """
-    if is_decoy:
-        return lambda voice, _: [_decoy(voice, key_of(claimed), threshold)], DECOY_SPEECH_SECONDS
-    known = voiceprints.voiceprint_of(customer, model.fingerprint) if customer else None
+    if question.customer is None:
+        return lambda voice, _: [_decoy(voice, key_of(question.claimed), threshold)], DECOY_SPEECH_SECONDS
     if customer is None or known is None:
         return None, None
     name, vector, seconds = customer.customer_id, known.vector, known.speech_seconds
@@ -118,9 +123,9 @@ def follow_call(question: FollowCall) -> CallFollowed:
     """
     model = _active_model()
     threshold = calibrations.threshold(model.calibration, question.target_far)
-    customer = Customer.objects.filter(pk=question.customer).first() if question.customer else None
+    customer, known = _known(question.customer, model)
     whole = recordings.voice_of(recordings.analyse(question.recording), model)
-    compare, _ = _claimed(question.claimed, customer, question.customer is None, model, threshold)
+    compare, _ = _claimed(question, customer, known, threshold)
     heard = hear(whole, compare, threshold, question.rules) if compare else Heard(whole, [])
     best = heard.matches[0] if heard.matches else None
     return CallFollowed(

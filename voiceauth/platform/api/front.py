@@ -41,7 +41,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-THREADS = 8  # requests that this process carries out at once
+THREADS = 4  # requests that this process carries out at once: more share the same cores, and each costs more
 WAIT_SECONDS = 0.3  # for one of these threads
 REFUSING_THREADS = 1  # that tell callers that there is no thread
 HEALTH_THREADS = {"/healthz": 1, "/readyz": 2, "/api/v1/metrics": 1}  # what is asked when nothing else answers
