@@ -1,18 +1,22 @@
-"""Another calibration from the dashboard: fitted by a worker, looked at, approved by a second person, in force."""
+"""Another calibration: fitted by a worker, looked at, approved by a second person, in force."""
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
+from rest_framework.test import APIClient
 
 from mltraining import calibrations
 from mltraining.models import ModelVersion
+from tests.support.clients import error_code
 from tests.support.model import register_untrained
 from tests.support.people import SignIn
+from voiceauth.platform.approvals import services as approvals
 from voiceauth.platform.approvals.models import Approval
-from voiceauth.platform.audit import SYSTEM
+from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.models import AuditEvent
 from voiceauth.retraining import recalibration_job, recalibration_services
 from voiceauth.retraining.errors import NotFitted
@@ -127,3 +131,39 @@ def test_who_may_see_and_ask_for_a_calibration(
     assert client.post(f"/admin/retraining/recalibration/{row.pk}/do/put-into-force/").status_code == (
         200 if may else 403
     )
+
+
+def test_by_the_api_it_is_fitted_looked_at_and_put_into_force_by_two(
+    admin: APIClient, model: ModelVersion, closed_cases: None
+) -> None:
+    fits = f"/api/v1/models/{model.version}/recalibrations"
+    asked = admin.post(fits, {"source": "cases"}, format="json")
+    said = asked.json()
+    assert (asked.status_code, said["state"], said["preview"], said["measured_on"]) == (201, "QUEUED", None, None)
+    path = f"/api/v1/recalibrations/{said['id']}"
+    early = admin.post(f"{path}/put-into-force", {"reason": "a quarter of cases"}, format="json")
+    assert (early.status_code, error_code(early)) == (409, "not_fitted")
+    recalibration_job.execute(said["id"])
+    fitted = admin.get(path).json()
+    assert (fitted["state"], fitted["in_force"]) == ("SUCCEEDED", False)
+    assert (fitted["measured_on"]["target_trials"], fitted["preview"]["total"]) == (200, 600)
+    assert [each["rate"] for each in fitted["preview"]["outcomes"] if each["in_force"]] == [0.01]
+    assert admin.get(fits).json()["results"] == [fitted]
+    approval = admin.post(f"{path}/put-into-force", {"reason": "a quarter of cases"}, format="json")
+    approve = f"/api/v1/approvals/{approval.json()['id']}/approve"
+    assert approval.status_code == 202 and error_code(admin.post(approve)) == "second_person_required"
+    approvals.approve(approval_id=approval.json()["id"], actor=Actor(name="user:sue", role="admin"))
+    assert admin.get(path).json()["in_force"]
+    assert admin.get(f"/api/v1/models/{model.version}").json()["calibration_version"] == fitted["calibration_version"]
+
+
+def test_what_the_api_cannot_recalibrate_is_said(admin: APIClient, reviewer: APIClient, model: ModelVersion) -> None:
+    fits = f"/api/v1/models/{model.version}/recalibrations"
+    assert error_code(admin.post(fits, {"source": "guesses"}, format="json")) == "validation_error"
+    assert error_code(admin.post("/api/v1/models/none/recalibrations", {"source": "cases"}, format="json")) == (
+        "model_not_found"
+    )
+    assert error_code(admin.get("/api/v1/models/none/recalibrations")) == "model_not_found"
+    assert error_code(admin.get(f"/api/v1/recalibrations/{uuid4()}")) == "recalibration_not_found"
+    assert reviewer.get(fits).status_code == 200
+    assert error_code(reviewer.post(fits, {"source": "cases"}, format="json")) == "permission_denied"

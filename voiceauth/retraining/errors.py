@@ -55,6 +55,13 @@ class RunNotFound(NotFound):
     message = "There is no such training run."
 
 
+class RecalibrationNotFound(NotFound):
+    """No recalibration has this id."""
+
+    code = "recalibration_not_found"
+    message = "There is no such recalibration."
+
+
 class InvalidSetting(DomainError):
     """A training setting is unknown or has a wrong value. The message names it."""
 

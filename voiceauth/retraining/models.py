@@ -102,6 +102,11 @@ class Recalibration(Job):
     class Meta(Job.Meta):
         pass
 
+    @property
+    def in_force(self) -> bool:
+        """Whether the model's scores are read by it."""
+        return self.state == self.State.SUCCEEDED and self.parameters["version"] == self.model.calibration_version
+
     def audit_details(self, event: str) -> dict[str, Any]:
         """Add the model, the source, and which calibration was fitted."""
         version = self.parameters.get("version", "")

@@ -1,4 +1,4 @@
-"""Another calibration for a model, asked for on the dashboard: fitted by a worker, looked at, approved, put into force.
+"""Another calibration for a model: fitted by a worker, looked at, approved, put into force.
 
 A calibration changes what every call is worth, so a second person must approve it before it is in force.
 """

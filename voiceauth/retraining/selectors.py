@@ -1,4 +1,4 @@
-"""Reads of training runs, and of models with their promotions."""
+"""Reads of training runs, and of models with their promotions and recalibrations."""
 
 import uuid
 
@@ -6,8 +6,8 @@ from django.db.models import QuerySet
 
 from mltraining.errors import ModelNotFound
 from mltraining.models import ModelVersion
-from voiceauth.retraining.errors import RunNotFound
-from voiceauth.retraining.models import Promotion, TrainingRun
+from voiceauth.retraining.errors import RecalibrationNotFound, RunNotFound
+from voiceauth.retraining.models import Promotion, Recalibration, TrainingRun
 
 
 def training_runs() -> QuerySet[TrainingRun]:
@@ -44,3 +44,16 @@ def model(version: str) -> ModelVersion:
 def last_promotion(model: ModelVersion) -> Promotion | None:
     """Return the model's promotion that is under way or was the last; ``None`` where none was ever asked for."""
     return next(iter(model.promotions.all()), None)
+
+
+def recalibrations() -> QuerySet[Recalibration]:
+    """Return all calibrations that were fitted here, the newest first."""
+    return Recalibration.objects.select_related("model")
+
+
+def recalibration(recalibration_id: uuid.UUID) -> Recalibration:
+    """Return one of them. Raises ``RecalibrationNotFound``."""
+    found = recalibrations().filter(id=recalibration_id).first()
+    if found is None:
+        raise RecalibrationNotFound
+    return found

@@ -17,7 +17,7 @@ from voiceauth.platform.api.serializers import (
 from voiceauth.policies import selectors as policies
 from voiceauth.policies.apis import MissingAnswer
 from voiceauth.retraining import evidence
-from voiceauth.retraining.models import TrainingRun
+from voiceauth.retraining.models import Recalibration, TrainingRun
 from voiceauth.retraining.selectors import last_promotion
 
 
@@ -91,7 +91,17 @@ class TrainingRunSerializer(AnswerSerializer):
         return [dict(rounded_throughout(with_intervals(epoch))) for epoch in run.metrics]
 
 
-class EvidenceAnswer(serializers.Serializer):
+class MeasuredOnAnswer(serializers.Serializer):
+    """The trials that a calibration rests on."""
+
+    source = serializers.CharField()
+    target_trials = serializers.IntegerField()
+    impostor_trials = serializers.IntegerField()
+    speakers = serializers.IntegerField(help_text="How many speakers these trials claim.")
+    strangers = serializers.BooleanField(help_text="Whether none of these speakers trained the model.")
+
+
+class EvidenceAnswer(MeasuredOnAnswer):
     """What the model's calibration was measured on, and what is missing for the policy's rate."""
 
     sufficient = serializers.BooleanField(help_text="Whether the model may serve without a forced promotion.")
@@ -100,11 +110,6 @@ class EvidenceAnswer(serializers.Serializer):
     threshold = Probability(
         allow_null=True, help_text="The probability from which a call without a tier is accepted under this model."
     )
-    target_trials = serializers.IntegerField()
-    impostor_trials = serializers.IntegerField()
-    speakers = serializers.IntegerField(help_text="How many speakers these trials claim.")
-    strangers = serializers.BooleanField(help_text="Whether none of these speakers trained the model.")
-    source = serializers.CharField()
 
 
 class ImportedAnswer(serializers.Serializer):
@@ -182,3 +187,86 @@ class ModelVersionSerializer(AnswerSerializer):
         """Return who asked for the last promotion."""
         promotion = last_promotion(model)
         return promotion.requested_by if promotion else ""
+
+
+class RecalibrationRequest(StrictSerializer):
+    """Which trials to fit another calibration on."""
+
+    source = serializers.ChoiceField(
+        choices=Recalibration.Source.choices,
+        help_text="`cases`: calls of closed review cases. `customers`: enrolled customers who did not train the model. "
+        "`frozen_set`: the server's frozen trials.",
+    )
+
+
+class PutIntoForce(StrictSerializer):
+    """Why a calibration is to be in force."""
+
+    reason = serializers.CharField(max_length=200, help_text="For the second person, and for the audit trail.")
+
+
+class PreviewOutcome(serializers.Serializer):
+    """What past calls would have got at the threshold of one false-accept rate."""
+
+    rate = serializers.FloatField(help_text="The false-accept rate that the threshold is for.")
+    probability = Probability(help_text="The threshold as a probability.")
+    accepted = serializers.IntegerField()
+    newly_accepted = serializers.IntegerField(help_text="Calls that were refused then.")
+    newly_rejected = serializers.IntegerField(help_text="Calls that were accepted then.")
+    in_force = serializers.BooleanField(help_text="Whether a call without a tier would get this threshold.")
+
+
+class PreviewAnswer(serializers.Serializer):
+    """What the calibration would have decided on the calls of the last days that their score alone decided."""
+
+    days = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="How many such calls there were.")
+    accepted = serializers.IntegerField(help_text="How many of them were accepted.")
+    outcomes = PreviewOutcome(many=True)
+
+
+class RecalibrationSerializer(AnswerSerializer):
+    """Another calibration of a model: how its fit goes on, what it rests on, and what it would have decided."""
+
+    model = serializers.CharField(source="model_id", read_only=True)
+    calibration_version = serializers.CharField(
+        source="parameters.version", default="", read_only=True, help_text="What decisions would name; empty before."
+    )
+    measured_on = serializers.SerializerMethodField()
+    found = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="For people.")
+    preview = serializers.SerializerMethodField()
+    in_force = serializers.BooleanField(read_only=True, help_text="Whether the model's scores are read by it.")
+
+    class Meta:
+        model = Recalibration
+        fields = (
+            "id",
+            "model",
+            "source",
+            "state",
+            "phase",
+            "progress_percent",
+            "target_far",
+            "calibration_version",
+            "measured_on",
+            "found",
+            "preview",
+            "in_force",
+            "error_code",
+            "error_message",
+            "requested_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(MeasuredOnAnswer(allow_null=True))
+    def get_measured_on(self, fit: Recalibration) -> dict[str, Any] | None:
+        """Return the trials; null before it is fitted."""
+        return dict(MeasuredOnAnswer(fit.measured_on).data) if fit.measured_on else None
+
+    @extend_schema_field(PreviewAnswer(allow_null=True))
+    def get_preview(self, fit: Recalibration) -> dict[str, Any] | None:
+        """Return what past calls would have got; null before it is fitted."""
+        return dict(PreviewAnswer(fit.preview).data) if fit.preview else None

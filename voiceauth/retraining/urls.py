@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from voiceauth.retraining import apis
+from voiceauth.retraining import apis, recalibration_apis
 
 urlpatterns = [
     path("training-runs", apis.TrainingRunList.as_view(), name="training-runs"),
@@ -11,4 +11,7 @@ urlpatterns = [
     path("models", apis.ModelList.as_view()),
     path("models/<str:version>", apis.ModelDetail.as_view()),
     path("models/<str:version>/promote", apis.PromoteModel.as_view(), name="promote-model"),
+    path("models/<str:version>/recalibrations", recalibration_apis.RecalibrationList.as_view()),
+    path("recalibrations/<uuid:recalibration_id>", recalibration_apis.RecalibrationDetail.as_view()),
+    path("recalibrations/<uuid:recalibration_id>/put-into-force", recalibration_apis.RecalibrationForce.as_view()),
 ]

@@ -38,11 +38,7 @@ def _force(fitted: Recalibration, actor: Actor, given: dict[str, Any]) -> str:
 
 
 def _is_waiting(fitted: Recalibration) -> bool:
-    return fitted.state == State.SUCCEEDED and not _is_in_force(fitted)
-
-
-def _is_in_force(fitted: Recalibration) -> bool:
-    return fitted.state == State.SUCCEEDED and fitted.parameters["version"] == fitted.model.calibration_version
+    return fitted.state == State.SUCCEEDED and not fitted.in_force
 
 
 @admin.register(Recalibration)
@@ -107,7 +103,7 @@ class RecalibrationAdmin(ReadOnlyAdmin):
     @admin.display(description="state", ordering="state")
     def status(self, obj: Recalibration) -> SafeString:
         """Show whether it is fitted, or in force."""
-        if _is_in_force(obj):
+        if obj.in_force:
             return badge("IN FORCE", "good")
         if obj.state == State.RUNNING:
             return progress_bar(obj.progress_percent, obj.phase)
