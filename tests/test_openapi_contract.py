@@ -22,7 +22,7 @@ PARTS = {
     "teller": "customers|batch-enrollments",
     "ivr": "verify|identify|streams",
     "reviewer": "decisions|audit|cases|watchlists|fraudsters",
-    "admin": "models|training|approvals|policies|consent-texts",
+    "admin": "models|recalibrations|training|approvals|policies|consent-texts",
 }
 
 EXAMPLES = os.environ.get("VOICEAUTH_TEST_EXAMPLES", "2")  # by chance, of each operation
