@@ -8,7 +8,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceauth.settings")
 
 django = get_wsgi_application()
 
+from django.conf import settings  # noqa: E402
+
 from voiceauth.platform.api.front import Front  # noqa: E402  it needs Django's settings
+from voiceauth.platform.api.leaving import Leaving  # noqa: E402
 from voiceauth.verification.streams.endpoint import Streams  # noqa: E402
 
-application = Front(django, websockets=Streams())
+streams = Streams()
+application = Leaving(
+    Front(django, websockets=streams), seconds=settings.VOICEAUTH_DRAIN_SECONDS, last=streams.cut_off
+)

@@ -195,6 +195,8 @@ VOICEAUTH_MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 # To send a request's headers, and how long a connection is kept for the next request.
 VOICEAUTH_HEADER_SECONDS = env.number("VOICEAUTH_HEADER_SECONDS", 20, minimum=0.1, maximum=600)
 VOICEAUTH_UPLOAD_SECONDS = env.number("VOICEAUTH_UPLOAD_SECONDS", 60, minimum=0.1, maximum=600)
+# From SIGTERM until a web process takes no more connections: what stands before it has to hear of it.
+VOICEAUTH_DRAIN_SECONDS = env.number("VOICEAUTH_DRAIN_SECONDS", 5, minimum=0, maximum=600)
 VOICEAUTH_MAX_AUDIO_SECONDS = 120
 VOICEAUTH_STREAMS = env.integer("VOICEAUTH_STREAMS", 200, minimum=0, maximum=4000)  # of each web process at once
 # Added to the recipe of every retrain, for example "training.epochs=15,training.batch_size=16".

@@ -22,6 +22,7 @@ def running_web(folder: Path, **environment: str) -> Iterator[int]:
         "DATABASE_URL": database_url(),
         "REDIS_URL": settings.REDIS_URL,
         "VOICEAUTH_BIND": f"127.0.0.1:{number}",
+        "VOICEAUTH_DRAIN_SECONDS": "0",
         **environment,
     }
     command = [sys.executable, "-m", "voiceauth.launcher.web"]

@@ -65,13 +65,15 @@ class Call:
 class _Watched(httpx.BaseTransport):
     """Sends requests under the id of the call at hand, and notes what became of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._transport = httpx.HTTPTransport(limits=httpx.Limits(max_connections=None, max_keepalive_connections=None))
         self.call = threading.local()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         call: Call | None = getattr(self.call, "value", None)
         at, outcome = time.monotonic(), ""
+        request.url = request.url.copy_with(port=self._service.entry)
         if call is not None:
             request.headers["X-Request-ID"] = call.request_id
         try:
@@ -100,7 +102,7 @@ class Callers:
 
     def __init__(self, service: Service, *, patience_seconds: float = 0.0, customers: int = CUSTOMERS) -> None:
         self.service = service
-        self._watched = _Watched()
+        self._watched = _Watched(service)
         self._client = Client(
             service.url,
             service.token["ivr"],

@@ -58,13 +58,13 @@ class Service:
     """A running service. ``token`` has a token for each of ``ROLES``; ``database`` is the URL of its PostgreSQL."""
 
     def __init__(self, state: Path, environment: dict[str, str]) -> None:
-        port = _free_port()
+        self.port = self.entry = free_port()  # callers come in by ``entry``, which a restart puts elsewhere
         self.state = state
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{self.port}"
         self.database = PostgreSQL(state).url
         ours = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE", "VOICEAUTH_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        own = {"VOICEAUTH_STATE_DIR": str(state), "VOICEAUTH_BIND": f"127.0.0.1:{port}"}
+        own = {"VOICEAUTH_STATE_DIR": str(state), "VOICEAUTH_BIND": f"127.0.0.1:{self.port}"}
         with open(state / "said", "wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
@@ -216,7 +216,8 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ import tempfile
 from voiceauth.launcher import parts
 
 PROCESSES = 2
-STOP_SECONDS = 8  # for what is under way
+STOP_SECONDS = 20  # for what is under way: an enrollment may take 15
 START_SECONDS = 20  # for a new process, before SIGHUP stops the one that it replaces
 CONNECTIONS = 4096  # of each process at once
 
@@ -41,7 +41,7 @@ def _serve(host: str, port: int) -> None:
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,
         log_dictconfig=settings.LOGGING,
-        workers_kill_timeout=STOP_SECONDS,
+        workers_kill_timeout=round(settings.VOICEAUTH_DRAIN_SECONDS) + STOP_SECONDS,
         respawn_failed_workers=True,
         respawn_interval=START_SECONDS,
     ).serve()

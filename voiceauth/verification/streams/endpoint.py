@@ -28,7 +28,7 @@ from voiceauth.platform.postgresql import preparing
 from voiceauth.verification.errors import MoreSpeechNeeded
 from voiceauth.verification.models import Decision
 from voiceauth.verification.streams import protocol, steps
-from voiceauth.verification.streams.errors import MalformedStream, StreamBroken, StreamIdle, TooManyStreams
+from voiceauth.verification.streams.errors import MalformedStream, ServerStopping, StreamBroken, StreamIdle, TooManyStreams
 from voiceauth.verification.streams.listening import Audio
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Streams:
     """An ASGI application for the WebSockets of this process."""
 
     def __init__(self) -> None:
-        self.count = 0  # of the calls that are listened to
+        self.lines: set[_Line] = set()  # of the calls that are listened to
         self._threads = ThreadPoolExecutor(THREADS, "stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +67,11 @@ class Streams:
             return
         await send({"type": "websocket.accept"})
         await _Conversation(self, _Line(receive), send, client, actor).hold()
+
+    def cut_off(self) -> None:
+        """End every stream; those without an answer are told ``ServerStopping``."""
+        for line in self.lines:
+            line.cut_off()
 
     async def in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         """Run a step on a thread, with a database connection that works."""
@@ -142,6 +147,12 @@ class _Line:
         finally:
             self._ready.set()
 
+    def cut_off(self) -> None:
+        """Wait for no more."""
+        if not self.is_stopped:
+            self.ended = ServerStopping(retry_after_seconds=1)
+        self._ready.set()
+
     async def sound(self, seconds: float) -> None:
         """Wait until there are so many seconds of sound, or no more comes."""
         self._awaited_seconds = seconds
@@ -188,15 +199,15 @@ class _Conversation:
         try:
             start = await self._line.start()
             self._stream_sid = start.start.streamSid
-            if self._streams.count >= settings.VOICEAUTH_STREAMS:
+            if len(self._streams.lines) >= settings.VOICEAUTH_STREAMS:
                 raise TooManyStreams(retry_after_seconds=1)
-            self._streams.count += 1
+            self._streams.lines.add(self._line)
             metrics.STREAMS.inc()
             listening = asyncio.create_task(self._line.listen())
             try:
                 await self._carry_out(start)
             finally:
-                self._streams.count -= 1
+                self._streams.lines.remove(self._line)
                 metrics.STREAMS.dec()
                 listening.cancel()
                 await asyncio.wait([listening])  # the web server closes nothing that is being read

@@ -49,6 +49,14 @@ class TooManyStreams(DomainError):
     message = "This server listens to as many calls as it can. Connect again shortly, or use another factor."
 
 
+class ServerStopping(DomainError):
+    """Carries ``retry_after_seconds``."""
+
+    code = "server_stopping"
+    status = 503
+    message = "This server is being replaced. Connect again and stream the call from now on, or use another factor."
+
+
 class StreamNotFound(NotFound):
     """No ticket of this client has this id, or it was made more than an hour ago and led to no decision."""
 

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from voiceauth.benchmarks.callers import ENVIRONMENT, Call, Callers
 from voiceauth.benchmarks.faults import CLOCK, FAULTS, Fault
 from voiceauth.benchmarks.reconciling import reconcile
+from voiceauth.benchmarks.restarts import RESTARTS
 from voiceauth.benchmarks.service import Service, ServiceFailed, running
 
 CLIP_SECONDS = 3.0
@@ -40,8 +41,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # or it would print every request
-        faults = [fault for fault in FAULTS if (options["only"] or "") in fault.name]
-        environment = {**ENVIRONMENT, "PYTHONPATH": str(CLOCK)}
+        faults = [fault for fault in (*RESTARTS, *FAULTS) if (options["only"] or "") in fault.name]
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(CLOCK), "VOICEAUTH_DRAIN_SECONDS": "5"}
         if options["deadline"]:
             environment["VOICEAUTH_SCORING_DEADLINE_SECONDS"] = str(options["deadline"])
         try:
@@ -59,7 +60,8 @@ class Command(BaseCommand):
 
     def _suffer(self, fault: Fault, callers: Callers, options: dict[str, Any]) -> list[Call]:
         fault.prepare(callers.service)
-        with _calling(callers, options["callers"], options["pause"]) as made:
+        pause = 0.0 if fault in RESTARTS else options["pause"]
+        with _calling(callers, options["callers"], pause) as made:
             time.sleep(QUIET_SECONDS)
             struck = time.monotonic()
             with fault.strike(callers.service):

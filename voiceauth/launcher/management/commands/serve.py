@@ -51,6 +51,7 @@ class Command(BaseCommand):
         self.say("stopped")
 
     def _serve(self, state: Path, bind: str, url_file: Path) -> None:
+        os.environ.setdefault("VOICEAUTH_DRAIN_SECONDS", "0")  # nobody else could take the calls
         services = [parts.scoring_part(), parts.training_part(), parts.beat_part(), parts.web_part()]
         if not env.text("REDIS_URL"):
             redis, os.environ["REDIS_URL"] = parts.redis_part()
