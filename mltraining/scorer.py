@@ -53,6 +53,7 @@ Keep = Callable[[list[LoadedModel]], None]
 
 _keeps: list[Keep] = []
 _models: OrderedDict[str, LoadedModel] = OrderedDict()
+_broken: set[str] = set()  # versions that could not be loaded
 _lock = threading.Lock()
 
 
@@ -150,6 +151,7 @@ def _noise() -> "Waveform":
 @worker_process_init.connect
 def _start_following(**_: Any) -> None:
     if "scoring" in current_app.amqp.queues.consume_from:
+        _prepare()  # it takes no call before
         threading.Thread(target=_follow, name="models", daemon=True).start()
         sys.setswitchinterval(SWITCH_SECONDS)
         threading.Thread(target=_keep, name="galleries", daemon=True).start()
@@ -168,25 +170,32 @@ def _keep() -> None:
         time.sleep(KEEP_SECONDS)
 
 
-def _follow() -> None:
+def _prepare() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the launcher shares out the cores with it
     from mltraining.speech.audio import quality
 
     decoding.start()
     quality.measure(_noise())  # enrollment measures a recording even without a model
-    broken: set[str] = set()
+    _load_what_serves()
+
+
+def _follow() -> None:
     while True:
-        close_old_connections()
-        try:
-            serving = ModelVersion.objects.filter(state__in=[ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING])
-            for version in serving.values_list("version", flat=True):
-                if version not in _models and version not in broken:
-                    load(version)
-                    logger.info("model %s is loaded and warm", version)
-        except ModelUnavailable as error:
-            broken.add(error.data["version"])  # logged once; the next call tries again
-        except DatabaseError:
-            pass  # the next round tries again
-        except Exception:
-            logger.exception("following the registry failed")  # calls still load what they need
         time.sleep(FOLLOW_SECONDS)
+        _load_what_serves()
+
+
+def _load_what_serves() -> None:
+    close_old_connections()
+    try:
+        serving = ModelVersion.objects.filter(state__in=[ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING])
+        for version in serving.values_list("version", flat=True):
+            if version not in _models and version not in _broken:
+                load(version)
+                logger.info("model %s is loaded and warm", version)
+    except ModelUnavailable as error:
+        _broken.add(error.data["version"])  # logged once; the next call tries again
+    except DatabaseError:
+        pass  # the next round tries again
+    except Exception:
+        logger.exception("following the registry failed")  # calls still load what they need

@@ -33,6 +33,7 @@ ECHO_OF_ANOTHER_VERSION = Call("tests.echo", Word, Number)
 REFUSE = Call("tests.refuse", Empty, Empty)
 BUG = Call("tests.bug", Empty, Empty)
 SLOW = Call("tests.slow", Empty, Empty)
+WORK = Call("tests.work", Empty, Empty)
 ENDLESS = Call("tests.endless", Empty, Empty)
 DIE = Call("tests.die", Empty, Empty)
 EMBED = Call("tests.embed", Recording, Embedding)
@@ -68,6 +69,13 @@ def slow(question: Empty) -> Empty:
     deadlines.allow_for(deadlines.INCLUDED_SECONDS + 60 / deadlines.SECONDS_A_SECOND)
     time.sleep(seconds + 0.1)
     deadlines.check()
+    return question
+
+
+@answers(WORK)
+def work(question: Empty) -> Empty:
+    """Take about as long as a call."""
+    time.sleep(0.05)
     return question
 
 
