@@ -15,6 +15,4 @@ from voiceauth.platform.api.leaving import Leaving  # noqa: E402
 from voiceauth.verification.streams.endpoint import Streams  # noqa: E402
 
 streams = Streams()
-application = Leaving(
-    Front(django, websockets=streams), seconds=settings.VOICEAUTH_DRAIN_SECONDS, last=streams.cut_off
-)
+application = Leaving(Front(django, websockets=streams), seconds=settings.VOICEAUTH_DRAIN_SECONDS, last=streams.cut_off)

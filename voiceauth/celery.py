@@ -55,7 +55,8 @@ class WaitsForItsProcesses(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Wait for what each process says behind ``worker_process_init``. It is left for the pool to read."""
-        waiting, ends = {each.outqR_fd for each in worker.pool._pool._pool}, time.monotonic() + settings.CELERY_WORKER_PROC_ALIVE_TIMEOUT
+        ends = time.monotonic() + settings.CELERY_WORKER_PROC_ALIVE_TIMEOUT
+        waiting = {each.outqR_fd for each in worker.pool._pool._pool}
         while waiting and time.monotonic() < ends:
             state.maybe_shutdown()
             waiting.difference_update(wait(waiting, LOOK_SECONDS))

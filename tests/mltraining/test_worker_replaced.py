@@ -45,10 +45,10 @@ def calling(callers: int) -> Iterator[tuple[list[float], list[str]]]:
 
 @pytest.mark.parametrize("callers", [1, 6])  # who find a worker that waits for them; more than both answer at once
 def test_no_call_is_lost_when_one_of_two_workers_is_told_to_stop(callers: int, tmp_path: Path) -> None:
-    tasks = {"concurrency": 1, "include": ["tests.support.echo_tasks"]}
+    tasks = ["tests.support.echo_tasks"]
     with (
-        running_worker(tmp_path / "old.log", "scoring", **tasks) as old,
-        running_worker(tmp_path / "new.log", "scoring", **tasks),
+        running_worker(tmp_path / "old.log", "scoring", include=tasks) as old,
+        running_worker(tmp_path / "new.log", "scoring", include=tasks),
         calling(callers) as (answers, failures),
     ):
         until(lambda: len(answers) > 20)

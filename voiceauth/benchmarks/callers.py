@@ -1,6 +1,7 @@
 """Callers: threads that verify customers of their own through the Python client, and keep what became of each call."""
 
 import itertools
+import json
 import random
 import threading
 import time
@@ -8,19 +9,25 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import httpx
+import msgspec
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import connect
 
 from voiceauth.benchmarks.service import Service
-from voiceauth.benchmarks.voices import Voice
+from voiceauth.benchmarks.voices import RATE, Voice
 from voiceauth.client import Client, Refused, Verification
 
 CUSTOMERS = 8
 MOST_AT_ONCE = 256
 MOST_A_SECOND = 40  # calls that two cores could answer
 TIMEOUT_SECONDS = 30.0
+PIECE_BYTES = RATE // 10  # of mu-law in one message of a stream
 
 # Few callers make many calls, and all are one voice's variations; everything else is as it comes. One voice that claims
 # three customers would get a case, which every further call locks and adds to.
@@ -139,6 +146,35 @@ class Callers:
         finally:
             call.seconds = time.monotonic() - call.at
             self._watched.call.value = None
+        return call
+
+    def stream(self, clip_seconds: float) -> Call:
+        """Make one call by WebSocket, played in its own time."""
+        voice, content = self._next(clip_seconds)
+        samples = content[content.index(b"data") + 8 :]
+        call, outcome = Call(_id(voice)), ""
+        headers = {"Authorization": f"Bearer {self.service.token['ivr']}", "X-Request-ID": call.request_id}
+        url = f"ws://127.0.0.1:{self.service.entry}/api/v1/stream"
+        try:
+            with connect(url, additional_headers=headers) as socket:
+                claim = {"customParameters": {"customer_id": call.customer_id}}
+                socket.send(json.dumps({"event": "start", "start": claim}))
+                with suppress(ConnectionClosed):  # it may be answered before it ends
+                    for at in range(0, len(samples), PIECE_BYTES):
+                        time.sleep(PIECE_BYTES / RATE)
+                        socket.send(samples[at : at + PIECE_BYTES])
+                    socket.send('{"event": "stop"}')
+                told: Any = {"event": ""}
+                while told["event"] not in ("decision", "error"):
+                    told = json.loads(socket.recv(TIMEOUT_SECONDS))
+                if told["event"] == "decision":
+                    call.answer, outcome = msgspec.convert(told["decision"], Verification), "200 by stream"
+                else:
+                    outcome = f"stream {told['error']['code']}"
+        except (OSError, WebSocketException) as error:
+            outcome = f"stream {type(error).__name__}"
+        call.seconds = time.monotonic() - call.at
+        call.attempts.append(Attempt(call.at, call.seconds, outcome))
         return call
 
     def recording(self, clip_seconds: float) -> bytes:

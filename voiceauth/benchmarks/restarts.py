@@ -1,7 +1,7 @@
 """Restarts that callers must not notice: of each part, as a rolling update does it and as docs/operations.md says.
 
-A new process is started beside the old one. Once it is ready, the old one gets SIGTERM, and SIGKILL after the grace that
-the Helm chart gives it. The supervisor of ``manage.py serve`` then starts the part anew, and the one beside it goes.
+A new process is started beside the old one. Once it is ready, the old one gets SIGTERM, and has to end within the grace
+that the Helm chart gives it. The supervisor of ``manage.py serve`` then starts the part anew, and the other one goes.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 
 import httpx
 import psutil
@@ -18,9 +19,17 @@ import psutil
 from voiceauth.benchmarks.faults import Fault
 from voiceauth.benchmarks.service import START_SECONDS, Service, ServiceFailed, free_port
 
-GRACE_SECONDS = {"web": 30.0, "scoring": 40.0, "training": 40.0, "beat": 15.0}  # as docker/helm/voiceauth/values.yaml
+GRACE_SECONDS = {"web": 40.0, "scoring": 40.0, "training": 40.0, "beat": 15.0}  # as docker/helm/voiceauth/values.yaml
 ENDPOINT_SECONDS = 1.0  # from SIGTERM until no new connection comes: every proxy has to hear of it
 STEP_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Restart(Fault):
+    """What no caller may notice, and no caller who streams either where ``is_streamed``."""
+
+    lasts: bool = False
+    is_streamed: bool = True
 
 
 class Balancer:
@@ -64,13 +73,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Beside:
     """A second process of a part, with the command and the environment of the first."""
 
-    def __init__(self, service: Service, part: str, **environment: str) -> None:
+    def __init__(self, service: Service, part: str) -> None:
         first = _first(service, part)
         command = [word.replace(f"{part}@", f"second-{part}@") for word in first.cmdline()]
-        self.service, self.part, self.port = service, part, free_port()
-        self.name = f"second-{part}"
+        self.part, self.port = part, free_port()
         environment = first.environ() | {"VOICEAUTH_BIND": f"127.0.0.1:{self.port}"}
-        self.log = service.state / "log" / f"{self.name}.log"
+        self.log = service.state / "log" / f"second-{part}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=first.cwd(), env=environment, stdout=log, stderr=log)
 
@@ -187,9 +195,10 @@ def _wait(condition: Callable[[], bool], seconds: float) -> None:
 
 
 RESTARTS = [
-    Fault("the web server is replaced by a second one", _web_beside, lasts=False),
-    Fault("the web server's processes are replaced by new ones", _web_processes, lasts=False),
-    Fault("the scoring worker is replaced by a second one", _worker_beside("scoring"), lasts=False),
-    Fault("the training worker is stopped and started", _again("training"), lasts=False),
-    Fault("beat is stopped and started", _again("beat"), lasts=False),
+    Restart("the web server is replaced by a second one", _web_beside),
+    # Both listen at one port, and a call may be streamed to the old one until it stops.
+    Restart("the web server's processes are replaced by new ones", _web_processes, is_streamed=False),
+    Restart("the scoring worker is replaced by a second one", _worker_beside("scoring")),
+    Restart("the training worker is replaced by a new one", _again("training")),
+    Restart("beat is replaced by a new one", _again("beat")),
 ]

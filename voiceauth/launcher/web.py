@@ -7,7 +7,7 @@ import tempfile
 from voiceauth.launcher import parts
 
 PROCESSES = 2
-STOP_SECONDS = 20  # for what is under way: an enrollment may take 15
+STOP_SECONDS = 25  # for what is under way: an enrollment may take 15, and streams 10 to end
 START_SECONDS = 20  # for a new process, before SIGHUP stops the one that it replaces
 CONNECTIONS = 4096  # of each process at once
 

@@ -9,7 +9,7 @@ listening, finish what it holds, and close connections that nobody uses.
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voiceauth.platform.api.front import Application, Receive, Scope, Send
@@ -20,12 +20,12 @@ CLOSE = (b"connection", b"close")
 class Leaving:
     """An ASGI application around another one.
 
-    ``last`` is called when the ``seconds`` to leave are over, so that what could go on for ever ends itself.
+    ``last`` is awaited when the ``seconds`` to leave are over: it ends what could go on for ever.
     """
 
-    def __init__(self, application: Application, *, seconds: float, last: Callable[[], None]) -> None:
+    def __init__(self, application: Application, *, seconds: float, last: Callable[[], Awaitable[None]]) -> None:
         self._application, self._seconds, self._last = application, seconds, last
-        self._is_leaving = False
+        self._left: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry out a request, or the life of the process."""
@@ -45,17 +45,17 @@ class Leaving:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _leave(self) -> None:
-        if not self._is_leaving:
-            self._is_leaving = True
-            asyncio.get_running_loop().call_later(self._seconds, self._stop)
+        if self._left is None:
+            self._left = asyncio.get_running_loop().create_task(self._stop())
 
-    def _stop(self) -> None:
-        self._last()
+    async def _stop(self) -> None:
+        await asyncio.sleep(self._seconds)
+        await self._last()
         os.kill(os.getpid(), signal.SIGINT)
 
     def _closing(self, send: Send) -> Send:
         async def closing(message: Any) -> None:
-            if self._is_leaving and message["type"] == "http.response.start":
+            if self._left is not None and message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), CLOSE]}
             await send(message)
 

@@ -28,7 +28,13 @@ from voiceauth.platform.postgresql import preparing
 from voiceauth.verification.errors import MoreSpeechNeeded
 from voiceauth.verification.models import Decision
 from voiceauth.verification.streams import protocol, steps
-from voiceauth.verification.streams.errors import MalformedStream, ServerStopping, StreamBroken, StreamIdle, TooManyStreams
+from voiceauth.verification.streams.errors import (
+    MalformedStream,
+    ServerStopping,
+    StreamBroken,
+    StreamIdle,
+    TooManyStreams,
+)
 from voiceauth.verification.streams.listening import Audio
 
 T = TypeVar("T")
@@ -41,6 +47,7 @@ START_SECONDS = 10.0  # from the handshake to the start message
 IDLE_SECONDS = 30.0  # without a message, where platforms send one every 20 ms
 LEAST_STEP_SECONDS = 0.2  # of sound between two questions to a worker
 FOLLOWED_SECONDS = 30.0  # of the latest audio that is compared after the answer
+CUT_OFF_SECONDS = 10.0  # for streams to end when the process stops: one may wait for a worker's answer
 ATTEMPTS = 4  # to reach a worker, ``retry_after_seconds`` apart, while the call goes on
 
 
@@ -49,6 +56,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.lines: set[_Line] = set()  # of the calls that are listened to
+        self._held: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(THREADS, "stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,12 +74,17 @@ class Streams:
             await self._refuse_handshake(error, actor, send)
             return
         await send({"type": "websocket.accept"})
-        await _Conversation(self, _Line(receive), send, client, actor).hold()
+        held = asyncio.create_task(_Conversation(self, _Line(receive), send, client, actor).hold())
+        self._held.add(held)
+        held.add_done_callback(self._held.discard)
+        await held
 
-    def cut_off(self) -> None:
-        """End every stream; those without an answer are told ``ServerStopping``."""
+    async def cut_off(self) -> None:
+        """End every stream with ``ServerStopping``, and wait until they have told it."""
         for line in self.lines:
             line.cut_off()
+        if self._held:
+            await asyncio.wait(self._held, timeout=CUT_OFF_SECONDS)
 
     async def in_thread(self, step: Callable[..., T], *arguments: Any) -> T:
         """Run a step on a thread, with a database connection that works."""

@@ -1,11 +1,11 @@
-"""``manage.py benchmark_faults``: break each part of a running service under load, and see that no call is lost."""
+"""``manage.py benchmark_faults``: restart and break each part of a service under load, and see that no call is lost."""
 
 import logging
 import threading
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from voiceauth.benchmarks.callers import ENVIRONMENT, Call, Callers
 from voiceauth.benchmarks.faults import CLOCK, FAULTS, Fault
 from voiceauth.benchmarks.reconciling import reconcile
-from voiceauth.benchmarks.restarts import RESTARTS
+from voiceauth.benchmarks.restarts import RESTARTS, Restart
 from voiceauth.benchmarks.service import Service, ServiceFailed, running
 
 CLIP_SECONDS = 3.0
@@ -24,12 +24,15 @@ LONGEST_SECONDS = 150.0  # that callers may be disturbed
 STEADY_CALLS = 6  # in a row, each answered at once: the service has recovered
 STEP_SECONDS = 0.2
 
+Caller = Callable[[float], Call]  # with the seconds of the call
+
 
 class Command(BaseCommand):
     help = (
-        "Break each part of a service of its own while clients verify, and say what they got and for how long. "
-        "In the end each call that was answered must have exactly one decision and one event in the audit trail, and "
-        "the trail must be intact; the command exits with 1 otherwise."
+        "Restart and break each part of a service of its own while clients verify, and say what they got and for how "
+        "long. During a restart every call must be answered at the first attempt. In the end each call that was "
+        "answered must have exactly one decision and one event in the audit trail, and the trail must be intact. The "
+        "command exits with 1 otherwise."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -41,7 +44,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # or it would print every request
-        faults = [fault for fault in (*RESTARTS, *FAULTS) if (options["only"] or "") in fault.name]
+        self.noticed: list[str] = []  # restarts during which an attempt failed
+        faults: list[Fault] = [fault for fault in (*RESTARTS, *FAULTS) if (options["only"] or "") in fault.name]
         environment = {**ENVIRONMENT, "PYTHONPATH": str(CLOCK), "VOICEAUTH_DRAIN_SECONDS": "5"}
         if options["deadline"]:
             environment["VOICEAUTH_SCORING_DEADLINE_SECONDS"] = str(options["deadline"])
@@ -57,11 +61,16 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if failed:
             raise CommandError("Not every call ended in exactly one decision and one audit event.")
+        if self.noticed:
+            raise CommandError("Callers noticed what they must not notice: " + ", ".join(self.noticed) + ".")
 
     def _suffer(self, fault: Fault, callers: Callers, options: dict[str, Any]) -> list[Call]:
         fault.prepare(callers.service)
-        pause = 0.0 if fault in RESTARTS else options["pause"]
-        with _calling(callers, options["callers"], pause) as made:
+        is_restart = isinstance(fault, Restart)
+        work: list[Caller] = [callers.call] * options["callers"]
+        if isinstance(fault, Restart) and fault.is_streamed:
+            work.append(callers.stream)
+        with _calling(work, 0.0 if is_restart else options["pause"]) as made:
             time.sleep(QUIET_SECONDS)
             struck = time.monotonic()
             with fault.strike(callers.service):
@@ -85,6 +94,8 @@ class Command(BaseCommand):
             f"  {books.calls} calls: {books.unanswered} given up, {books.lost} lost, {books.doubled} doubled, "
             f"{books.unaudited} without exactly one event"
         )
+        if is_restart and bad:
+            self.noticed.append(fault.name)
         return made
 
     def _failed(self, service: Service, made: list[Call]) -> bool:
@@ -98,16 +109,16 @@ class Command(BaseCommand):
 
 
 @contextmanager
-def _calling(callers: Callers, number: int, pause: float) -> Iterator[list[Call]]:
-    """Let so many callers call on during the block. The list grows by each call that has ended."""
+def _calling(work: list[Caller], pause: float) -> Iterator[list[Call]]:
+    """Let each caller call on during the block. The list grows by each call that has ended."""
     made: list[Call] = []
     over = threading.Event()
 
-    def call_on() -> None:
+    def call_on(call: Caller) -> None:
         while not over.wait(pause):
-            made.append(callers.call(CLIP_SECONDS))
+            made.append(call(CLIP_SECONDS))
 
-    threads = [threading.Thread(target=call_on) for _ in range(number)]
+    threads = [threading.Thread(target=call_on, args=(call,)) for call in work]
     for each in threads:
         each.start()
     try:
