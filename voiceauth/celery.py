@@ -73,8 +73,8 @@ class GivesBack(bootsteps.StartStopStep):
 
     def stop(self, consumer: Any) -> None:
         """Stop taking messages."""
-        if state.should_stop is None:
-            return  # the connection was lost, and is made anew
+        if state.should_stop is None or consumer.task_consumer is None:
+            return  # the connection was lost and is made anew, or there was none yet
         channel = consumer.task_consumer.channel
         with contextlib.suppress(*consumer.connection_errors, *consumer.channel_errors):
             consumer.task_consumer.cancel()

@@ -19,7 +19,9 @@ import pytest
 import yaml
 
 from tests.docker.test_compose import DOCKERFILE, OURS
+from voiceauth.benchmarks.restarts import GRACE_SECONDS
 from voiceauth.launcher.parts import PARTS
+from voiceauth.launcher.web import STOP_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "docker" / "helm" / "voiceauth"
@@ -99,6 +101,12 @@ def test_the_values_follow_their_schema_and_a_misspelt_one_is_noticed() -> None:
 
 def test_every_part_of_the_service_is_in_it() -> None:
     assert set(VALUES["parts"]) == set(PARTS) | {"streaming"}
+
+
+def test_a_part_has_the_time_that_it_needs_to_end() -> None:
+    for name in ("web", "streaming"):
+        assert VALUES["parts"][name]["graceSeconds"] > VALUES["parts"][name]["drainSeconds"] + STOP_SECONDS
+    assert {name: VALUES["parts"][name]["graceSeconds"] for name in PARTS} == GRACE_SECONDS  # by which it is measured
 
 
 @needs_a_renderer
