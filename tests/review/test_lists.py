@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from enrollment.batches.models import BatchResult
 from enrollment.models import Customer
+from mltraining.models import ModelVersion
 from tests.support.clients import api_client
 from tests.support.customers import make_customer
 from tests.support.people import SignIn
@@ -58,6 +59,7 @@ def test_no_list_asks_more_of_the_database_where_it_shows_more_rows(
     places = {
         "<customer_id:customer_id>": "C-0000007",
         "<uuid:watchlist_id>": str(Watchlist.objects.values_list("pk", flat=True)[0]),
+        "<str:version>": ModelVersion.objects.values_list("pk", flat=True)[0],
     }
     routes = ["/" + route for route in measuring.lists()]
     for place, value in places.items():
@@ -75,6 +77,13 @@ def test_no_list_asks_more_of_the_database_where_it_shows_more_rows(
         return found
 
     assert counted(2) == counted(50)
+
+
+def test_each_value_of_a_list_names_its_column_for_narrow_screens(signed_in: SignIn) -> None:
+    make_customer("C-1")
+    shown = signed_in("admin").get(CUSTOMERS).content.decode()
+    assert '<th data-label="Customer id" class="field-customer_id' in shown
+    assert '<td data-label="State" class="field-' in shown
 
 
 def test_pages_lead_to_each_other_in_both_directions(signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:

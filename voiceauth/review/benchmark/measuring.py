@@ -21,6 +21,7 @@ from rest_framework.generics import ListAPIView
 
 from enrollment.batches.models import BatchResult
 from enrollment.models import AudioSample, Customer
+from mltraining.models import ModelVersion
 from voiceauth.platform import keyset
 from voiceauth.platform.api import clients
 from voiceauth.platform.audit import SYSTEM
@@ -192,7 +193,11 @@ def _of_api(role: str, repeats: int) -> Iterator[Measured]:
     name = f"benchmark-{role}-{os.getpid()}"
     _, token = clients.create_client(name=name, role=role, actor=SYSTEM, rate_limits={"reads": READS_A_MINUTE})
     program = Client(SERVER_NAME=HOST, headers={"Authorization": f"Bearer {token}"})
-    places = {"<customer_id:customer_id>": A_CUSTOMER, "<uuid:watchlist_id>": str(_row_of(Watchlist).pk)}
+    places = {
+        "<customer_id:customer_id>": A_CUSTOMER,
+        "<uuid:watchlist_id>": str(_row_of(Watchlist).pk),
+        "<str:version>": str(_row_of(ModelVersion).pk),
+    }
     for route, view in sorted(lists().items()):
         path = f"/{route}"
         for place, value in places.items():
