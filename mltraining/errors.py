@@ -115,7 +115,7 @@ INVALID_AUDIO: dict[str, type[InvalidAudio]] = {
 
 
 class ModelUnavailable(DomainError):
-    """The model's folder is missing or damaged, or holds another model than the registry says."""
+    """The model's files are missing, cannot be fetched, are damaged, or are not what the registry says."""
 
     code = "model_unavailable"
     status = 503

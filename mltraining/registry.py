@@ -1,8 +1,13 @@
-"""Services on the registry of models: files under ``VOICEAUTH_MODELS_DIR/<version>``, rows in ``ModelVersion``."""
+"""Services on the registry of models: files under ``VOICEAUTH_MODELS_DIR/<version>``, rows in ``ModelVersion``.
+
+Where models are kept in a bucket (``model_store``), the folder holds this machine's copies.
+"""
 
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,15 +16,18 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from mltraining import calibrations
+from mltraining import calibrations, model_store
 from mltraining.calibrations import MeasuredOn
-from mltraining.errors import ModelUnchanged
+from mltraining.errors import ModelUnavailable, ModelUnchanged
 from mltraining.figures import finite
 from mltraining.models import ModelVersion
 from voiceauth.platform.audit import SYSTEM, Actor
 from voiceauth.platform.audit.services import record
 
+logger = logging.getLogger(__name__)
+
 State = ModelVersion.State
+RETRY_SECONDS = 10.0  # between two attempts of a process to fetch a model
 
 # What a model keeps of a training run. Its class rows are voiceprints and their names are customers:
 # they stay behind, as does every chart that names a class.
@@ -30,22 +38,68 @@ COHORT = "cohort.safetensors"  # of speakers who are no secret, where there is o
 OPTIONAL_FILES = ("encoder.onnx", "encoder-int8.onnx", "centre.safetensors", COHORT)
 CHARTS = ("losses.png", "roc.png", "score_histogram.png")
 
+_next_attempt: dict[str, float] = {}  # of versions that could not be fetched; by ``time.monotonic``
+
 
 def folder_of(version: str) -> Path:
-    """Return the folder with the files of ``version``."""
+    """Return the folder for the files of ``version`` on this machine."""
     return Path(settings.VOICEAUTH_MODELS_DIR) / version
 
 
+def must_be_fetched(version: str) -> bool:
+    """Return whether the files of ``version`` are not on this machine, but may be in the store."""
+    return model_store.is_used() and not folder_of(version).exists()
+
+
+def fetch(version: str) -> Path:
+    """Return the folder of a registered version, fetched from the store if it is there and not here.
+
+    Raises ``ModelUnavailable``: at once where another attempt failed less than ``RETRY_SECONDS`` ago.
+    """
+    folder = folder_of(version)
+    if not must_be_fetched(version):
+        return folder
+    if time.monotonic() < _next_attempt.get(version, 0.0):
+        raise ModelUnavailable(version=version)
+    fingerprint = ModelVersion.objects.values_list("fingerprint", flat=True).get(pk=version)
+    try:
+        model_store.fetch(version, fingerprint, folder)
+    except model_store.StoreError as error:
+        _next_attempt[version] = time.monotonic() + RETRY_SECONDS
+        logger.error("model %s", error)
+        raise ModelUnavailable(version=version) from error
+    logger.info("model %s was fetched", version)
+    return folder
+
+
+def store_missing(again: Collection[str] = ()) -> list[str]:
+    """Store the registered versions that are on this machine and not in the store, and return them.
+
+    Those of ``again`` are stored even so. Raises ``StoreError``.
+    """
+    stored = []
+    for version in ModelVersion.objects.values_list("version", flat=True):
+        if folder_of(version).exists() and (version in again or not model_store.has(version)):
+            model_store.upload(version, folder_of(version))
+            stored.append(version)
+    return stored
+
+
 def charts_of(version: str) -> list[Path]:
-    """List the charts that are kept with ``version``."""
-    return [path for name in CHARTS if (path := folder_of(version) / "charts" / name).is_file()]
+    """List the charts that are kept with a registered version; none while its files cannot be fetched."""
+    try:
+        folder = fetch(version) / "charts"
+    except ModelUnavailable:
+        return []
+    return [path for name in CHARTS if (path := folder / name).is_file()]
 
 
 def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> str:
     """Copy a trained or imported pipeline into the models' folder in one step (rename), and return its new version.
 
-    Raises ``ValueError`` where its description holds one of the ``private`` words (the class names), or a cohort
-    was made of them, and ``ModelUnchanged`` where it was installed this very second.
+    Where models are kept in a bucket, it is stored there as well. Raises ``ValueError`` where its description holds
+    one of the ``private`` words (the class names), or a cohort was made of them, ``ModelUnchanged`` where it was
+    installed this very second, and ``StoreError``.
     """
     text = (pipeline / "pipeline.json").read_text(encoding="utf-8")
     if any(word in text for word in private):
@@ -69,14 +123,25 @@ def install(*, pipeline: Path, charts: Path, private: Collection[str] = ()) -> s
         if (charts / name).is_file():
             shutil.copyfile(charts / name, incoming / "charts" / name)
     os.replace(incoming, folder)
+    if model_store.is_used():
+        try:
+            model_store.upload(version, folder)
+        except model_store.StoreError:
+            uninstall(version)
+            raise
     return version
 
 
 def uninstall(version: str) -> None:
-    """Remove the files of a version that did not come to be registered."""
+    """Remove the files of a version that did not come to be registered, here and in the store."""
     folder = folder_of(version)
     if folder.exists():
         shutil.rmtree(folder)
+    if model_store.is_used():
+        try:
+            model_store.delete(version)
+        except model_store.StoreError as error:  # nobody asks for a version that is not registered
+            logger.warning("model %s", error)
 
 
 def register(*, version: str, actor: Actor = SYSTEM) -> ModelVersion:

@@ -74,7 +74,10 @@ def active_model() -> LoadedModel | None:
 
 
 def load(version: str, device: str = "cpu") -> LoadedModel:
-    """Take the model ``version`` from memory or disk, verified against the registry. Raises ``ModelUnavailable``."""
+    """Take the model ``version`` from memory, disk or the store, verified against the registry.
+
+    Raises ``ModelUnavailable``.
+    """
     found = _with_calibration().filter(pk=version).first()
     if found is None:
         raise ModelUnavailable(version=version)
@@ -91,6 +94,8 @@ def _loaded(version: str, calibration: int | None, device: str) -> LoadedModel:
     """Its calibration is looked up each time, so that a new one needs no restart. The row of one never changes."""
     if calibration is None:
         raise ModelUnavailable(version=version)
+    if version not in _models:
+        registry.fetch(version)  # calls that need another model do not wait for it
     with _lock:
         known = _models.get(version)
         if known is None or known.calibration.pk != calibration:
@@ -191,11 +196,17 @@ def _load_what_serves() -> None:
         serving = ModelVersion.objects.filter(state__in=[ModelVersion.State.ACTIVE, ModelVersion.State.PROMOTING])
         for version in serving.values_list("version", flat=True):
             if version not in _models and version not in _broken:
-                load(version)
-                logger.info("model %s is loaded and warm", version)
-    except ModelUnavailable as error:
-        _broken.add(error.data["version"])  # logged once; the next call tries again
+                _load_beforehand(version)
     except DatabaseError:
         pass  # the next round tries again
     except Exception:
         logger.exception("following the registry failed")  # calls still load what they need
+
+
+def _load_beforehand(version: str) -> None:
+    try:
+        load(version)
+        logger.info("model %s is loaded and warm", version)
+    except ModelUnavailable:
+        if not registry.must_be_fetched(version):  # else a later round tries again
+            _broken.add(version)  # logged once; the next call tries again

@@ -32,6 +32,7 @@ from tests.support.batches import storage
 from tests.support.clients import admin, anonymous, auditor, ivr, reviewer, teller
 from tests.support.journal import journal_folder
 from tests.support.model import models_folder, shipped_export, shipped_model, small_recogniser
+from tests.support.object_storage import empty_bucket, s3
 from tests.support.people import people, signed_in
 from tests.support.phone import dial
 from tests.support.stand_in import real_audio_model, worker
@@ -47,12 +48,14 @@ __all__ = [
     "auditor",
     "clips",
     "dial",
+    "empty_bucket",
     "ivr",
     "journal_folder",
     "models_folder",
     "people",
     "real_audio_model",
     "reviewer",
+    "s3",
     "shipped_export",
     "shipped_model",
     "signed_in",

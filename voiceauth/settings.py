@@ -340,6 +340,9 @@ STORAGES = {
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# Registered models: the folders of VOICEAUTH_MODELS_DIR are copies of it then.
+if _MODELS := env.bucket("VOICEAUTH_MODELS_STORAGE"):
+    STORAGES["models"] = _MODELS
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 LOGGING = logs.configuration(

@@ -165,6 +165,18 @@ def test_only_training_writes_models_and_the_journal(tmp_path: Path) -> None:
 
 
 @needs_a_renderer
+def test_with_models_in_a_bucket_no_volume_is_shared_for_them(tmp_path: Path) -> None:
+    values = merged(FULL, {"environment": {"VOICEAUTH_MODELS_STORAGE": "s3://voices/models"}})
+    objects = rendered(values, tmp_path)
+    assert "voice-models" not in of_kind(objects, "PersistentVolumeClaim")
+    for name in ("voice-web", "voice-streaming", "voice-scoring", "voice-training"):
+        pod = of_kind(objects, "Deployment")[name]["spec"]["template"]["spec"]
+        volumes = {each.pop("name"): each for each in pod["volumes"]}
+        mounts = {each["name"]: each for each in pod["containers"][0]["volumeMounts"]}
+        assert volumes["models"] == {"emptyDir": {"sizeLimit": "5Gi"}} and "readOnly" not in mounts["models"]
+
+
+@needs_a_renderer
 def test_the_migration_comes_before_the_new_pods_and_the_gpu_goes_to_training(tmp_path: Path) -> None:
     objects = rendered(FULL, tmp_path)
     assert (

@@ -1,19 +1,16 @@
 """Recordings and the journal of erasures in S3: a real server that speaks its API, of the package moto."""
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from django.core.files.storage import storages
-from moto.server import ThreadedMotoServer
 from pytest_django import Settings
 
 from enrollment import selectors, services
 from enrollment.models import AudioSample, SealedAudio
 from tests.support.customers import TELLER, enrolled_customer, run_erasures
 from tests.support.model import activate_model
+from tests.support.object_storage import contents
 from tests.support.stand_in import recording
 from voiceauth.platform import env
 from voiceauth.platform import storage as audio_store
@@ -22,39 +19,18 @@ from voiceauth.platform.erasure.models import Erasure
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 
-BUCKET = "voices"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """The address of a server that holds nothing yet."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Any:
-    """A bucket with recordings below ``audio/`` and the journal below ``journal/``."""
-    for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    name = f"{BUCKET}-{uuid.uuid4().hex[:8]}"
+def bucket(empty_bucket: Any, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Any:
+    """A bucket with recordings below ``audio/`` and the journal below ``erasures/``."""
     made = {}
     for alias, variable in (("audio", "VOICEAUTH_AUDIO_STORAGE"), ("erasures", "VOICEAUTH_ERASURE_JOURNAL")):
-        monkeypatch.setenv(variable, f"s3://{name}/{alias}")
-        monkeypatch.setenv(f"{variable}_ENDPOINT", endpoint)
+        monkeypatch.setenv(variable, f"s3://{empty_bucket.name}/{alias}")
+        monkeypatch.setenv(f"{variable}_ENDPOINT", empty_bucket.meta.client.meta.endpoint_url)
         made[alias] = env.storage(variable, settings.STATE_DIR)
     settings.STORAGES = settings.STORAGES | made
     monkeypatch.setattr(SealedAudio._meta.get_field("content"), "storage", storages["audio"])
-    found = boto3.resource("s3", endpoint_url=endpoint).Bucket(name)
-    found.create()
-    return found
-
-
-def contents(bucket: Any, prefix: str) -> dict[str, bytes]:
-    return {each.key: each.get()["Body"].read() for each in bucket.objects.filter(Prefix=prefix)}
+    return empty_bucket
 
 
 def test_a_recording_is_kept_sealed_in_the_bucket_and_read_from_there(bucket: Any) -> None:

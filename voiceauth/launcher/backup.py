@@ -25,6 +25,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 
+from mltraining import registry
+from mltraining.errors import ModelUnavailable
+from mltraining.models import ModelVersion
 from voiceauth.launcher import embedded
 from voiceauth.platform import storage
 from voiceauth.platform.audit import SYSTEM, chain
@@ -157,11 +160,16 @@ def _copy_recordings(to: Path) -> int:
 
 
 def _copy_models(to: Path) -> int:
+    for version in ModelVersion.objects.values_list("version", flat=True):
+        try:
+            registry.fetch(version)
+        except ModelUnavailable as error:
+            raise BackupError(f"The model {version} cannot be fetched, so the backup would lack it.") from error
     models = Path(settings.VOICEAUTH_MODELS_DIR)
     if not models.is_dir():
         to.mkdir(mode=0o700)
         return 0
-    shutil.copytree(models, to, ignore=shutil.ignore_patterns(".incoming-*"))
+    shutil.copytree(models, to, ignore=shutil.ignore_patterns(".*"))
     return len([each for each in to.iterdir() if each.is_dir()])
 
 

@@ -11,6 +11,11 @@ from django.core.files.storage import InvalidStorageError, storages
 
 from voiceauth.platform.vault import keyring
 
+STORAGES = {
+    "audio": "VOICEAUTH_AUDIO_STORAGE",
+    "erasures": "VOICEAUTH_ERASURE_JOURNAL",
+    "models": "VOICEAUTH_MODELS_STORAGE",
+}
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", "testserver"}
 
 
@@ -55,15 +60,15 @@ def secrets_are_private(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def master_keys_and_storage(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the master keys and the storage of recordings are configured completely."""
+    """Check that the master keys and the storages are configured completely."""
     found: list[CheckMessage] = []
     try:
         keyring.providers()
     except ImproperlyConfigured as error:
         found.append(Error(str(error), id="voiceauth.E006"))
-    for alias, name in (("audio", "VOICEAUTH_AUDIO_STORAGE"), ("erasures", "VOICEAUTH_ERASURE_JOURNAL")):
+    for alias, name in STORAGES.items():
         try:
-            _ = storages[alias]
+            _ = storages[alias] if alias in settings.STORAGES else None
         except (InvalidStorageError, ImproperlyConfigured) as error:
             found.append(Error(f"{name}: {error}", hint="S3 needs requirements-s3.txt.", id="voiceauth.E007"))
     if settings.VOICEAUTH_TRANSIT_URL and not settings.VOICEAUTH_TRANSIT_TOKEN:

@@ -164,14 +164,24 @@ def storage(name: str, default: Path) -> dict[str, Any]:
         options: dict[str, Any] = {"location": str(Path(value).resolve()), "base_url": None}
         options |= {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
         return {"BACKEND": "voiceauth.platform.storage.AudioFolder", "OPTIONS": options}
+    return _bucket(name, value, "a folder or s3://bucket/prefix")
+
+
+def bucket(name: str) -> dict[str, Any] | None:
+    """Return Django's settings of ``s3://bucket/prefix``, as ``storage`` does; ``None`` where ``name`` is not set."""
+    value = text(name)
+    return _bucket(name, value, "s3://bucket/prefix") if value else None
+
+
+def _bucket(name: str, value: str, accepted: str) -> dict[str, Any]:
     scheme, _, place = value.partition("://")
     bucket, _, prefix = place.partition("/")
     if scheme != "s3" or not bucket:
-        raise ImproperlyConfigured(f"{name} must be a folder or s3://bucket/prefix, not {value!r}.")
+        raise ImproperlyConfigured(f"{name} must be {accepted}, not {value!r}.")
     options = {"bucket_name": bucket, "location": prefix.strip("/"), "default_acl": None}
     if endpoint := text(f"{name}_ENDPOINT"):
         options["endpoint_url"] = endpoint
-    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    return {"BACKEND": "voiceauth.platform.s3.Bucket", "OPTIONS": options}
 
 
 def crontab(name: str, value: str) -> Any:

@@ -1,13 +1,17 @@
 """Carrying a training run out in the training worker, from the export of the recordings to a registered candidate."""
 
 import json
+import logging
+import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 
 from mltraining import registry
 from mltraining.figures import finite
+from mltraining.model_store import StoreError
 from mltraining.speech.config import Config
 from voiceauth.platform.jobs import runner
 from voiceauth.platform.jobs.errors import GiveBack, JobFailed
@@ -17,6 +21,9 @@ from voiceauth.retraining import recalibration, training_data, training_process
 from voiceauth.retraining.models import TrainingRun, TrainingSpeaker
 from voiceauth.retraining.training_data import TrainingData
 
+logger = logging.getLogger(__name__)
+
+STORE_PAUSE_SECONDS = 5.0
 EXPORT_PERCENT = 5.0  # of a run's progress
 TRAINING_PERCENT = 93.0
 
@@ -99,13 +106,27 @@ def _register(attempt: Attempt[TrainingRun], data: TrainingData) -> None:
         progress=lambda done, total: attempt.check(),
     )
     patiently(attempt.save, phase="registering", metrics=finite(history))
-    names = [str(customer) for customer in data.customers]
-    version = registry.install(pipeline=output / "pipeline", charts=output / "charts", private=names)
+    version = _install(attempt, output, [str(customer) for customer in data.customers])
     try:
         patiently(_record, attempt, data, version)
     except BaseException:
         registry.uninstall(version)
         raise
+
+
+def _install(attempt: Attempt[TrainingRun], output: Path, names: list[str]) -> str:
+    """Install the files, and return their version. A bucket that does not take them is waited for.
+
+    Raises ``AttemptStopped``, and what else ``registry.install`` raises.
+    """
+    while True:
+        try:
+            return registry.install(pipeline=output / "pipeline", charts=output / "charts", private=names)
+        except StoreError as error:
+            logger.error("training run %s waits for the store of models: %s", attempt.job.pk, error)
+            time.sleep(STORE_PAUSE_SECONDS)
+            attempt.check()
+            patiently(attempt.save)
 
 
 @transaction.atomic

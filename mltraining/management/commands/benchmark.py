@@ -31,7 +31,7 @@ class Command(BaseCommand):
         from mltraining.speech.scoring.pipeline import PipelineError
         from mltraining.speech.scoring.timing import one_thread
 
-        folder = options["pipeline"] or registry.folder_of(_version(options["model"]))
+        folder = options["pipeline"] or registry.fetch(_version(options["model"]))
         with one_thread():
             try:
                 loaded = benchmark.runtimes(folder)

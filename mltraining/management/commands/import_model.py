@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from mltraining import exporting, registry
 from mltraining.errors import ModelUnchanged
+from mltraining.model_store import StoreError
 
 
 class Command(BaseCommand):
@@ -45,6 +46,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.code}: the model is registered already: {error.data['version']}") from error
         except (PipelineError, EncoderRefused) as error:
             raise CommandError(f"{error.code}: {error}") from error
+        except StoreError as error:
+            raise CommandError(f"model_store: {error}") from error
         except OSError as error:
             raise CommandError(f"unreadable_file: {error}") from error
         self.stdout.write(version)

@@ -4,9 +4,10 @@ import secrets
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from mltraining.model_store import StoreError
 from voiceauth.platform.api.clients import create_client
 from voiceauth.platform.api.models import ApiClient
 from voiceauth.platform.audit import SYSTEM
@@ -30,7 +31,11 @@ class Command(BaseCommand):
         The model comes first, because its installation may fail. The secrets are shown before they are committed: shown
         secrets that do not work can be made again, while nobody can read those that only their hashes are left of.
         """
-        if model := install_base_model():
+        try:
+            model = install_base_model()
+        except StoreError as error:
+            raise CommandError(f"model_store: {error}") from error
+        if model:
             self.stdout.write(f"installed the model that ships, {model.version}: {model.get_state_display()}")
         with transaction.atomic():
             ensure_groups()

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from mltraining import model_store, registry
 from voiceauth.launcher import backup
 from voiceauth.platform.vault.sealing import Unsealable
 
@@ -43,6 +44,12 @@ class Command(BaseCommand):
                 self.stderr.write(f"{finding.kind}: {finding.message}")
             raise CommandError("The audit trail of the backup is broken.", returncode=1)
         self.stdout.write(f"The audit trail is intact: {trail.count} rows, as the backup's anchor says.")
+        try:
+            if model_store.is_used():
+                registry.store_missing()
+        except model_store.StoreError as error:
+            message = f"Models of the backup are not in VOICEAUTH_MODELS_STORAGE: {error}. Run store_models later."
+            raise CommandError(message) from error
         self.stdout.write(
             "What happened after the backup is lost. Revoke again the API tokens that were revoked since."
         )
