@@ -59,7 +59,8 @@ def upload(version: str, folder: Path) -> None:
 def fetch(version: str, fingerprint: str, folder: Path) -> None:
     """Fetch ``version`` into ``folder``, in one step (rename). One process of a machine does it, the others wait.
 
-    Raises ``StoreError``, also where the model has not this ``fingerprint``, and leaves no part of it behind.
+    Raises ``StoreError``, also where the model has not this ``fingerprint``, and leaves no part of it behind. Whoever
+    waited for a process that failed fails with it.
     """
     key = _key()
     with _errors(f"{version} could not be fetched"):
