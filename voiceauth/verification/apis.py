@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django_filters.rest_framework import CharFilter
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, parsers
 from rest_framework.request import Request
@@ -80,10 +81,15 @@ class DecisionFilter(StrictFilterSet):
 
     created_after = MomentFilter("created_at", "gte")
     created_before = MomentFilter("created_at", "lt")
+    model_version = CharFilter(method="of_model")
 
     class Meta:
         model = Decision
         fields = ("customer_id", "decision", "kind", "model_version")
+
+    def of_model(self, found: QuerySet[Decision], name: str, value: str) -> QuerySet[Decision]:
+        """Narrow the list to the calls that one model decided."""
+        return selectors.of_model(found, value)
 
 
 @extend_schema(tags=["decisions"])

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 
 from enrollment import keys
 from enrollment.models import ConfirmedCall
@@ -16,6 +16,18 @@ def decisions() -> QuerySet[Decision]:
     """Select all decisions, the latest first, each with ``confirmed_by``: what confirmed a call that was added."""
     confirmed_by = ConfirmedCall.objects.filter(pk=OuterRef("pk")).values("method")
     return Decision.objects.annotate(confirmed_by=Subquery(confirmed_by)).order_by("-created_at", "id")
+
+
+def of_model(found: QuerySet[Decision], version: str) -> QuerySet[Decision]:
+    """Narrow a list to the calls that model ``version`` decided.
+
+    They lie between its first and its last call, so whatever else narrows the list reads none outside that time.
+    """
+    of_version = Decision.objects.filter(model_version=version)
+    ends = of_version.aggregate(first=Min("created_at"), last=Max("created_at"))
+    if ends["first"] is None:
+        return found.none()
+    return found.filter(model_version=version, created_at__range=(ends["first"], ends["last"]))
 
 
 def decision(decision_id: UUID) -> Decision:

@@ -25,6 +25,7 @@ from voiceauth.verification.audio_exports import request_call_export
 from voiceauth.verification.confirmations import revoke
 from voiceauth.verification.models import CallAudio, Decision
 from voiceauth.verification.policy import CLIPPED, MORE_THAN_ONE_SPEAKER, TOO_NOISY, VOICEPRINT_STALE
+from voiceauth.verification.selectors import of_model
 
 
 def _revoke(decision: Decision, actor: Actor, _: dict[str, Any]) -> str:
@@ -87,6 +88,14 @@ class TierFilter(admin.SimpleListFilter):
         return queryset.filter(tier="" if self.value() == "none" else self.value())
 
 
+class ModelFilter(ValuesFilter):
+    """Decisions of one model."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Decision]) -> QuerySet[Decision]:
+        """Select the rows."""
+        return queryset if self.lookup_val is None else of_model(queryset, self.lookup_val[-1])
+
+
 @admin.register(Decision)
 class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
     """Decisions, and the audio of their calls."""
@@ -121,7 +130,7 @@ class DecisionAdmin(DecisionColumns, ReadOnlyAdmin):
         ReasonFilter,
         TierFilter,
         "kind",
-        ("model_version", ValuesFilter),
+        ("model_version", ModelFilter),
         ("created_at", DaysFilter),
     ]
     empty = "No call has been decided yet. Calls come from the API: POST /api/v1/verify and /identify."
