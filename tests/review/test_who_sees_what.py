@@ -66,6 +66,7 @@ def path_of(route: str, bank: Bank) -> str:
         "fraudster_id": bank.fraudster.pk,
         "number": bank.replay.pk,
         "run_id": bank.run.pk,
+        "recalibration_id": bank.fitted.pk,
         "batch_id": bank.batch.pk,
         "approval_id": bank.approval.pk,
         "erasure_id": bank.erasure.pk,

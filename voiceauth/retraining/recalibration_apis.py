@@ -26,6 +26,7 @@ class RecalibrationList(IdempotentCreate, generics.ListAPIView):
 
     permission_classes = (needs("models:promote", reads="models:read"),)
     serializer_class = RecalibrationSerializer
+    queryset = Recalibration.objects.none()  # of which rows it is, for the OpenAPI document
 
     def get_queryset(self) -> QuerySet[Recalibration]:
         """Select the rows of the list."""
