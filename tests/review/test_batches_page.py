@@ -66,7 +66,7 @@ def test_who_may_see_a_batch_may_see_its_results(
 def test_a_result_has_a_readable_title(signed_in: SignIn, batch: BatchEnrollment) -> None:
     result = batch.results.get(line=2)
     page = signed_in("admin").get(f"{RESULTS}{result.pk}/change/").content.decode()
-    assert f"line 2 of the {batch}" in page
+    assert f"Line 2 of the {batch}" in page
     assert "object (" not in page and str(batch.pk) not in page.split("</h1>")[0].split("<h1>")[-1]
 
 

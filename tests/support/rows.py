@@ -68,6 +68,8 @@ def epoch_metrics(epoch: int) -> dict[str, float]:
         "train_loss": 0.68 * math.exp(-epoch / 4),
         "validation_loss": 0.7 * math.exp(-epoch / 5) + 0.02,
         "roc_auc": 1 - 0.12 * math.exp(-epoch / 3),
+        "target_trials": 240,
+        "impostor_trials": 11760,
     }
 
 

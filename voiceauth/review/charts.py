@@ -84,10 +84,17 @@ def metrics_table(epochs: Sequence[Mapping[str, Any]]) -> SafeString:
     names = list(dict.fromkeys(name for epoch in epochs for name in epoch))
     head = format_html_join("", "<th>{}</th>", ((name.replace("_", " "),) for name in names))
     cells = (
-        (format_html_join("", "<td>{}</td>", ((_figure(epoch.get(name)),) for name in names)),) for epoch in epochs
+        (
+            format_html_join(
+                "",
+                '<td data-label="{}">{}</td>',
+                ((name.replace("_", " ").capitalize(), _figure(epoch.get(name))) for name in names),
+            ),
+        )
+        for epoch in epochs
     )
     return format_html(
-        '<table class="va-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
+        '<table class="va-table va-stacked"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>',
         head,
         format_html_join("", "<tr>{}</tr>", cells),
     )

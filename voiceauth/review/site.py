@@ -54,6 +54,7 @@ class ReviewSite(admin.AdminSite):
     index_title = "Overview"
     index_template = "review/index.html"
     site_url = None
+    empty_value_display = "—"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:
         """Wrap a view so that a refusal is recorded in the audit trail."""

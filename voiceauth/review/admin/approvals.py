@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -86,9 +86,9 @@ class ApprovalAdmin(ReadOnlyAdmin):
         ),
     ]
 
-    def detail_context(self, request: HttpRequest, obj: Approval) -> dict[str, Any]:
+    def name_of(self, obj: Approval) -> str:
         """Name the request by what it asks for."""
-        return {"title": f"{self.what(obj)}, requested by {obj.requested_by}"}
+        return f"{self.what(obj)}, requested by {obj.requested_by}"
 
     @admin.display(description="action", ordering="action")
     def what(self, obj: Approval) -> str:

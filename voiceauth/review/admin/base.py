@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 
 from voiceauth.platform.api import actor_of
 from voiceauth.platform.api.exceptions import note
@@ -148,7 +149,7 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
                 "heading": self.heading,
                 "title": action.label,
                 "action": action,
-                "object": obj,
+                "object": obj and self.name_of(obj),
                 "back": self._back(obj),
                 **context,
             },
@@ -188,9 +189,13 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Show the details of one row."""
         obj = kwargs.get("obj") or context.get("original")
-        context |= {"buttons": self._buttons(request, obj), "title": str(obj), "heading": self.heading}
+        context |= {"buttons": self._buttons(request, obj), "title": self.name_of(obj), "heading": self.heading}
         context |= {"subtitle": None} | self.detail_context(request, obj)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def name_of(self, obj: Any) -> str:
+        """Return what the pages of ``obj`` call it."""
+        return capfirst(str(obj))
 
     def related(self, request: HttpRequest, obj: Any) -> list[tuple[str, str]]:
         """Return labels and addresses of related pages that the person may see."""
