@@ -18,10 +18,20 @@ VALUES = {
     "number": "7",
     "version": "1",
     **dict.fromkeys(
-        ("approval_id", "batch_id", "decision_id", "erasure_id", "fraudster_id", "run_id", "sample_id", "stream_id"),
+        (
+            "approval_id",
+            "batch_id",
+            "decision_id",
+            "erasure_id",
+            "fraudster_id",
+            "recalibration_id",
+            "run_id",
+            "sample_id",
+            "stream_id",
+            "watchlist_id",
+        ),
         "6c0f2f0e-6f3f-4a0b-9d52-0d3f6f6b1a11",
     ),
-    "watchlist_id": "6c0f2f0e-6f3f-4a0b-9d52-0d3f6f6b1a11",
 }
 
 

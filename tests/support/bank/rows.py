@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from django.db import transaction
 
 from enrollment.batches.models import BatchEnrollment, BatchResult
 from enrollment.models import AudioSample, Customer
+from mltraining.calibrations import MeasuredOn
 from mltraining.models import ModelVersion
 from mltraining.speech.audio.decoding import decode
 from tests.support.audio import wav
@@ -355,7 +357,9 @@ def recalibration(model: ModelVersion, now: datetime) -> Recalibration:
         progress_percent=100,
         target_far=0.01,
         parameters={"version": "4be0a1c92d11"},
-        measured_on={"target_trials": 212, "impostor_trials": 377, "speakers": 190, "source": "review cases"},
+        measured_on=asdict(
+            MeasuredOn(target_trials=212, impostor_trials=377, speakers=190, strangers=False, source="review cases")
+        ),
         found=[
             "trials: 212 target, 377 impostor, 190 speakers; 3 left out",
             "Cllr: 0.1210 under the calibration in force; cross-fitted over the speakers: 0.0934 (at best 0.0881)",
