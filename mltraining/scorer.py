@@ -25,6 +25,7 @@ from django.db.models import FilteredRelation, Q, QuerySet
 from mltraining import decoding, registry
 from mltraining.errors import ModelUnavailable
 from mltraining.models import Calibration, ModelVersion
+from voiceauth.platform import memory
 from voiceauth.platform.errors import DomainError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _noise() -> "Waveform":
 def _start_following(**_: Any) -> None:
     if "scoring" in current_app.amqp.queues.consume_from:
         _prepare()  # it takes no call before
+        memory.settle()
         threading.Thread(target=_follow, name="models", daemon=True).start()
         sys.setswitchinterval(SWITCH_SECONDS)
         threading.Thread(target=_keep, name="galleries", daemon=True).start()
