@@ -42,6 +42,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+READING_SECONDS = 0.3  # that a client gets to read the answer, and to hang up by itself
 THREADS = 8  # steps that this process carries out at once
 START_SECONDS = 10.0  # from the handshake to the start message
 IDLE_SECONDS = 30.0  # without a message, where platforms send one every 20 ms
@@ -219,6 +220,9 @@ class _Conversation:
             listening = asyncio.create_task(self._line.listen())
             try:
                 await self._carry_out(start)
+                # The web server ends the connection with its close, and samples that are on their way then reset it:
+                # a client that has not read the answer yet could lose it.
+                await asyncio.wait([listening], timeout=READING_SECONDS)
             finally:
                 self._streams.lines.remove(self._line)
                 metrics.STREAMS.dec()
