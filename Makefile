@@ -1,5 +1,5 @@
 # make run         the whole service on http://127.0.0.1:8000; Ctrl-C stops it
-# make quick       lint, types and unit tests, in under a minute
+# make quick       lint, types, and the tests that start no process of their own
 # make test        everything that a merge must pass
 # make demo        the story through the REST API (SPEECH=DIR tells it with real speech, see docs/speech-format.md)
 # make bench       how fast a service of its own verifies, and how fast a clip is scored (BENCH="latency --calls 20",
